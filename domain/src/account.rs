@@ -1,0 +1,331 @@
+//! A viewer's points. The aggregate id is the viewer's Twitch user id.
+//!
+//! Available points can be spent; held points are set aside for something not yet delivered; total is both.
+//! At all times `credits = available + held + captured - reversed` and `available >= 0`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use cqrs_es::event_sink::EventSink;
+use cqrs_es::{Aggregate, DomainEvent};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::identity::{Identified, Recent};
+use crate::rules::Tier;
+
+/// What to do to an account. `entry` names the command and the ledger entry it makes; see [`Identified`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Give points for `facts`, under version `rules` of the earn rules.
+    Credit { entry: Uuid, points: i64, rules: u32, facts: Facts },
+    /// Set points aside; the entry is the hold's id. Too few available points give `Declined`.
+    Hold { entry: Uuid, points: i64, purpose: String, expires_at: DateTime<Utc> },
+    /// Spend a hold.
+    Capture { entry: Uuid, hold: Uuid },
+    /// Give a hold back.
+    Release { entry: Uuid, hold: Uuid, reason: String },
+    /// Undo an earlier entry. `points` is the change to make: minus what was credited, plus what was captured.
+    Reverse { entry: Uuid, reverses: Uuid, points: i64, note: String, actor: String },
+}
+
+/// What happened to an account. The names and shapes are the stored format: they never change, they are added to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    Credited {
+        entry: Uuid,
+        points: i64,
+        rules: u32,
+        facts: Facts,
+    },
+    Held {
+        entry: Uuid,
+        points: i64,
+        purpose: String,
+        expires_at: DateTime<Utc>,
+    },
+    /// A hold or a reversal was refused because `available` points were fewer than `points`.
+    Declined {
+        entry: Uuid,
+        points: i64,
+        available: i64,
+        purpose: String,
+    },
+    Captured {
+        entry: Uuid,
+        hold: Uuid,
+        points: i64,
+    },
+    Released {
+        entry: Uuid,
+        hold: Uuid,
+        points: i64,
+        reason: String,
+    },
+    /// `points` is the signed change of available points.
+    Reversed {
+        entry: Uuid,
+        reverses: Uuid,
+        points: i64,
+        note: String,
+        actor: String,
+    },
+}
+
+/// Why points were given, as it happened. Never a display name, never a secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Facts {
+    Cheer {
+        bits: i64,
+        message: String,
+    },
+    /// A first subscription; `gift` when somebody else paid for it.
+    Subscription {
+        tier: Tier,
+        gift: bool,
+    },
+    Resubscription {
+        tier: Tier,
+        months: i64,
+        streak: Option<i64>,
+        message: String,
+    },
+    /// Subscriptions given to others; `total` is the gifter's count in this channel so far.
+    GiftSubs {
+        tier: Tier,
+        count: i64,
+        total: Option<i64>,
+    },
+    Reward {
+        redemption: String,
+        reward: String,
+        title: String,
+        cost: i64,
+    },
+    Manual {
+        note: String,
+        actor: String,
+    },
+}
+
+/// Why a command was refused. The refusal is recorded as the command's outcome.
+#[derive(Clone, Debug, PartialEq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejection {
+    #[error("points must be {wanted}, and {points} is not")]
+    BadPoints { points: i64, wanted: String },
+    #[error("the sum would not fit the ledger's range")]
+    OutOfRange,
+    #[error("there is no open hold {hold} on this account")]
+    NotHeld { hold: Uuid },
+    #[error("entry {reverses} was reversed before")]
+    AlreadyReversed { reverses: Uuid },
+    #[error(
+        "entry {reverses} moved {recorded} points, so its reversal moves {expected}, not {points}"
+    )]
+    NotTheSamePoints { reverses: Uuid, recorded: i64, expected: i64, points: i64 },
+}
+
+/// The sums and the open holds of one viewer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    pub credits: i64,
+    pub available: i64,
+    pub held: i64,
+    pub captured: i64,
+    /// The signed sum of reversals: minus for credits taken back, plus for captures refunded.
+    pub reversed: i64,
+    pub holds: BTreeMap<Uuid, Hold>,
+    recent: Recent<Moved>,
+    undone: BTreeSet<Uuid>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hold {
+    pub points: i64,
+    pub purpose: String,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What an entry did, as far as a reversal needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Moved {
+    /// May be reversed: credited (plus) or captured (minus).
+    Points(i64),
+    Settled,
+}
+
+impl Account {
+    /// What the viewer owns: available and held.
+    pub fn total(&self) -> i64 {
+        self.available + self.held
+    }
+
+    /// Whether the sums agree with each other; the audit asks this at every position it proves.
+    pub fn balanced(&self) -> bool {
+        let open: i64 = self.holds.values().map(|hold| hold.points).sum();
+        self.available >= 0
+            && self.held == open
+            && self.credits == self.available + self.held + self.captured - self.reversed
+    }
+
+    fn decide(&self, command: Command) -> Result<Option<Event>, Rejection> {
+        if self.recent.contains(command.entry()) {
+            return Ok(None);
+        }
+        match command {
+            Command::Credit { entry, points, rules, facts } => {
+                require(points >= 0, points, "zero or more")?;
+                self.credits.checked_add(points).ok_or(Rejection::OutOfRange)?;
+                Ok(Some(Event::Credited { entry, points, rules, facts }))
+            }
+            Command::Hold { entry, points, purpose, expires_at } => {
+                require(points > 0, points, "more than zero")?;
+                if points > self.available {
+                    let available = self.available;
+                    return Ok(Some(Event::Declined { entry, points, available, purpose }));
+                }
+                Ok(Some(Event::Held { entry, points, purpose, expires_at }))
+            }
+            Command::Capture { entry, hold } => {
+                let points = self.open_hold(hold)?.points;
+                Ok(Some(Event::Captured { entry, hold, points }))
+            }
+            Command::Release { entry, hold, reason } => {
+                let points = self.open_hold(hold)?.points;
+                Ok(Some(Event::Released { entry, hold, points, reason }))
+            }
+            Command::Reverse { entry, reverses, points, note, actor } => {
+                self.decide_reversal(entry, reverses, points, note, actor)
+            }
+        }
+    }
+
+    fn decide_reversal(
+        &self,
+        entry: Uuid,
+        reverses: Uuid,
+        points: i64,
+        note: String,
+        actor: String,
+    ) -> Result<Option<Event>, Rejection> {
+        require(points != 0, points, "the opposite of what the entry moved")?;
+        if self.undone.contains(&reverses) {
+            return Err(Rejection::AlreadyReversed { reverses });
+        }
+        if let Some(Moved::Points(recorded)) = self.recent.get(reverses).copied()
+            && recorded != -points
+        {
+            let expected = -recorded;
+            return Err(Rejection::NotTheSamePoints { reverses, recorded, expected, points });
+        }
+        let after = self.available.checked_add(points).ok_or(Rejection::OutOfRange)?;
+        self.reversed.checked_add(points).ok_or(Rejection::OutOfRange)?;
+        if after < 0 {
+            let (points, available) = (-points, self.available);
+            return Ok(Some(Event::Declined { entry, points, available, purpose: note }));
+        }
+        Ok(Some(Event::Reversed { entry, reverses, points, note, actor }))
+    }
+
+    fn open_hold(&self, hold: Uuid) -> Result<&Hold, Rejection> {
+        self.holds.get(&hold).ok_or(Rejection::NotHeld { hold })
+    }
+}
+
+fn require(holds: bool, points: i64, wanted: &str) -> Result<(), Rejection> {
+    if holds { Ok(()) } else { Err(Rejection::BadPoints { points, wanted: wanted.to_owned() }) }
+}
+
+impl Aggregate for Account {
+    const TYPE: &'static str = "account";
+    type Command = Command;
+    type Event = Event;
+    type Error = Rejection;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: Command,
+        _services: &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), Rejection> {
+        if let Some(event) = self.decide(command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Credited { entry, points, .. } => {
+                self.credits += points;
+                self.available += points;
+                self.recent.push(entry, Moved::Points(points));
+            }
+            Event::Held { entry, points, purpose, expires_at } => {
+                self.available -= points;
+                self.held += points;
+                self.holds.insert(entry, Hold { points, purpose, expires_at });
+                self.recent.push(entry, Moved::Settled);
+            }
+            Event::Declined { entry, .. } => self.recent.push(entry, Moved::Settled),
+            Event::Captured { entry, hold, points } => {
+                self.holds.remove(&hold);
+                self.held -= points;
+                self.captured += points;
+                self.recent.push(entry, Moved::Points(-points));
+            }
+            Event::Released { entry, hold, points, .. } => {
+                self.holds.remove(&hold);
+                self.held -= points;
+                self.available += points;
+                self.recent.push(entry, Moved::Settled);
+            }
+            Event::Reversed { entry, reverses, points, .. } => {
+                self.available += points;
+                self.reversed += points;
+                self.undone.insert(reverses);
+                self.recent.push(entry, Moved::Settled);
+            }
+        }
+    }
+}
+
+impl DomainEvent for Event {
+    fn event_type(&self) -> String {
+        match self {
+            Event::Credited { .. } => "credited",
+            Event::Held { .. } => "held",
+            Event::Declined { .. } => "declined",
+            Event::Captured { .. } => "captured",
+            Event::Released { .. } => "released",
+            Event::Reversed { .. } => "reversed",
+        }
+        .to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        "1.0".to_owned()
+    }
+}
+
+impl Identified for Command {
+    fn entry(&self) -> Uuid {
+        match self {
+            Command::Credit { entry, .. }
+            | Command::Hold { entry, .. }
+            | Command::Capture { entry, .. }
+            | Command::Release { entry, .. }
+            | Command::Reverse { entry, .. } => *entry,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

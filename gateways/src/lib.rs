@@ -1,0 +1,1 @@
+//! How the world reaches us and how we reach the world.

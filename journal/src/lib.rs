@@ -1,0 +1,1 @@
+//! What happened: the append, the position, the relay, and following them.
