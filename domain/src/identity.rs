@@ -31,9 +31,15 @@ pub trait Identified {
 const RECENT_MAX: usize = 32;
 
 /// The last few entries of an aggregate, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Recent<T>(VecDeque<(Uuid, T)>);
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Recent(VecDeque::new())
+    }
+}
 
 impl<T> Recent<T> {
     pub fn get(&self, entry: Uuid) -> Option<&T> {

@@ -1,1 +1,17 @@
 //! What happened: the append, the position, the relay, and following them.
+//!
+//! Every event has a position: 1, 2, 3, without gaps, in commit order. It is the event's place in PostgreSQL, its
+//! sequence in the JetStream stream EVENTS, the checkpoint of a projection and the id of a feed's frame.
+
+pub mod command;
+pub mod outcome;
+pub mod projection;
+pub mod recorded;
+
+pub use command::{Envelope, Origin, ViewerName};
+pub use outcome::{Decision, Outcome};
+pub use projection::{Failure, Projection};
+pub use recorded::{Content, Hash, Recorded};
+
+/// The migrations under `migrations/`, applied by whoever owns the database.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
