@@ -1,0 +1,165 @@
+import type { Resume } from "../feed/connection";
+import type { Envelope, Hello } from "../feed/envelope";
+import { type Alert, DURATIONS_MS, GAP_MS, readAlert } from "./alert";
+import { type Bookmark, type BookmarkStore, type Showing, SHOWN_MAX } from "./bookmark";
+
+/** What the screen should show now, and when to ask again; null when only the feed can change it. */
+export interface Cue {
+  showing: Showing | null;
+  /** How long the alert on the screen stays in all. */
+  durationMs: number;
+  wakeAt: number | null;
+}
+
+/** At this length the page stops reading the feed; nothing is lost, since it can resume. */
+export const QUEUE_MAX = 500;
+/** At this length it reads again. */
+export const QUEUE_LOW = 100;
+
+/**
+ * Decides which alert is on the screen: one at a time, in order of position, each exactly once, over
+ * any number of disconnections, reloads and crashes. It holds no timer and reads no clock.
+ *
+ * The bookmark is saved before an alert is shown and again when it is over. What waits in the queue
+ * needs no saving: after a reload the server sends it again from the bookmark's position.
+ */
+export class Playlist {
+  readonly #store: BookmarkStore;
+  readonly #speed: number;
+  readonly #bookmark: Bookmark;
+  readonly #shown: Set<string>;
+  #queue: Alert[] = [];
+  /** The last position received in the present epoch: what is not above it has been here before. */
+  #received: number | null;
+  #restUntil = 0;
+
+  constructor(store: BookmarkStore, speed = 1) {
+    this.#store = store;
+    this.#speed = speed;
+    this.#bookmark = store.load();
+    this.#shown = new Set(this.#bookmark.shown);
+    this.#received = this.#bookmark.showing?.alert.position ?? this.#bookmark.after;
+  }
+
+  get resume(): Resume {
+    return { epoch: this.#bookmark.epoch, after: this.#received };
+  }
+
+  get length(): number {
+    return this.#queue.length;
+  }
+
+  get full(): boolean {
+    return this.#queue.length >= QUEUE_MAX;
+  }
+
+  /** True while nothing is on the screen and nothing waits. */
+  get idle(): boolean {
+    return this.#bookmark.showing === null && this.#queue.length === 0;
+  }
+
+  /**
+   * Takes the greeting of a connection. True means that the server's positions are new ones (it was
+   * restored or rebuilt): the place in the feed has been moved and must be asked for again.
+   */
+  hello(envelope: Envelope, hello: Hello): boolean {
+    const { epoch, position } = envelope;
+    if (this.#received === null) {
+      this.#bookmark.epoch = epoch;
+      this.#moveTo(hello.after ?? position);
+      return false;
+    }
+    if (this.#bookmark.epoch === epoch) return false;
+    const isFirst = this.#bookmark.epoch === null;
+    this.#bookmark.epoch = epoch;
+    if (isFirst) {
+      this.#save();
+      return false;
+    }
+    this.#queue = [];
+    this.#moveTo(Math.min(this.#bookmark.after ?? position, position));
+    if (this.#bookmark.showing) this.#bookmark.showing.alert.position = this.#bookmark.after ?? 0;
+    this.#save();
+    return true;
+  }
+
+  /** Takes a ping: when everything before it has been shown, the place in the feed moves up to it. */
+  ping(envelope: Envelope): void {
+    if (envelope.epoch !== this.#bookmark.epoch || !this.idle) return;
+    if (this.#received === null || envelope.position <= this.#received) return;
+    this.#moveTo(envelope.position);
+  }
+
+  /** Queues an alert, unless it has been here before. */
+  add(envelope: Envelope): void {
+    if (this.full) return;
+    if (this.#received !== null && envelope.position <= this.#received) return;
+    this.#received = envelope.position;
+    const alert = readAlert(envelope);
+    if (alert && !this.#isKnown(alert.id)) this.#queue.push(alert);
+  }
+
+  /** Moves on to the given moment. */
+  advance(now: number): Cue {
+    this.#endWhatIsOver(now);
+    this.#restUntil = Math.min(this.#restUntil, now + GAP_MS / this.#speed);
+    if (!this.#bookmark.showing && now >= this.#restUntil) this.#startNext(now);
+    const { showing } = this.#bookmark;
+    if (showing) {
+      const durationMs = this.#durationMs(showing.alert);
+      return { showing, durationMs, wakeAt: showing.startedAt + durationMs };
+    }
+    const waits = this.#queue.length > 0 || now < this.#restUntil;
+    return { showing: null, durationMs: 0, wakeAt: waits ? this.#restUntil : null };
+  }
+
+  #endWhatIsOver(now: number): void {
+    const { showing } = this.#bookmark;
+    if (!showing) return;
+    // A clock that was set back must not hold an alert on the screen for hours.
+    if (now < showing.startedAt) showing.startedAt = now;
+    const overAt = showing.startedAt + this.#durationMs(showing.alert);
+    if (now < overAt) return;
+    this.#restUntil = overAt + GAP_MS / this.#speed;
+    this.#bookmark.showing = null;
+    this.#remember(showing.alert.id);
+    this.#bookmark.after = Math.max(this.#bookmark.after ?? 0, showing.alert.position);
+    this.#save();
+  }
+
+  #startNext(now: number): void {
+    const alert = this.#queue.shift();
+    if (!alert) return;
+    this.#bookmark.showing = { alert, startedAt: now };
+    this.#save();
+  }
+
+  #durationMs(alert: Alert): number {
+    return DURATIONS_MS[alert.type] / this.#speed;
+  }
+
+  #isKnown(id: string | null): boolean {
+    if (id === null) return false;
+    if (this.#shown.has(id) || this.#bookmark.showing?.alert.id === id) return true;
+    return this.#queue.some((alert) => alert.id === id);
+  }
+
+  #remember(id: string | null): void {
+    if (id === null) return;
+    this.#shown.add(id);
+    this.#bookmark.shown.push(id);
+    for (const old of this.#bookmark.shown.splice(0, this.#bookmark.shown.length - SHOWN_MAX)) {
+      this.#shown.delete(old);
+    }
+  }
+
+  #moveTo(position: number): void {
+    this.#received = position;
+    this.#bookmark.after = position;
+    this.#save();
+  }
+
+  #save(): void {
+    this.#store.save(this.#bookmark);
+  }
+}

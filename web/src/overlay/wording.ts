@@ -1,0 +1,162 @@
+import { isRecord } from "../feed/envelope";
+import type { Alert } from "./alert";
+
+/** What one alert says. Every field is plain text, and is put on the page as text. */
+export interface Wording {
+  /** The few words on the label. */
+  tag: string;
+  /** Who, or what, in large letters. */
+  title: string;
+  /** True when the title is somebody's name, whose writing direction is its own. */
+  titleIsName: boolean;
+  /** What happened. */
+  fact: string;
+  /** What the viewer wrote; empty when nothing. */
+  words: string;
+  /** The number on the counter; empty for an alert without one. */
+  count: string;
+  /** What the number counts. */
+  unit: string;
+  /** How full the level meter is, from 0 to 1. */
+  level: number;
+}
+
+const ANONYMOUS = "Anonymous";
+const NAMELESS = "A viewer";
+const WORDS_CHARACTERS_MAX = 600;
+
+/** Words an alert. It never fails: what is missing or of the wrong kind is left out. */
+export function wordAlert({ type, data }: Alert): Wording {
+  switch (type) {
+    case "follow":
+      return word(data, { tag: "New follower", fact: "hit follow" });
+    case "cheer":
+      return wordCheer(data);
+    case "sub":
+      return word(data, { tag: "New sub", fact: `subscribed at ${tier(data)}`, count: tierCount(data) });
+    case "resub":
+      return wordResub(data);
+    case "gift":
+      return wordGift(data);
+    case "raid":
+      return wordRaid(data);
+    case "hype_train":
+      return wordHypeTrain(data);
+  }
+}
+
+/** The alert in one sentence, for screen readers. */
+export function sayAlert(wording: Wording): string {
+  const sentence = `${wording.tag}: ${wording.title} ${wording.fact}.`;
+  return wording.words === "" ? sentence : `${sentence} ${wording.words}`;
+}
+
+function wordCheer(data: Record<string, unknown>): Wording {
+  const bits = count(data.bits);
+  // A meter of ten lamps: 1 bit lights the first, 10,000 light the last.
+  const level = Math.min(1, 0.1 + Math.log10(Math.max(1, bits)) * 0.225);
+  const fact = `cheered ${plural(bits, "bit")}`;
+  return word(data, { tag: "Cheer", fact, count: grouped(bits), unit: noun(bits, "bit"), level });
+}
+
+function wordResub(data: Record<string, unknown>): Wording {
+  const months = count(data.months);
+  const streak = count(data.streak);
+  const run = streak > 1 ? `, ${streak} in a row` : "";
+  const fact = months > 1 ? `${tier(data)} for ${months} months${run}` : `subscribed at ${tier(data)}`;
+  return word(data, { tag: "Resub", fact, count: grouped(months), unit: noun(months, "month") });
+}
+
+function wordGift(data: Record<string, unknown>): Wording {
+  const subs = Math.max(1, count(data.count));
+  const fact = subs === 1 ? `gifted a ${tier(data)} sub` : `gifted ${grouped(subs)} ${tier(data)} subs`;
+  return word(data, { tag: noun(subs, "Gift sub"), fact, count: `×${grouped(subs)}` });
+}
+
+function wordRaid(data: Record<string, unknown>): Wording {
+  const viewers = count(data.viewers);
+  const fact = `is raiding with ${plural(viewers, "viewer")}`;
+  return word(data, { tag: "Raid", fact, count: grouped(viewers), unit: noun(viewers, "viewer") });
+}
+
+const TRAINS: Record<string, string> = {
+  regular: "Hype Train",
+  treasure: "Treasure Train",
+  golden_kappa: "Golden Kappa Train",
+};
+
+function wordHypeTrain(data: Record<string, unknown>): Wording {
+  const level = Math.max(1, count(data.level));
+  const total = count(data.total);
+  const goal = count(data.goal);
+  const title = TRAINS[String(data.kind)] ?? TRAINS.regular ?? "";
+  const fact = goal > 0 ? `${grouped(total)} of ${grouped(goal)} to level ${level + 1}` : "is on its way";
+  return {
+    tag: "All aboard",
+    title,
+    titleIsName: false,
+    fact,
+    words: "",
+    count: grouped(level),
+    unit: "level",
+    level: goal > 0 ? Math.min(1, total / goal) : 0.5,
+  };
+}
+
+function word(data: Record<string, unknown>, own: Partial<Wording>): Wording {
+  const name = viewerName(data.viewer);
+  const known = name !== ANONYMOUS && name !== NAMELESS;
+  const words = typeof data.message === "string" ? tidy(data.message) : "";
+  const title = name;
+  return {
+    tag: "",
+    title,
+    titleIsName: known,
+    fact: "",
+    words,
+    count: "",
+    unit: "",
+    level: 0,
+    ...own,
+  };
+}
+
+function viewerName(viewer: unknown): string {
+  if (!isRecord(viewer)) return ANONYMOUS;
+  const name = typeof viewer.name === "string" ? tidy(viewer.name) : "";
+  return name === "" ? NAMELESS : name;
+}
+
+/** One line of text without control characters, cut between characters. */
+function tidy(text: string): string {
+  const line = text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, " ").trim();
+  const characters = Array.from(line);
+  if (characters.length <= WORDS_CHARACTERS_MAX) return line;
+  return `${characters.slice(0, WORDS_CHARACTERS_MAX).join("")}…`;
+}
+
+function count(value: unknown): number {
+  return typeof value === "number" && Number.isFinite(value) ? Math.max(0, Math.floor(value)) : 0;
+}
+
+function tierCount(data: Record<string, unknown>): string {
+  return { "2000": "2", "3000": "3" }[String(data.tier)] ?? "1";
+}
+
+function tier(data: Record<string, unknown>): string {
+  return `Tier ${tierCount(data)}`;
+}
+
+const NUMBERS = new Intl.NumberFormat("en-US");
+
+function grouped(value: number): string {
+  return NUMBERS.format(value);
+}
+
+function noun(value: number, singular: string): string {
+  return value === 1 ? singular : `${singular}s`;
+}
+
+function plural(value: number, singular: string): string {
+  return `${grouped(value)} ${noun(value, singular)}`;
+}
