@@ -1,0 +1,4 @@
+//! A person at a terminal.
+
+pub mod guard;
+pub mod up;
