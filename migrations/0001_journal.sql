@@ -25,9 +25,10 @@ CREATE TABLE head (
     id       smallint PRIMARY KEY CHECK (id = 1),
     position bigint   NOT NULL,
     hash     bytea    NOT NULL,
-    epoch    uuid     NOT NULL
+    epoch    uuid     NOT NULL,
+    recorded_at timestamptz NOT NULL
 ) WITH (fillfactor = 10);
-INSERT INTO head VALUES (1, 0, decode(repeat('00', 32), 'hex'), gen_random_uuid());
+INSERT INTO head VALUES (1, 0, decode(repeat('00', 32), 'hex'), gen_random_uuid(), '-infinity');
 
 -- What became of every command, for ever: the same command again gets the same answer.
 CREATE TABLE command_outcomes (

@@ -3,10 +3,16 @@
 //! Every event has a position: 1, 2, 3, without gaps, in commit order. It is the event's place in PostgreSQL, its
 //! sequence in the JetStream stream EVENTS, the checkpoint of a projection and the id of a feed's frame.
 
+mod batch;
+pub mod broker;
 pub mod command;
+pub mod head;
+pub mod ingest;
 pub mod outcome;
+pub mod positions;
 pub mod projection;
 pub mod recorded;
+pub mod replies;
 
 pub use command::{Envelope, Origin, ViewerName};
 pub use outcome::{Decision, Outcome};

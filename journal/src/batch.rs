@@ -1,0 +1,116 @@
+//! Appending to a stream: one message, or many as one atomic batch that shares a single sync to disk.
+
+use async_nats::header::{
+    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
+    NATS_EXPECTED_LAST_SEQUENCE,
+};
+use async_nats::{Client, HeaderMap};
+use bytes::Bytes;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::broker::REQUEST_LIMIT;
+
+/// The most messages the server takes in one atomic batch.
+pub(crate) const BATCH_MAX: usize = 1_000;
+
+/// JetStream's code for "the last sequence is not the one you expected".
+const WRONG_LAST_SEQUENCE: u64 = 10_071;
+/// JetStream's codes for a full stream: messages, bytes, storage.
+const FULL: [u64; 3] = [10_077, 10_023, 10_047];
+
+/// A message to append.
+pub(crate) struct Append {
+    pub(crate) subject: String,
+    pub(crate) payload: Bytes,
+}
+
+#[derive(Debug, Error)]
+pub(crate) enum AppendError {
+    #[error("the stream does not end where it was expected to")]
+    NotThere,
+    #[error("the stream is full")]
+    Full,
+    #[error("{0}")]
+    Refused(String),
+    /// It may have been stored or not.
+    #[error("no answer: {0}")]
+    Unknown(String),
+}
+
+/// Appends `messages`, all or none, and gives the sequence of the last. With `after`, only if the stream ends there.
+pub(crate) async fn append(
+    client: &Client,
+    messages: Vec<Append>,
+    after: Option<i64>,
+) -> Result<u64, AppendError> {
+    let count = messages.len();
+    let batch = (count > 1).then(|| client.new_inbox());
+    for (n, message) in messages.into_iter().enumerate() {
+        let mut headers = HeaderMap::new();
+        if let (0, Some(after)) = (n, after) {
+            headers.insert(NATS_EXPECTED_LAST_SEQUENCE, after.to_string());
+        }
+        if let Some(batch) = &batch {
+            headers.insert(NATS_BATCH_ID, batch_id(batch));
+            headers.insert(NATS_BATCH_SEQUENCE, (n + 1).to_string());
+        }
+        if n + 1 < count {
+            client
+                .publish_with_headers(message.subject, headers, message.payload)
+                .await
+                .map_err(|error| AppendError::Unknown(error.to_string()))?;
+            continue;
+        }
+        if batch.is_some() {
+            headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
+        }
+        return acknowledged(client, message, headers).await;
+    }
+    Err(AppendError::Refused("there was nothing to append".to_owned()))
+}
+
+/// The server takes ids of up to 64 characters.
+fn batch_id(inbox: &str) -> &str {
+    inbox.rsplit('.').next().unwrap_or(inbox)
+}
+
+async fn acknowledged(
+    client: &Client,
+    message: Append,
+    headers: HeaderMap,
+) -> Result<u64, AppendError> {
+    let request = async_nats::Request::new()
+        .headers(headers)
+        .payload(message.payload)
+        .timeout(Some(REQUEST_LIMIT));
+    let answer = client
+        .send_request(message.subject, request)
+        .await
+        .map_err(|error| AppendError::Unknown(error.to_string()))?;
+    let ack: Ack = serde_json::from_slice(&answer.payload)
+        .map_err(|error| AppendError::Unknown(error.to_string()))?;
+    match ack.error {
+        None => Ok(ack.seq),
+        Some(error) if error.err_code == WRONG_LAST_SEQUENCE => Err(AppendError::NotThere),
+        Some(error) if FULL.contains(&error.err_code) => Err(AppendError::Full),
+        Some(error) => {
+            Err(AppendError::Refused(format!("{} ({})", error.description, error.err_code)))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Ack {
+    #[serde(default)]
+    seq: u64,
+    error: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}

@@ -1,0 +1,37 @@
+//! The end of the journal: the last position, the last link of the hash chain, and the name of this line of history.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor, Row};
+use uuid::Uuid;
+
+use crate::recorded::{GENESIS, Hash};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub position: i64,
+    pub hash: Hash,
+    /// Changes when history was cut back, as by a restored dump: positions of another epoch mean something else.
+    pub epoch: Uuid,
+}
+
+/// Where the journal ends now.
+pub async fn read(executor: impl PgExecutor<'_>) -> sqlx::Result<Head> {
+    let row = sqlx::query("SELECT position, hash, epoch FROM head").fetch_one(executor).await?;
+    Ok(Head { position: row.try_get(0)?, hash: hash(row.try_get(1)?), epoch: row.try_get(2)? })
+}
+
+/// Takes the row that orders all commits, until the transaction ends. The time never goes back.
+pub(crate) async fn lock(connection: &mut PgConnection) -> sqlx::Result<(Head, DateTime<Utc>)> {
+    let row = sqlx::query(
+        "SELECT position, hash, epoch, GREATEST(clock_timestamp(), recorded_at) FROM head FOR UPDATE",
+    )
+    .fetch_one(connection)
+    .await?;
+    let head =
+        Head { position: row.try_get(0)?, hash: hash(row.try_get(1)?), epoch: row.try_get(2)? };
+    Ok((head, row.try_get(3)?))
+}
+
+fn hash(bytes: &[u8]) -> Hash {
+    bytes.try_into().unwrap_or(GENESIS)
+}
