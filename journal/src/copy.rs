@@ -58,9 +58,9 @@ impl<const N: usize> Tuple<N> {
     /// A `timestamptz` column, in microseconds since 1970.
     pub fn micros(&self, column: usize) -> Result<i64, sqlx::Error> {
         let stored = self.i64(column)?;
-        stored.checked_add(EPOCH_MICROS).ok_or_else(|| {
-            sqlx::Error::Protocol(format!("column {column} is a time out of range"))
-        })
+        stored
+            .checked_add(EPOCH_MICROS)
+            .ok_or_else(|| sqlx::Error::Protocol(format!("column {column} is a time out of range")))
     }
 
     /// A `uuid` column.
@@ -101,10 +101,10 @@ impl<const N: usize> Tuple<N> {
 }
 
 /// The rows of `COPY (query) TO STDOUT (FORMAT binary)`, up to [`BATCH_MAX`] at a time.
-pub fn rows<const N: usize>(
-    connection: &mut PgConnection,
+pub fn rows<'c, const N: usize>(
+    connection: &'c mut PgConnection,
     query: &str,
-) -> impl Stream<Item = Result<Vec<Tuple<N>>, sqlx::Error>> + Send {
+) -> impl Stream<Item = Result<Vec<Tuple<N>>, sqlx::Error>> + Send + use<'c, N> {
     let statement = format!("COPY ({query}) TO STDOUT (FORMAT binary)");
     stream::once(async move {
         let pieces = connection.copy_out_raw(&statement).await?;
@@ -113,9 +113,9 @@ pub fn rows<const N: usize>(
     .try_flatten()
 }
 
-fn batches<const N: usize>(
-    pieces: BoxStream<'_, Result<Bytes, sqlx::Error>>,
-) -> impl Stream<Item = Result<Vec<Tuple<N>>, sqlx::Error>> + Send {
+fn batches<'c, const N: usize>(
+    pieces: BoxStream<'c, Result<Bytes, sqlx::Error>>,
+) -> impl Stream<Item = Result<Vec<Tuple<N>>, sqlx::Error>> + Send + use<'c, N> {
     stream::try_unfold(Some((pieces, false)), |state| async move {
         let Some((mut pieces, mut begun)) = state else { return Ok(None) };
         let mut batch = Vec::with_capacity(BATCH_MAX);

@@ -1,6 +1,5 @@
 //! The whole history, or a part of it, in position order and in constant memory.
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use serde_json::value::RawValue;
@@ -60,9 +59,13 @@ impl Row {
     }
 
     /// The event on its own, as it is published.
-    pub fn recorded(&self) -> Result<Recorded, serde_json::Error> {
+    pub fn recorded(&self) -> Recorded {
         let content = self.content();
-        Ok(Recorded {
+        // The column's type lets nothing but JSON in; were it not so, null reads as no aggregate's event.
+        let raw = |json: &str| {
+            RawValue::from_string(json.to_owned()).unwrap_or(RawValue::NULL.to_owned())
+        };
+        Recorded {
             position: content.position,
             aggregate_type: content.aggregate_type.to_owned(),
             aggregate_id: content.aggregate_id.to_owned(),
@@ -72,10 +75,10 @@ impl Row {
             event_id: content.event_id,
             command_id: content.command_id,
             recorded_at: DateTime::from_timestamp_micros(content.recorded_at).unwrap_or_default(),
-            payload: RawValue::from_string(content.payload.to_owned())?,
-            metadata: RawValue::from_string(content.metadata.to_owned())?,
+            payload: raw(content.payload),
+            metadata: raw(content.metadata),
             hash: self.hash,
-        })
+        }
     }
 
     fn parse(tuple: Tuple<12>) -> Result<Self, sqlx::Error> {
@@ -105,9 +108,10 @@ pub fn read<'c>(
     after: i64,
     until: i64,
     aggregates: Option<&[&str]>,
-) -> impl Stream<Item = Result<Vec<Row>, sqlx::Error>> + Send + 'c {
+) -> impl Stream<Item = Result<Vec<Row>, sqlx::Error>> + Send + use<'c> {
     let dense = aggregates.is_none();
-    let batches = stored(connection, after, until, aggregates).map(Some).chain(stream::iter([None]));
+    let batches =
+        stored(connection, after, until, aggregates).map(Some).chain(stream::iter([None]));
     batches
         .scan(after, move |last, batch| {
             let checked = match batch {
@@ -127,7 +131,7 @@ pub fn stored<'c>(
     after: i64,
     until: i64,
     aggregates: Option<&[&str]>,
-) -> impl Stream<Item = Result<Vec<Row>, sqlx::Error>> + Send + 'c {
+) -> impl Stream<Item = Result<Vec<Row>, sqlx::Error>> + Send + use<'c> {
     let query = format!(
         "SELECT {COLUMNS} FROM public.events WHERE position > {after} AND position <= {until}{} \
          ORDER BY position",
@@ -157,8 +161,9 @@ pub async fn position_at_within(
     connection: &mut PgConnection,
     time: DateTime<Utc>,
 ) -> sqlx::Result<i64> {
-    let head: Option<i64> =
-        sqlx::query_scalar("SELECT max(position) FROM public.events").fetch_one(&mut *connection).await?;
+    let head: Option<i64> = sqlx::query_scalar("SELECT max(position) FROM public.events")
+        .fetch_one(&mut *connection)
+        .await?;
     let (mut before, mut after) = (0, head.unwrap_or(0) + 1);
     for _ in 0..HALVINGS_MAX {
         if after - before <= 1 {
