@@ -1,1 +1,27 @@
 //! What we know: tables folded from the journal, each can be dropped and rebuilt.
+//!
+//! One file per projection: its name, its pure fold, its tables, and the queries that read them. A query answers with
+//! the position it speaks for, read in the same snapshot as its rows.
+
+use std::sync::Arc;
+
+use journal::Projection;
+
+pub mod alerts;
+pub mod balances;
+pub mod broadcasts;
+mod copy;
+pub mod reading;
+pub mod statements;
+
+pub use reading::{AsOf, Page, QueryError, Viewer};
+
+/// The one list of projections. A new one is a file in this folder and a line here.
+pub fn all() -> Vec<Arc<dyn Projection>> {
+    vec![
+        Arc::new(balances::Balances),
+        Arc::new(statements::Statements),
+        Arc::new(broadcasts::Broadcasts),
+        Arc::new(alerts::Alerts),
+    ]
+}

@@ -1,0 +1,250 @@
+//! What the overlay shows, in order: the alerts made of history by `domain::alerting`.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use domain::alerting::{self, Kind};
+use domain::{account, broadcast};
+use journal::{Content, Failure, Projection, Recorded};
+
+use crate::copy;
+use crate::reading::{AsOf, Page, QueryError, Reading, Viewer};
+
+/// The checkpoint's name, to wait for a position under.
+pub const NAME: &str = "alerts";
+
+/// The projection `alerts`: one row per event that is shown.
+pub struct Alerts;
+
+/// A row as it is stored: without a name, so that a name can be erased.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub position: i64,
+    /// The event's own id: stable over rebuilds and restored dumps.
+    pub id: Uuid,
+    pub kind: &'static str,
+    pub viewer: Option<String>,
+    pub data: Value,
+    pub at: DateTime<Utc>,
+}
+
+/// The row that an event makes, or `None` for what is not shown.
+pub fn row(content: &Content<'_>) -> Result<Option<Row>, serde_json::Error> {
+    let alert = match (content.aggregate_type, content.event_type) {
+        ("account", "credited") => {
+            let event: account::Event = serde_json::from_str(content.payload)?;
+            alerting::for_account(content.aggregate_id, &event)
+        }
+        ("broadcast", "followed" | "raided" | "cheered" | "subs_gifted" | "hype_train_started") => {
+            let event: broadcast::Event = serde_json::from_str(content.payload)?;
+            alerting::for_broadcast(&event)
+        }
+        _ => None,
+    };
+    Ok(alert.map(|alert| Row {
+        position: content.position,
+        id: content.event_id,
+        kind: alert.kind.name(),
+        viewer: alert.viewer,
+        data: alert.data,
+        at: DateTime::from_timestamp_micros(content.recorded_at).unwrap_or_default(),
+    }))
+}
+
+/// An alert as shown, with the name that is known now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alert {
+    pub position: i64,
+    pub id: Uuid,
+    pub kind: String,
+    /// `None` for the anonymous and for the whole broadcast.
+    pub viewer: Option<Viewer>,
+    /// What happened: bits, tier, months and so on, without the viewer.
+    pub data: Value,
+    pub at: DateTime<Utc>,
+}
+
+impl Alert {
+    /// The `data` of the feed's envelope: what happened, and who did it where somebody could have.
+    pub fn feed_data(&self) -> Value {
+        let mut data = self.data.clone();
+        if self.kind != Kind::HypeTrain.name()
+            && let Value::Object(fields) = &mut data
+        {
+            let viewer = self
+                .viewer
+                .as_ref()
+                .map(|viewer| serde_json::json!({"id": viewer.id, "name": viewer.name}));
+            fields.insert("viewer".to_owned(), viewer.unwrap_or(Value::Null));
+        }
+        data
+    }
+}
+
+/// A part of the alerts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Shown {
+    /// How far the projection has come: there is no other alert up to here, unless `alerts` is full.
+    pub position: i64,
+    pub alerts: Vec<Alert>,
+    /// Where the next page of a list begins; `None` at the end.
+    pub before: Option<i64>,
+}
+
+/// The alerts after `position`, oldest first, at most `limit` (up to [`Page::LIMIT_MAX`]) of the
+/// given kinds. No kinds given means all of them.
+pub async fn after(
+    pool: &PgPool,
+    position: i64,
+    limit: i64,
+    kinds: &[Kind],
+) -> Result<Shown, QueryError> {
+    const OLDEST_FIRST: &str = "
+        SELECT a.position, a.id, a.kind, a.viewer, v.name, a.data, a.at
+        FROM alerts a LEFT JOIN viewer_names v ON v.viewer_id = a.viewer
+        WHERE a.position > $1 AND (cardinality($2) = 0 OR a.kind = ANY($2))
+        ORDER BY a.position LIMIT $3";
+    read(pool, OLDEST_FIRST, position, Page::of(limit).limit(), kinds).await
+}
+
+/// The alerts, newest first.
+pub async fn list(pool: &PgPool, page: Page, kinds: &[Kind]) -> Result<Shown, QueryError> {
+    const NEWEST_FIRST: &str = "
+        SELECT a.position, a.id, a.kind, a.viewer, v.name, a.data, a.at
+        FROM alerts a LEFT JOIN viewer_names v ON v.viewer_id = a.viewer
+        WHERE a.position < $1 AND (cardinality($2) = 0 OR a.kind = ANY($2))
+        ORDER BY a.position DESC LIMIT $3";
+    let limit = page.limit();
+    let mut shown = read(pool, NEWEST_FIRST, page.before(), limit, kinds).await?;
+    if shown.alerts.len() as i64 == limit {
+        shown.before = shown.alerts.last().map(|alert| alert.position);
+    }
+    Ok(shown)
+}
+
+async fn read(
+    pool: &PgPool,
+    statement: &'static str,
+    from: i64,
+    limit: i64,
+    kinds: &[Kind],
+) -> Result<Shown, QueryError> {
+    let mut reading = Reading::open(pool, &[NAME], AsOf::Now).await?;
+    let rows: Vec<Stored> = sqlx::query_as(statement)
+        .bind(from)
+        .bind(kinds.iter().map(|kind| kind.name()).collect::<Vec<&str>>())
+        .bind(limit)
+        .fetch_all(reading.connection())
+        .await?;
+    let position = reading.position;
+    reading.close().await?;
+    Ok(Shown { position, alerts: rows.into_iter().map(Alert::from).collect(), before: None })
+}
+
+#[derive(sqlx::FromRow)]
+struct Stored {
+    position: i64,
+    id: Uuid,
+    kind: String,
+    viewer: Option<String>,
+    name: Option<String>,
+    data: Value,
+    at: DateTime<Utc>,
+}
+
+impl From<Stored> for Alert {
+    fn from(row: Stored) -> Self {
+        let Stored { position, id, kind, viewer, name, data, at } = row;
+        Alert { position, id, kind, viewer: viewer.map(|id| Viewer { id, name }), data, at }
+    }
+}
+
+#[async_trait]
+impl Projection for Alerts {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn version(&self) -> i32 {
+        1
+    }
+
+    fn aggregates(&self) -> &'static [&'static str] {
+        &["account", "broadcast"]
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &["alerts"]
+    }
+
+    async fn create(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        sqlx::query(
+            "CREATE TABLE alerts (
+                 position bigint      PRIMARY KEY,
+                 id       uuid        NOT NULL,
+                 kind     text        NOT NULL,
+                 viewer   text,
+                 data     json        NOT NULL,
+                 at       timestamptz NOT NULL
+             )",
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    async fn apply(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[&Recorded],
+    ) -> Result<(), Failure> {
+        let mut rows = Vec::new();
+        for event in batch {
+            let row = row(&event.content()).map_err(|error| Failure::unreadable(event, error))?;
+            rows.extend(row);
+        }
+        match rows.len() {
+            0 => Ok(()),
+            few if few < copy::WORTHWHILE_ROWS => Ok(insert(connection, &rows).await?),
+            _ => Ok(copy_in(connection, &rows).await?),
+        }
+    }
+}
+
+async fn insert(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO alerts (position, id, kind, viewer, data, at)
+         SELECT position, id, kind, viewer, data::json, at
+         FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::text[],
+                     $6::timestamptz[]) AS new (position, id, kind, viewer, data, at)",
+    )
+    .bind(rows.iter().map(|row| row.position).collect::<Vec<i64>>())
+    .bind(rows.iter().map(|row| row.id).collect::<Vec<Uuid>>())
+    .bind(rows.iter().map(|row| row.kind).collect::<Vec<&str>>())
+    .bind(rows.iter().map(|row| row.viewer.as_deref()).collect::<Vec<Option<&str>>>())
+    .bind(rows.iter().map(|row| row.data.to_string()).collect::<Vec<String>>())
+    .bind(rows.iter().map(|row| row.at).collect::<Vec<DateTime<Utc>>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn copy_in(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<()> {
+    let mut copied = copy::Rows::with_capacity(rows.len() * 160);
+    for row in rows {
+        copied.row(6);
+        copied.bigint(row.position);
+        copied.uuid(row.id);
+        copied.text(row.kind);
+        copied.optional_text(row.viewer.as_deref());
+        copied.text(&row.data.to_string());
+        copied.timestamptz(row.at);
+    }
+    copied
+        .send(connection, "COPY alerts (position, id, kind, viewer, data, at) FROM STDIN BINARY")
+        .await
+}
