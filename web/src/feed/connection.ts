@@ -99,6 +99,7 @@ export class Connection {
   /** Reads until the connection ends, and returns why it ended. */
   async #read(attempt: AbortController): Promise<Failure> {
     const silence = new Silence(attempt);
+    let openedAt = Infinity;
     try {
       silence.allow(ANSWER_MS_MAX);
       const answer = await this.#ask(attempt.signal);
@@ -107,12 +108,11 @@ export class Connection {
       silence.allow(3 * PING_MS_DEFAULT);
       const frames = new FrameReader();
       const body = answer.body.getReader();
-      const openedAt = Date.now();
+      openedAt = Date.now();
       for (;;) {
         const { done, value } = await body.read();
         if (done) return { status: null, words: "the server closed the feed" };
         silence.heard();
-        if (Date.now() - openedAt > GOOD_MS) this.#failures = 0;
         for (const frame of frames.read(value)) {
           const envelope = readEnvelope(frame.data);
           if (this.#attempt !== attempt) return { status: null, words: "left" };
@@ -121,6 +121,7 @@ export class Connection {
         }
       }
     } finally {
+      if (Date.now() - openedAt > GOOD_MS) this.#failures = 0;
       silence.end();
     }
   }

@@ -29,6 +29,7 @@ export type Shelf = Pick<Storage, "getItem" | "setItem">;
 export class BookmarkStore {
   readonly #shelf: Shelf | null;
   readonly #entry: string;
+  #hasWarned = false;
 
   constructor(shelf: Shelf | null, name: string) {
     this.#shelf = shelf;
@@ -47,7 +48,8 @@ export class BookmarkStore {
     try {
       this.#shelf?.setItem(this.#entry, JSON.stringify(bookmark));
     } catch (error) {
-      console.warn("the overlay's place in the feed could not be saved", error);
+      if (!this.#hasWarned) console.warn("the place in the feed could not be saved", error);
+      this.#hasWarned = true;
     }
   }
 }

@@ -3,7 +3,7 @@
  *
  * - `key`: the key made with `tapedeck key issue`
  * - `name`: this source's own name, when several overlay sources run in one OBS (default `main`)
- * - `speed`: for rehearsals, divides how long alerts and the pauses between them last (1 to 100)
+ * - `speed`: for rehearsals, divides how long alerts and the pauses between them last (1 to 1000)
  */
 export interface Settings {
   key: string;
@@ -11,7 +11,7 @@ export interface Settings {
   speed: number;
 }
 
-const SPEED_MAX = 100;
+const SPEED_MAX = 1_000;
 const NAME_CHARACTERS_MAX = 64;
 
 export function readSettings(fragment: string): Settings {

@@ -51,7 +51,6 @@ function drawAlert(wording: Wording, type: string): HTMLElement {
   part(card, ".tag").textContent = wording.tag;
   const title = part(card, ".title");
   title.dataset.size = sizeOf(wording.title, [13, 18, 24]);
-  title.classList.toggle("title-plain", !wording.titleIsName);
   part(title, "bdi").textContent = wording.title;
   part(card, ".fact").textContent = wording.fact;
   drawInstrument(card, wording);
@@ -75,7 +74,8 @@ function drawInstrument(card: HTMLElement, { count, unit, level }: Wording): voi
   part(card, ".instrument").hidden = count === "";
   const meter = part(card, ".meter");
   meter.hidden = level === 0;
-  for (let lamp = 0; lamp < METER_LAMPS && level > 0; lamp += 1) {
+  card.classList.toggle("alert-metered", level > 0);
+  for (let lamp = 0; lamp < METER_LAMPS; lamp += 1) {
     const light = document.createElement("i");
     light.classList.toggle("lit", lamp < Math.max(1, Math.round(level * METER_LAMPS)));
     light.style.setProperty("--index", String(lamp));

@@ -7,8 +7,6 @@ export interface Wording {
   tag: string;
   /** Who, or what, in large letters. */
   title: string;
-  /** True when the title is somebody's name, whose writing direction is its own. */
-  titleIsName: boolean;
   /** What happened. */
   fact: string;
   /** What the viewer wrote; empty when nothing. */
@@ -29,11 +27,11 @@ const WORDS_CHARACTERS_MAX = 600;
 export function wordAlert({ type, data }: Alert): Wording {
   switch (type) {
     case "follow":
-      return word(data, { tag: "New follower", fact: "hit follow" });
+      return word(data, { tag: "New follower", fact: "is now following" });
     case "cheer":
       return wordCheer(data);
     case "sub":
-      return word(data, { tag: "New sub", fact: `subscribed at ${tier(data)}`, count: tierCount(data) });
+      return wordSub(data);
     case "resub":
       return wordResub(data);
     case "gift":
@@ -59,6 +57,11 @@ function wordCheer(data: Record<string, unknown>): Wording {
   return word(data, { tag: "Cheer", fact, count: grouped(bits), unit: noun(bits, "bit"), level });
 }
 
+function wordSub(data: Record<string, unknown>): Wording {
+  const fact = `subscribed at ${tier(data)}`;
+  return word(data, { tag: "New sub", fact, count: tierCount(data), unit: "tier" });
+}
+
 function wordResub(data: Record<string, unknown>): Wording {
   const months = count(data.months);
   const streak = count(data.streak);
@@ -70,7 +73,7 @@ function wordResub(data: Record<string, unknown>): Wording {
 function wordGift(data: Record<string, unknown>): Wording {
   const subs = Math.max(1, count(data.count));
   const fact = subs === 1 ? `gifted a ${tier(data)} sub` : `gifted ${grouped(subs)} ${tier(data)} subs`;
-  return word(data, { tag: noun(subs, "Gift sub"), fact, count: `×${grouped(subs)}` });
+  return word(data, { tag: noun(subs, "Gift sub"), fact, count: `×${grouped(subs)}`, unit: noun(subs, "sub") });
 }
 
 function wordRaid(data: Record<string, unknown>): Wording {
@@ -89,36 +92,25 @@ function wordHypeTrain(data: Record<string, unknown>): Wording {
   const level = Math.max(1, count(data.level));
   const total = count(data.total);
   const goal = count(data.goal);
-  const title = TRAINS[String(data.kind)] ?? TRAINS.regular ?? "";
-  const fact = goal > 0 ? `${grouped(total)} of ${grouped(goal)} to level ${level + 1}` : "is on its way";
+  // The total counts from the train's start and the goal from the level's: a train that starts
+  // with a large gift is past its goal already.
+  const isOnWay = goal > 0 && total <= goal;
+  const far = total > 0 ? `${plural(total, "point")} so far` : "is on its way";
   return {
     tag: "All aboard",
-    title,
-    titleIsName: false,
-    fact,
+    title: TRAINS[String(data.kind)] ?? "Hype Train",
+    fact: isOnWay ? `${grouped(total)} of ${grouped(goal)} to level ${level + 1}` : far,
     words: "",
     count: grouped(level),
     unit: "level",
-    level: goal > 0 ? Math.min(1, total / goal) : 0.5,
+    level: isOnWay ? total / goal : 0,
   };
 }
 
 function word(data: Record<string, unknown>, own: Partial<Wording>): Wording {
-  const name = viewerName(data.viewer);
-  const known = name !== ANONYMOUS && name !== NAMELESS;
   const words = typeof data.message === "string" ? tidy(data.message) : "";
-  const title = name;
-  return {
-    tag: "",
-    title,
-    titleIsName: known,
-    fact: "",
-    words,
-    count: "",
-    unit: "",
-    level: 0,
-    ...own,
-  };
+  const plain = { tag: "", fact: "", count: "", unit: "", level: 0 };
+  return { ...plain, title: viewerName(data.viewer), words, ...own };
 }
 
 function viewerName(viewer: unknown): string {

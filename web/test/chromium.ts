@@ -1,0 +1,33 @@
+import { existsSync } from "node:fs";
+import { type BrowserContext, chromium } from "playwright-core";
+
+const PATH = process.env.CHROMIUM ?? "/usr/bin/chromium";
+
+/** The browser of the tests; null, said in one clear line, when there is none on this machine. */
+export function findChromium(): string | null {
+  if (existsSync(PATH)) return PATH;
+  console.warn(`SKIPPED: the browser tests, because there is no ${PATH} (set CHROMIUM to another)`);
+  return null;
+}
+
+/** A real Chromium with a profile of its own, which outlives its pages as the profile of OBS does. */
+export async function openProfile(
+  executablePath: string,
+  folder: string,
+  size: { width: number; height: number },
+): Promise<BrowserContext> {
+  return chromium.launchPersistentContext(folder, {
+    executablePath,
+    headless: true,
+    viewport: size,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
