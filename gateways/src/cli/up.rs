@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::embedded::{Options, Servers};
 
 #[derive(Debug, clap::Args)]
@@ -11,13 +13,20 @@ pub struct Up {
     data: PathBuf,
     #[arg(long, default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
+    #[arg(long)]
+    metrics_listen: Option<SocketAddr>,
 }
 
 impl Up {
     pub async fn run(self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let servers = Servers::start(Options::new(&self.data)).await?;
-        println!("{} {} {:?}", servers.nats_url, servers.admin_database_url, self.listen);
-        tokio::signal::ctrl_c().await?;
+        println!("{} {} {:?} Ctrl-C", servers.nats_url, servers.admin_database_url, self.listen);
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
         servers.stop().await
     }
 }

@@ -117,9 +117,10 @@ fn sweep(parent: &Path) {
         .map(|entry| entry.path());
     for folder in left_behind.take(SWEPT_MAX) {
         let unused = ["lock", "nats/server.lock", "postgres.lock"].into_iter().all(|name| {
-            OpenOptions::new().write(true).open(folder.join(name)).is_ok_and(|lock| {
-                is_old(&lock) && lock.try_lock().is_ok()
-            })
+            OpenOptions::new()
+                .write(true)
+                .open(folder.join(name))
+                .is_ok_and(|lock| is_old(&lock) && lock.try_lock().is_ok())
         });
         if unused {
             let _ = fs::remove_dir_all(&folder);

@@ -53,6 +53,13 @@ impl Options {
         Ok(Self { temporary: true, ..Self::new(folder::temporary()?) })
     }
 
+    /// As `temporary`, with the guard of the given binary and a PostgreSQL that is copied.
+    pub fn for_tests(tapedeck: impl Into<PathBuf>) -> anyhow::Result<Self> {
+        let owner = rustix::process::geteuid().as_raw();
+        let template = std::env::temp_dir().join(format!("tapedeck-template-{owner}"));
+        Ok(Self::temporary()?.guard(tapedeck).template(template))
+    }
+
     pub fn guard(self, tapedeck: impl Into<PathBuf>) -> Self {
         Self { guard: Some(tapedeck.into()), ..self }
     }
@@ -63,7 +70,6 @@ impl Options {
 }
 
 /// The running private servers. Dropping them stops them too, but nobody then waits.
-#[derive(Debug)]
 pub struct Servers {
     /// Without user and password, which are those of a role.
     pub nats_url: String,
@@ -92,13 +98,14 @@ impl Servers {
         let mut attempt = 1;
         loop {
             setup.choose_ports()?;
-            let (nats, postgres) = tokio::join!(setup.start_nats(), setup.start_postgres());
-            let error = match (nats, postgres) {
-                (Ok(nats), Ok(postgres)) => {
-                    return Ok(Self::running(setup, nats, postgres, options.temporary));
-                }
-                (Err(error), _) | (_, Err(error)) => error,
+            let (mut nats, mut postgres) = (None, None);
+            let (first, second) =
+                tokio::join!(setup.start_nats(&mut nats), setup.start_postgres(&mut postgres));
+            let Err(error) = first.and(second) else {
+                return Ok(Self::running(setup, nats, postgres, options.temporary));
             };
+            // Before the next attempt, or the error, nothing of this one is left.
+            let _ = tokio::join!(stop(nats), stop(postgres));
             // A port may have been taken meanwhile, so the next attempt looks for others.
             if attempt == START_ATTEMPTS {
                 return Err(error);
@@ -121,21 +128,27 @@ impl Servers {
         let mut revivals: Vec<Instant> = Vec::new();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let revived = self.revive().await;
-            match revived {
+            let failure = match self.revive().await {
                 Ok(None) => continue,
-                Ok(Some(name)) => tracing::warn!(server = name, "ended by itself, started again"),
-                Err(error) => return error,
-            }
+                Ok(Some(name)) => {
+                    tracing::warn!(server = name, "ended by itself and was started again");
+                    None
+                }
+                Err(error) => Some(error),
+            };
             revivals.retain(|at| at.elapsed() < REVIVALS_WITHIN);
             revivals.push(Instant::now());
             if revivals.len() > REVIVALS_MAX {
-                return anyhow::anyhow!(
-                    "a private server ended by itself {REVIVALS_MAX} times; see {}",
-                    self.data.join("logs").display(),
-                );
+                let words = format!("a private server ended by itself {REVIVALS_MAX} times");
+                let last = failure.unwrap_or_else(|| anyhow::anyhow!("see {:?}", self.logs()));
+                return last.context(words);
             }
         }
+    }
+
+    /// Where both write their logs.
+    pub fn logs(&self) -> PathBuf {
+        self.data.join("logs")
     }
 
     /// The same PostgreSQL, as one of its roles, in another database.
@@ -158,7 +171,7 @@ impl Servers {
 
     pub async fn start_nats(&mut self) -> anyhow::Result<()> {
         if self.nats.is_none() {
-            self.nats = Some(self.setup.start_nats().await?);
+            self.setup.start_nats(&mut self.nats).await?;
         }
         Ok(())
     }
@@ -178,7 +191,7 @@ impl Servers {
 
     pub async fn start_postgres(&mut self) -> anyhow::Result<()> {
         if self.postgres.is_none() {
-            self.postgres = Some(self.setup.start_postgres().await?);
+            self.setup.start_postgres(&mut self.postgres).await?;
         }
         Ok(())
     }
@@ -209,7 +222,12 @@ impl Servers {
         Ok(None)
     }
 
-    fn running(setup: Setup, nats: Server, postgres: Server, temporary: bool) -> Self {
+    fn running(
+        setup: Setup,
+        nats: Option<Server>,
+        postgres: Option<Server>,
+        temporary: bool,
+    ) -> Self {
         let url = |role| postgres::url(&setup.secrets, setup.ports.postgres, role, DATABASE);
         Self {
             nats_url: nats::url(setup.ports.nats),
@@ -220,16 +238,29 @@ impl Servers {
             data: setup.folder.path().to_path_buf(),
             postgres_programs: setup.programs.bin.clone(),
             setup,
-            nats: Some(nats),
-            postgres: Some(postgres),
+            nats,
+            postgres,
             temporary,
         }
     }
 }
 
+/// Without the passwords.
+impl std::fmt::Debug for Servers {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ports = &self.setup.ports;
+        formatter
+            .debug_struct("Servers")
+            .field("data", &self.data)
+            .field("ports", ports)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for Servers {
     fn drop(&mut self) {
-        let mut left: Vec<Server> = [self.nats.take(), self.postgres.take()].into_iter().flatten().collect();
+        let mut left: Vec<Server> =
+            [self.nats.take(), self.postgres.take()].into_iter().flatten().collect();
         if !self.temporary {
             return;
         }

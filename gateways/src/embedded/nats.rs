@@ -18,7 +18,6 @@ const READY_MAX: Duration = Duration::from_secs(180);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Where a private nats-server keeps what it has and how it is run.
-#[derive(Debug)]
 pub struct Broker<'a> {
     pub folder: &'a Folder,
     pub program: &'a Path,
@@ -27,7 +26,8 @@ pub struct Broker<'a> {
 }
 
 impl Broker<'_> {
-    pub async fn start(&self, port: u16) -> anyhow::Result<Server> {
+    /// Starts it without waiting until it answers.
+    pub async fn spawn(&self, port: u16) -> anyhow::Result<Server> {
         let folder = self.folder.private("nats")?;
         let log = self.folder.private("logs")?.join("nats-server.log");
         let settings = folder.join("server.conf");
@@ -40,7 +40,7 @@ impl Broker<'_> {
         // nats.conf reads a variable's value as configuration, in which a path needs quotes.
         let store = format!("{:?}", folder.join("store"));
         environment.push(("TAPEDECK_NATS_STORE".to_owned(), store));
-        let mut server = Server::start(Recipe {
+        Server::start(Recipe {
             name: "nats-server",
             program: self.program.to_path_buf(),
             arguments: vec!["-c".into(), settings.into()],
@@ -52,13 +52,11 @@ impl Broker<'_> {
             user: None,
             guard: self.guard.to_path_buf(),
         })
-        .await?;
-        self.ready(&mut server, port).await?;
-        Ok(server)
+        .await
     }
 
     /// Connects as a user of ours, which proves that it is our server that answers.
-    async fn ready(&self, server: &mut Server, port: u16) -> anyhow::Result<()> {
+    pub async fn ready(&self, server: &mut Server, port: u16) -> anyhow::Result<()> {
         let password = self.secrets.nats.get("admin").cloned().unwrap_or_default();
         let deadline = Instant::now() + READY_MAX;
         while Instant::now() < deadline {

@@ -55,7 +55,6 @@ timezone = 'UTC'
 ";
 
 /// Where a private PostgreSQL is kept and how it is run.
-#[derive(Debug)]
 pub struct Cluster<'a> {
     pub folder: &'a Folder,
     pub programs: &'a Postgres,
@@ -95,13 +94,31 @@ impl Cluster<'_> {
         self.assign_roles(&self.path()).await
     }
 
-    pub async fn start(&self, port: u16) -> anyhow::Result<Server> {
+    /// Starts it without waiting until it answers.
+    pub async fn spawn(&self, port: u16) -> anyhow::Result<Server> {
         let path = self.path();
         std::fs::write(path.join("tapedeck.conf"), SETTINGS)?;
         std::fs::write(path.join("pg_hba.conf"), HBA)?;
-        let mut server = Server::start(self.recipe(port)?).await?;
-        self.ready(&mut server, port).await?;
-        Ok(server)
+        Server::start(self.recipe(port)?).await
+    }
+
+    pub async fn ready(&self, server: &mut Server, port: u16) -> anyhow::Result<()> {
+        let url = url(self.secrets, port, "postgres", "postgres");
+        let options: sqlx::postgres::PgConnectOptions = url.parse()?;
+        let options = options.disable_statement_logging();
+        let deadline = Instant::now() + READY_MAX;
+        while Instant::now() < deadline {
+            if server.ended()?.is_some() {
+                return Err(server.failure("ended while it was starting"));
+            }
+            if let Ok(Ok(mut connection)) = timeout(CONNECT_MAX, options.connect()).await {
+                sqlx::query("select 1").execute(&mut connection).await?;
+                connection.close().await?;
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(server.failure("was not ready in time"))
     }
 
     fn recipe(&self, port: u16) -> anyhow::Result<Recipe> {
@@ -123,7 +140,12 @@ impl Cluster<'_> {
         Ok(recipe)
     }
 
-    fn guarded(&self, name: &'static str, program: &str, folder: PathBuf) -> anyhow::Result<Recipe> {
+    fn guarded(
+        &self,
+        name: &'static str,
+        program: &str,
+        folder: PathBuf,
+    ) -> anyhow::Result<Recipe> {
         Ok(Recipe {
             name,
             program: self.programs.program(program),
@@ -177,8 +199,8 @@ impl Cluster<'_> {
         for (role, password) in &self.secrets.postgres {
             if role != "postgres" {
                 statements.push(format!(
-                    "DO $$ BEGIN CREATE ROLE {role} LOGIN; \
-                     EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+                    "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') \
+                     THEN CREATE ROLE {role} LOGIN; END IF; END $$"
                 ));
             }
             statements.push(format!("ALTER ROLE {role} PASSWORD '{password}'"));
@@ -235,25 +257,6 @@ impl Cluster<'_> {
             String::from_utf8_lossy(&output.stderr).trim(),
         );
         Ok(())
-    }
-
-    async fn ready(&self, server: &mut Server, port: u16) -> anyhow::Result<()> {
-        let url = url(self.secrets, port, "postgres", "postgres");
-        let options: sqlx::postgres::PgConnectOptions = url.parse()?;
-        let options = options.disable_statement_logging();
-        let deadline = Instant::now() + READY_MAX;
-        while Instant::now() < deadline {
-            if server.ended()?.is_some() {
-                return Err(server.failure("ended while it was starting"));
-            }
-            if let Ok(Ok(mut connection)) = timeout(CONNECT_MAX, options.connect()).await {
-                sqlx::query("select 1").execute(&mut connection).await?;
-                connection.close().await?;
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Err(server.failure("was not ready in time"))
     }
 
     fn check_version(&self) -> anyhow::Result<()> {

@@ -24,7 +24,6 @@ const POLL: Duration = Duration::from_millis(10);
 const LOG_BYTES_MAX: u64 = 10 << 20;
 
 /// How a server is run.
-#[derive(Clone, Debug)]
 pub struct Recipe {
     pub name: &'static str,
     pub program: PathBuf,
@@ -41,7 +40,6 @@ pub struct Recipe {
 }
 
 /// A running server and its guard. Letting go of it stops the server, though nobody then waits.
-#[derive(Debug)]
 pub struct Server {
     recipe: Recipe,
     guard: Child,
@@ -162,8 +160,7 @@ impl Recipe {
                 bail!("an earlier {} still holds {}", self.name, self.lock.display());
             }
             if let Some(pid) = self.running()? {
-                let signal =
-                    if waited > STOP_MAX { Signal::KILL } else { self.stop.signal() };
+                let signal = if waited > STOP_MAX { Signal::KILL } else { self.stop.signal() };
                 if asked != Some((pid, signal)) {
                     tracing::info!(server = self.name, pid = %pid, "stopping an earlier one");
                     let _ = rustix::process::kill_process(pid, signal);

@@ -1,5 +1,6 @@
 //! Where nats-server and PostgreSQL are on this machine, and whether they are new enough.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -84,9 +85,16 @@ impl Postgres {
     }
 }
 
+/// What `make tools` put beside the crates; tests run inside one of them. Somebody else's file in a
+/// folder that all may write to is not run.
 fn beside_working_folder() -> Option<PathBuf> {
-    let tool = std::env::current_dir().ok()?.join("tools/bin/nats-server");
-    tool.is_file().then_some(tool)
+    let folder = std::env::current_dir().ok()?;
+    let tools = [Some(folder.as_path()), folder.parent()];
+    let mut tools = tools.into_iter().flatten().map(|above| above.join("tools/bin/nats-server"));
+    let ours = rustix::process::geteuid().as_raw();
+    tools.find(|tool| {
+        tool.metadata().is_ok_and(|file| file.is_file() && [0, ours].contains(&file.uid()))
+    })
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
@@ -143,7 +151,10 @@ mod tests {
     #[test]
     fn versions_are_read_as_the_programs_print_them() {
         assert_eq!(parse_version("nats-server: v2.15.1\n"), Some((2, 15)));
-        assert_eq!(parse_version("postgres (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)"), Some((15, 8)));
+        assert_eq!(
+            parse_version("postgres (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)"),
+            Some((15, 8))
+        );
         assert_eq!(parse_version("postgres (PostgreSQL) 18beta1"), Some((18, 0)));
         assert_eq!(parse_version("no version here"), None);
     }

@@ -30,9 +30,7 @@ impl Secrets {
         let mut secrets = match fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .with_context(|| format!("{} is damaged", path.display()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Self::default()
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }

@@ -15,7 +15,6 @@ use super::template;
 use super::unprivileged::User;
 
 /// A data folder that is ours and ready, and the programs to run on it.
-#[derive(Debug)]
 pub struct Setup {
     pub folder: Folder,
     pub ports: Ports,
@@ -75,18 +74,28 @@ impl Setup {
         Ok(())
     }
 
-    pub async fn start_nats(&self) -> anyhow::Result<Server> {
-        let broker = Broker {
+    /// Starts nats-server into `place` and waits until it answers. It is in its place before the
+    /// waiting begins, so that giving up on the waiting does not stop it.
+    pub async fn start_nats(&self, place: &mut Option<Server>) -> anyhow::Result<()> {
+        let port = self.ports.nats;
+        let server = place.insert(self.broker().spawn(port).await?);
+        self.broker().ready(server, port).await
+    }
+
+    /// Likewise for PostgreSQL.
+    pub async fn start_postgres(&self, place: &mut Option<Server>) -> anyhow::Result<()> {
+        let port = self.ports.postgres;
+        let server = place.insert(self.cluster().spawn(port).await?);
+        self.cluster().ready(server, port).await
+    }
+
+    fn broker(&self) -> Broker<'_> {
+        Broker {
             folder: &self.folder,
             program: &self.nats_server,
             guard: &self.guard,
             secrets: &self.secrets,
-        };
-        broker.start(self.ports.nats).await
-    }
-
-    pub async fn start_postgres(&self) -> anyhow::Result<Server> {
-        self.cluster().start(self.ports.postgres).await
+        }
     }
 
     fn cluster(&self) -> Cluster<'_> {

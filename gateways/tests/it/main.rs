@@ -1,0 +1,3 @@
+//! The parts together, on a real nats-server and a real PostgreSQL.
+
+mod embedded;
