@@ -143,6 +143,8 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'tapedeck') THEN
         GRANT USAGE ON SCHEMA public TO tapedeck;
         GRANT SELECT, INSERT ON events, command_outcomes TO tapedeck;
+        -- Only an outcome 'dead' is ever replaced, by the outcome of its retry.
+        GRANT UPDATE ON command_outcomes TO tapedeck;
         GRANT SELECT, UPDATE ON head, partitions, commands_stream TO tapedeck;
         GRANT SELECT, INSERT, UPDATE, DELETE
             ON processors, snapshots, dead_letters, viewer_names, checkpoints, api_keys TO tapedeck;

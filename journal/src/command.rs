@@ -36,6 +36,9 @@ pub struct Envelope {
     /// The core NATS subject on which somebody waits for the outcome.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reply_to: Option<String>,
+    /// The dead letter that this is another try of: only then is a command with a `dead` outcome decided again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_of: Option<i64>,
     /// Display names seen with this command; they go to an erasable table, never into an event.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub names: Vec<ViewerName>,
@@ -102,6 +105,7 @@ impl Envelope {
             causation: None,
             traceparent: None,
             reply_to: None,
+            retry_of: None,
             names: Vec::new(),
         })
     }

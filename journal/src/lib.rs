@@ -3,16 +3,29 @@
 //! Every event has a position: 1, 2, 3, without gaps, in commit order. It is the event's place in PostgreSQL, its
 //! sequence in the JetStream stream EVENTS, the checkpoint of a projection and the id of a feed's frame.
 
+mod aggregates;
 mod batch;
 pub mod broker;
+mod cache;
 pub mod command;
+mod commit;
+mod copy;
+pub mod crash;
+mod decide;
 pub mod head;
+pub mod history;
+mod inbox;
 pub mod ingest;
 pub mod outcome;
+mod partitions;
 pub mod positions;
+pub mod processor;
 pub mod projection;
 pub mod recorded;
+pub mod relay;
 pub mod replies;
+mod retry;
+pub mod streams;
 
 pub use command::{Envelope, Origin, ViewerName};
 pub use outcome::{Decision, Outcome};

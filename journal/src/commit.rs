@@ -1,0 +1,295 @@
+//! One transaction for one batch: the cursors first, as the fence; then what was noted; last the head, the events and
+//! the outcomes.
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+use sqlx::{PgConnection, PgPool};
+use thiserror::Error;
+use uuid::Uuid;
+
+use domain::identity::derived_id;
+
+use crate::command::ViewerName;
+use crate::crash;
+use crate::decide::Ruling;
+use crate::head::{self, Head};
+use crate::inbox::Incoming;
+use crate::outcome::{Decision, Outcome};
+use crate::partitions::{Move, advance};
+use crate::recorded::Recorded;
+
+/// A decided batch, ready to be recorded.
+pub(crate) struct Batch<'a> {
+    pub(crate) owner: Uuid,
+    pub(crate) moves: &'a [Move],
+    pub(crate) incoming: &'a [Incoming],
+    pub(crate) rulings: &'a [Ruling],
+    pub(crate) snapshots: &'a [Snapshot],
+}
+
+pub(crate) struct Snapshot {
+    pub(crate) aggregate_type: String,
+    pub(crate) aggregate_id: String,
+    pub(crate) last_sequence: i64,
+    pub(crate) schema_version: i32,
+    pub(crate) payload: String,
+}
+
+/// What a commit recorded.
+pub(crate) struct Committed {
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) events: Vec<Recorded>,
+}
+
+#[derive(Debug, Error)]
+pub(crate) enum CommitError {
+    /// Another process owns a partition now. Nothing was recorded.
+    #[error("a partition is owned by another process now")]
+    LeaseLost,
+    /// Nothing was recorded.
+    #[error(transparent)]
+    Failed(sqlx::Error),
+    /// The connection broke at COMMIT: it may have been recorded. The cursor tells.
+    #[error("the outcome of the commit is unknown: {0}")]
+    Unknown(sqlx::Error),
+}
+
+impl CommitError {
+    /// Whether the same rows would be refused again: the data is wrong, not the database.
+    pub(crate) fn is_about_the_data(&self) -> bool {
+        let CommitError::Failed(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+    }
+}
+
+impl From<sqlx::Error> for CommitError {
+    fn from(error: sqlx::Error) -> Self {
+        CommitError::Failed(error)
+    }
+}
+
+pub(crate) async fn commit(pool: &PgPool, batch: &Batch<'_>) -> Result<Committed, CommitError> {
+    crash::point("commit.decided");
+    let mut tx = pool.begin().await?;
+    crash::point("commit.begun");
+    if advance(&mut tx, batch.owner, batch.moves).await? != batch.moves.len() as u64 {
+        return Err(CommitError::LeaseLost);
+    }
+    crash::point("commit.fenced");
+    note_names(&mut tx, batch).await?;
+    note_snapshots(&mut tx, batch.snapshots).await?;
+    note_dead(&mut tx, batch).await?;
+    crash::point("commit.noted");
+    let (head, now) = head::lock(&mut tx).await?;
+    crash::point("commit.locked");
+    let committed = number(batch, &head, now)?;
+    record(&mut tx, batch, &committed, now).await?;
+    crash::point("commit.recorded");
+    tx.commit().await.map_err(CommitError::Unknown)?;
+    crash::point("commit.committed");
+    Ok(committed)
+}
+
+/// Gives every event its position, its time and its link of the chain.
+fn number(batch: &Batch<'_>, head: &Head, now: DateTime<Utc>) -> Result<Committed, CommitError> {
+    let now = DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now);
+    let mut position = head.position;
+    let mut hash = head.hash;
+    let mut committed =
+        Committed { outcomes: Vec::with_capacity(batch.rulings.len()), events: Vec::new() };
+    for ruling in batch.rulings {
+        let first = position + 1;
+        for (n, event) in ruling.events.iter().enumerate() {
+            position += 1;
+            let mut recorded = Recorded {
+                position,
+                aggregate_type: ruling.key.0.clone(),
+                aggregate_id: ruling.key.1.clone(),
+                sequence: ruling.first_sequence + n as i64,
+                event_type: event.event_type.clone(),
+                event_version: event.event_version.clone(),
+                event_id: derived_id(ruling.id, n as u32),
+                command_id: ruling.id,
+                recorded_at: now,
+                payload: raw(&event.payload)?,
+                metadata: raw(&ruling.metadata)?,
+                hash,
+            };
+            hash = recorded.content().link(&hash);
+            recorded.hash = hash;
+            committed.events.push(recorded);
+        }
+        committed.outcomes.push(Outcome {
+            command_id: ruling.id,
+            decision: ruling.decision,
+            reason: ruling.reason.clone(),
+            first_position: (!ruling.events.is_empty()).then_some(first),
+            events: ruling.events.len() as i32,
+            event_types: ruling.events.iter().map(|event| event.event_type.clone()).collect(),
+            aggregate_type: ruling.key.0.clone(),
+            aggregate_id: ruling.key.1.clone(),
+            decided_at: now,
+        });
+    }
+    Ok(committed)
+}
+
+fn raw(json: &str) -> Result<Box<RawValue>, CommitError> {
+    RawValue::from_string(json.to_owned())
+        .map_err(|error| CommitError::Failed(sqlx::Error::Encode(Box::new(error))))
+}
+
+/// Writes outcomes, events and the new head in one statement.
+async fn record(
+    connection: &mut PgConnection,
+    batch: &Batch<'_>,
+    committed: &Committed,
+    now: DateTime<Utc>,
+) -> Result<(), CommitError> {
+    let Committed { outcomes, events } = committed;
+    let incoming = |n: usize| &batch.incoming[batch.rulings[n].index];
+    let last = events.last();
+    let result = sqlx::query(
+        "WITH outcomes AS (
+             INSERT INTO command_outcomes (command_id, outcome, reason, first_position, events, aggregate_type,
+                                           aggregate_id, partition, stream_sequence, decided_at)
+             SELECT *, $10 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::int[], $6::text[],
+                                       $7::text[], $8::smallint[], $9::bigint[])
+             ON CONFLICT (command_id) DO UPDATE SET
+                 outcome = excluded.outcome, reason = excluded.reason, first_position = excluded.first_position,
+                 events = excluded.events, aggregate_type = excluded.aggregate_type,
+                 aggregate_id = excluded.aggregate_id, partition = excluded.partition,
+                 stream_sequence = excluded.stream_sequence, decided_at = excluded.decided_at
+             WHERE command_outcomes.outcome = 'dead'
+             RETURNING 1
+         ), counted AS (
+             SELECT count(*) FROM outcomes
+         ), moved AS (
+             UPDATE head SET position = $11, hash = $12, recorded_at = $10 WHERE $11 IS NOT NULL
+         ), recorded AS (
+             INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                                 event_id, command_id, payload, metadata, hash, recorded_at)
+             SELECT e.position, e.type, e.id, e.sequence, e.event_type, e.event_version, e.event_id,
+                    e.command_id, e.payload::json, e.metadata::json, e.hash, $10
+             FROM unnest($13::bigint[], $14::text[], $15::text[], $16::bigint[], $17::text[], $18::text[],
+                         $19::uuid[], $20::uuid[], $21::text[], $22::text[], $23::bytea[])
+                  AS e(position, type, id, sequence, event_type, event_version, event_id, command_id, payload,
+                       metadata, hash)
+         )
+         SELECT count FROM counted",
+    )
+    .bind(outcomes.iter().map(|o| o.command_id).collect::<Vec<_>>())
+    .bind(outcomes.iter().map(|o| o.decision.name()).collect::<Vec<_>>())
+    .bind(outcomes.iter().map(|o| o.reason.as_deref()).collect::<Vec<_>>())
+    .bind(outcomes.iter().map(|o| o.first_position).collect::<Vec<_>>())
+    .bind(outcomes.iter().map(|o| o.events).collect::<Vec<_>>())
+    .bind(outcomes.iter().map(|o| o.aggregate_type.as_str()).collect::<Vec<_>>())
+    .bind(outcomes.iter().map(|o| o.aggregate_id.as_str()).collect::<Vec<_>>())
+    .bind((0..outcomes.len()).map(|n| incoming(n).partition as i16).collect::<Vec<_>>())
+    .bind((0..outcomes.len()).map(|n| incoming(n).sequence).collect::<Vec<_>>())
+    .bind(now)
+    .bind(last.map(|event| event.position))
+    .bind(last.map(|event| event.hash.as_slice()))
+    .bind(events.iter().map(|e| e.position).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.aggregate_type.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.aggregate_id.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.sequence).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.event_type.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.event_version.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.event_id).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.command_id).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.payload.get()).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.metadata.get()).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.hash.as_slice()).collect::<Vec<_>>());
+    let written: i64 = sqlx::Row::try_get(&result.fetch_one(connection).await?, 0)?;
+    // An outcome that was there already means that another owner decided the command: nothing of this may stand.
+    if written == outcomes.len() as i64 { Ok(()) } else { Err(CommitError::LeaseLost) }
+}
+
+/// The newest name of each viewer, in the order of their ids, so that two processes cannot wait for each other.
+async fn note_names(connection: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Result<()> {
+    let mut names: Vec<(&ViewerName, DateTime<Utc>)> = Vec::new();
+    for ruling in batch.rulings {
+        if let Ok(envelope) = &batch.incoming[ruling.index].envelope {
+            names.extend(envelope.names.iter().map(|name| (name, envelope.origin.received_at)));
+        }
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    names.sort_by(|a, b| (&a.0.id, b.1).cmp(&(&b.0.id, a.1)));
+    names.dedup_by(|a, b| a.0.id == b.0.id);
+    sqlx::query(
+        "INSERT INTO viewer_names AS known (viewer_id, login, name, seen_at)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
+         ON CONFLICT (viewer_id) DO UPDATE SET
+             login = COALESCE(excluded.login, known.login), name = COALESCE(excluded.name, known.name),
+             seen_at = excluded.seen_at
+         WHERE known.seen_at < excluded.seen_at
+           AND (known.login, known.name) IS DISTINCT FROM
+               (COALESCE(excluded.login, known.login), COALESCE(excluded.name, known.name))",
+    )
+    .bind(names.iter().map(|(name, _)| name.id.as_str()).collect::<Vec<_>>())
+    .bind(names.iter().map(|(name, _)| name.login.as_deref()).collect::<Vec<_>>())
+    .bind(names.iter().map(|(name, _)| name.name.as_deref()).collect::<Vec<_>>())
+    .bind(names.iter().map(|(_, at)| *at).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn note_snapshots(connection: &mut PgConnection, snapshots: &[Snapshot]) -> sqlx::Result<()> {
+    if snapshots.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO snapshots AS known (aggregate_type, aggregate_id, last_sequence, schema_version, payload)
+         SELECT type, id, sequence, version, payload::json
+         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[])
+              AS s(type, id, sequence, version, payload)
+         ON CONFLICT (aggregate_type, aggregate_id) DO UPDATE SET
+             last_sequence = excluded.last_sequence, schema_version = excluded.schema_version,
+             payload = excluded.payload
+         WHERE known.last_sequence < excluded.last_sequence OR known.schema_version <> excluded.schema_version",
+    )
+    .bind(snapshots.iter().map(|s| s.aggregate_type.as_str()).collect::<Vec<_>>())
+    .bind(snapshots.iter().map(|s| s.aggregate_id.as_str()).collect::<Vec<_>>())
+    .bind(snapshots.iter().map(|s| s.last_sequence).collect::<Vec<_>>())
+    .bind(snapshots.iter().map(|s| s.schema_version).collect::<Vec<_>>())
+    .bind(snapshots.iter().map(|s| s.payload.as_str()).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Keeps what could not be decided, and closes the dead letters whose retry could.
+async fn note_dead(connection: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Result<()> {
+    for ruling in batch.rulings {
+        let incoming = &batch.incoming[ruling.index];
+        if ruling.decision == Decision::Dead && ruling.retry_of.is_none() {
+            sqlx::query(
+                "INSERT INTO dead_letters (source, name, key, command_id, position, reason, payload)
+                 VALUES ('command', $1, $2, $3, $4, $5, $6)",
+            )
+            .bind(&ruling.key.0)
+            .bind(&ruling.key.1)
+            .bind(ruling.id)
+            .bind(incoming.sequence)
+            .bind(ruling.reason.as_deref().unwrap_or_default().replace('\0', ""))
+            .bind(incoming.payload.as_ref())
+            .execute(&mut *connection)
+            .await?;
+        }
+        if let (Some(letter), true) = (ruling.retry_of, ruling.decision != Decision::Dead) {
+            sqlx::query(
+                "UPDATE dead_letters SET resolved_at = clock_timestamp(), resolution = $2
+                 WHERE id = $1 AND resolved_at IS NULL",
+            )
+            .bind(letter)
+            .bind(format!("{} on retry", ruling.decision.name()))
+            .execute(&mut *connection)
+            .await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Places where a process can be told to die, for tests and for rehearsing an outage.
+//!
+//! `TAPEDECK_CRASH_AT=commit.recorded@3` aborts the process, as a power cut would, the third time it passes the point
+//! `commit.recorded`. Unset, as always outside a rehearsal, a point costs one comparison.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Every point there is, in the order in which a command passes them.
+pub const POINTS: [&str; 12] = [
+    "commit.decided",
+    "commit.begun",
+    "commit.fenced",
+    "commit.noted",
+    "commit.locked",
+    "commit.recorded",
+    "commit.committed",
+    "commit.answered",
+    "relay.read",
+    "relay.published",
+    "fold.applied",
+    "fold.committed",
+];
+
+/// Dies here if it was told to.
+pub(crate) fn point(name: &str) {
+    static ARMED: OnceLock<Option<(String, AtomicU32)>> = OnceLock::new();
+    let armed = ARMED.get_or_init(|| {
+        let wish = std::env::var("TAPEDECK_CRASH_AT").ok()?;
+        let (name, times) = wish.split_once('@').unwrap_or((&wish, "1"));
+        Some((name.to_owned(), AtomicU32::new(times.parse().unwrap_or(1))))
+    });
+    if let Some((wanted, left)) = armed
+        && wanted == name
+        && left.fetch_sub(1, Ordering::Relaxed) == 1
+    {
+        eprintln!("dying at {name}, as TAPEDECK_CRASH_AT asks");
+        std::process::abort();
+    }
+}

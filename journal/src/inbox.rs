@@ -1,0 +1,129 @@
+//! Reading COMMANDS: in order, from the lowest cursor, all partitions of this process in one consumer.
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
+use async_nats::jetstream::{Message, stream};
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use crate::broker::{Broker, Role};
+use crate::command::{Envelope, PARTITIONS, partition_of};
+use crate::retry::Backoff;
+
+/// The stream commands wait in.
+pub(crate) const COMMANDS: &str = "COMMANDS";
+
+/// How many commands may be read ahead of the one being decided.
+const AHEAD_MAX: usize = 4_096;
+
+/// A command as it was read.
+pub(crate) struct Incoming {
+    pub(crate) sequence: i64,
+    pub(crate) partition: u16,
+    /// The id to record its outcome under: its own, or one derived from where it stood if that is not readable.
+    pub(crate) id: Uuid,
+    pub(crate) envelope: Result<Envelope, String>,
+    pub(crate) payload: Bytes,
+}
+
+/// The commands of some partitions, in order, until it is dropped.
+pub(crate) struct Inbox {
+    pub(crate) queue: mpsc::Receiver<Incoming>,
+    _reader: AbortOnDropHandle<()>,
+}
+
+impl Inbox {
+    /// Reads the commands of `partitions` that come after `cursor`.
+    pub(crate) fn open(broker: Broker, partitions: Vec<u16>, cursor: i64) -> Self {
+        let (sender, queue) = mpsc::channel(AHEAD_MAX);
+        let reader = tokio::spawn(read_for_ever(broker, partitions, cursor, sender));
+        Inbox { queue, _reader: AbortOnDropHandle::new(reader) }
+    }
+}
+
+async fn read_for_ever(
+    broker: Broker,
+    partitions: Vec<u16>,
+    mut cursor: i64,
+    sender: mpsc::Sender<Incoming>,
+) {
+    let mut backoff = Backoff::default();
+    while !sender.is_closed() {
+        let before = cursor;
+        if let Err(error) = read(&broker, &partitions, &mut cursor, &sender).await {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                cursor,
+                "cannot read COMMANDS, trying again"
+            );
+        }
+        if cursor > before {
+            backoff = Backoff::default();
+        }
+        backoff.wait().await;
+    }
+}
+
+async fn read(
+    broker: &Broker,
+    partitions: &[u16],
+    cursor: &mut i64,
+    sender: &mpsc::Sender<Incoming>,
+) -> anyhow::Result<()> {
+    let stream = broker.jetstream(Role::Processor).await?.get_stream(COMMANDS).await?;
+    let created_at = created_at(stream.cached_info());
+    let filter_subjects = if partitions.len() == usize::from(PARTITIONS) {
+        vec!["cmd.>".to_owned()]
+    } else {
+        partitions.iter().map(|partition| format!("cmd.{partition}.>")).collect()
+    };
+    let config = OrderedConfig {
+        filter_subjects,
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: u64::try_from(*cursor)? + 1,
+        },
+        ..Default::default()
+    };
+    let mut messages = stream.create_consumer(config).await?.messages().await?;
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        let sequence = i64::try_from(message.info().map_err(anyhow::Error::msg)?.stream_sequence)?;
+        if sequence <= *cursor {
+            continue;
+        }
+        if sender.send(incoming(message, sequence, &created_at)).await.is_err() {
+            return Ok(());
+        }
+        *cursor = sequence;
+    }
+    anyhow::bail!("the consumer ended")
+}
+
+/// What tells one COMMANDS stream from another of the same name.
+pub(crate) fn created_at(info: &stream::Info) -> String {
+    info.created.unix_timestamp_nanos().to_string()
+}
+
+fn incoming(message: Message, sequence: i64, created_at: &str) -> Incoming {
+    let payload = message.payload.clone();
+    let partition = message.subject.split('.').nth(1).and_then(|token| token.parse().ok());
+    let envelope = serde_json::from_slice::<Envelope>(&payload)
+        .map_err(|error| format!("not an envelope: {error}"))
+        .and_then(|envelope| {
+            let wanted = partition_of(&envelope.aggregate_type, &envelope.aggregate_id);
+            let given = partition.unwrap_or(PARTITIONS);
+            if given == wanted {
+                return Ok(envelope);
+            }
+            Err(format!("sent to partition {given}, where its aggregate is in {wanted}"))
+        });
+    let id = match &envelope {
+        Ok(envelope) => envelope.id,
+        Err(_) => domain::entry_id("unreadable", &format!("{created_at}:{sequence}")),
+    };
+    // A subject without a partition of ours is looked at by the owner of the first.
+    let partition = partition.filter(|partition| *partition < PARTITIONS).unwrap_or(0);
+    Incoming { sequence, partition, id, envelope, payload }
+}

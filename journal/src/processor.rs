@@ -1,0 +1,384 @@
+//! The processor: reads the commands of the partitions it owns, decides them in batches, and records each batch in one
+//! transaction. There is nothing to acknowledge: the cursor moves with the events.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+use uuid::Uuid;
+
+use crate::broker::{Broker, Role};
+use crate::cache::Cache;
+use crate::commit::{Batch, CommitError, Committed, Snapshot, commit};
+use crate::crash;
+use crate::decide::{Ruling, decide, key, known};
+use crate::inbox::{COMMANDS, Inbox, Incoming, created_at};
+use crate::outcome::{Decision, Outcome};
+use crate::partitions::{Move, Ownership, lowest_cursor, match_stream};
+use crate::retry::Backoff;
+
+/// The most commands in one transaction.
+const BATCH_MAX: usize = 2_048;
+/// How many events an aggregate may have since its snapshot.
+const SNAPSHOT_EVERY: i64 = 100;
+/// How often leases are renewed.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// How often decided commands are cleared away, and COMMANDS is looked at.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// How full COMMANDS may be before decided commands are cleared away at once.
+const FULL_ENOUGH: f64 = 0.8;
+
+/// What an operator may choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long a decided command stays in COMMANDS, so that a database restored from a dump finds it again.
+    pub keep_decided: Duration,
+    /// Ties a span to the trace that a command's `traceparent` names.
+    pub adopt_trace: fn(&Span, &str),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { keep_decided: Duration::from_secs(24 * 3600), adopt_trace: |_, _| {} }
+    }
+}
+
+/// Decides commands until told to stop. Any number of processes may run this: they share the partitions.
+pub async fn run(
+    pool: PgPool,
+    broker: Broker,
+    options: Options,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let client = broker.client(Role::Processor).await?;
+    let mut processor = Processor {
+        pool,
+        broker,
+        client,
+        options,
+        ownership: Ownership::new(),
+        cache: Cache::new(),
+        inbox: None,
+        read: 0,
+        decided: VecDeque::new(),
+    };
+    processor.work(&stop).await;
+    let resigned = processor.ownership.resign(&processor.pool).await;
+    if let Err(error) = resigned {
+        tracing::warn!(%error, "leases not given back; they end by themselves");
+    }
+    Ok(())
+}
+
+struct Processor {
+    pool: PgPool,
+    broker: Broker,
+    client: async_nats::Client,
+    options: Options,
+    ownership: Ownership,
+    cache: Cache,
+    inbox: Option<Inbox>,
+    /// Everything of the owned partitions up to this sequence is decided.
+    read: i64,
+    /// When the lowest cursor was where.
+    decided: VecDeque<(Instant, i64)>,
+}
+
+impl Processor {
+    async fn work(&mut self, stop: &CancellationToken) {
+        let mut renew = tokio::time::interval(RENEW_EVERY);
+        renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tidy = tokio::time::interval(TIDY_EVERY);
+        tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                _ = tidy.tick() => {
+                    if let Err(error) = self.tidy().await {
+                        tracing::warn!(error = format!("{error:#}"), "cannot look after COMMANDS");
+                    }
+                }
+                _ = renew.tick() => {
+                    if let Err(error) = self.renew().await {
+                        tracing::warn!(%error, "cannot renew the leases");
+                    }
+                }
+                count = next_batch(&mut self.inbox, &mut batch) => {
+                    if count == 0 {
+                        self.inbox = None;
+                        continue;
+                    }
+                    self.take(&batch, stop).await;
+                    batch.clear();
+                }
+            }
+        }
+    }
+
+    async fn renew(&mut self) -> sqlx::Result<()> {
+        let changed = self.ownership.renew(&self.pool, self.read).await?;
+        if changed {
+            self.reopen();
+        }
+        Ok(())
+    }
+
+    /// Starts to read again from the stored cursors, with nothing remembered.
+    fn reopen(&mut self) {
+        self.cache.clear();
+        self.read = 0;
+        self.inbox = None;
+        let partitions: Vec<u16> = self.ownership.owned.keys().copied().collect();
+        tracing::info!(partitions = partitions.len(), "deciding");
+        if !partitions.is_empty() {
+            let cursor = self.ownership.lowest_cursor();
+            self.inbox = Some(Inbox::open(self.broker.clone(), partitions, cursor));
+        }
+    }
+
+    /// Sees to it that `batch` is decided and answered, however often that has to be tried.
+    async fn take(&mut self, mut batch: &[Incoming], stop: &CancellationToken) {
+        let mut backoff = Backoff::default();
+        while !stop.is_cancelled() && !batch.is_empty() {
+            match self.attempt(batch).await {
+                Ok(done) => {
+                    self.read = batch[done - 1].sequence;
+                    batch = &batch[done..];
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        commands = batch.len(),
+                        "batch tried again"
+                    );
+                    self.cache.clear();
+                    backoff.wait().await;
+                }
+            }
+            // The cursor row says whether a commit of unknown outcome happened, and who owns what.
+            match self.ownership.renew(&self.pool, self.read).await {
+                Ok(true) => {
+                    self.reopen();
+                    return;
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "the database does not answer"),
+            }
+        }
+    }
+
+    /// Decides, records and answers the beginning of `batch`, as a rule all of it. Gives how much.
+    async fn attempt(&mut self, batch: &[Incoming]) -> anyhow::Result<usize> {
+        let started = Instant::now();
+        let known = known(&self.pool, batch).await.context("reading known outcomes")?;
+        let fresh: Vec<usize> =
+            (0..batch.len()).filter(|n| self.is_fresh(&batch[*n], &known)).collect();
+        let keys: Vec<_> =
+            fresh.iter().filter_map(|n| batch[*n].envelope.as_ref().ok().map(key)).collect();
+        self.cache.load(&self.pool, &keys).await.context("loading aggregates")?;
+        let (outcomes, done) = self.decide_and_commit(batch, &fresh).await?;
+        let batch = &batch[..done];
+        crash::point("commit.answered");
+        self.answer(batch, known, outcomes).await;
+        metrics::histogram!("tapedeck_batch_commands").record(batch.len() as f64);
+        metrics::histogram!("tapedeck_batch_seconds").record(started.elapsed().as_secs_f64());
+        let fresh = fresh.iter().filter(|n| **n < done).count();
+        metrics::counter!("tapedeck_commands_known_total").increment((done - fresh) as u64);
+        Ok(done)
+    }
+
+    /// Whether a command is still to be decided: ours, after the cursor, and without a final outcome.
+    fn is_fresh(&self, incoming: &Incoming, known: &HashMap<Uuid, Outcome>) -> bool {
+        let after_cursor = self
+            .ownership
+            .owned
+            .get(&incoming.partition)
+            .is_some_and(|owned| incoming.sequence > owned.cursor);
+        let retried = incoming.envelope.as_ref().is_ok_and(|envelope| envelope.retry_of.is_some());
+        let decided = known
+            .get(&incoming.id)
+            .is_some_and(|outcome| outcome.decision != Decision::Dead || !retried);
+        after_cursor && !decided
+    }
+
+    /// Decides and records the commands at `fresh` and moves the cursors past them. Rows that the database refuses are
+    /// narrowed down to the one command they come from, which becomes a dead letter.
+    async fn decide_and_commit(
+        &mut self,
+        batch: &[Incoming],
+        fresh: &[usize],
+    ) -> anyhow::Result<(Vec<Outcome>, usize)> {
+        let (mut rulings, done) = decide(&mut self.cache, batch, fresh);
+        let error = match self.commit(&batch[..done], &rulings).await {
+            Ok(committed) => return Ok((self.after_commit(committed).await, done)),
+            Err(error) if !error.is_about_the_data() => return Err(error.into()),
+            Err(error) => error,
+        };
+        self.cache.clear();
+        if done > 1 {
+            tracing::warn!(%error, commands = done, "narrowing down a command that cannot be recorded");
+            let fresh = if fresh.first() == Some(&0) { &fresh[..1] } else { &[] };
+            let keys: Vec<_> = batch[0].envelope.as_ref().map(key).into_iter().collect();
+            self.cache.load(&self.pool, &keys).await?;
+            return Box::pin(self.decide_and_commit(&batch[..1], fresh)).await;
+        }
+        for ruling in &mut rulings {
+            ruling.decision = Decision::Dead;
+            ruling.reason = Some(format!("the database refused what it made: {error}"));
+            ruling.events.clear();
+        }
+        let committed = self.commit(&batch[..done], &rulings).await?;
+        Ok((self.after_commit(committed).await, done))
+    }
+
+    async fn commit(
+        &mut self,
+        incoming: &[Incoming],
+        rulings: &[Ruling],
+    ) -> Result<Committed, CommitError> {
+        let moves = self.moves(incoming);
+        if moves.is_empty() && rulings.is_empty() {
+            return Ok(Committed { outcomes: Vec::new(), events: Vec::new() });
+        }
+        let snapshots = self.snapshots(rulings);
+        let owner = self.ownership.owner;
+        let batch = Batch { owner, moves: &moves, incoming, rulings, snapshots: &snapshots };
+        let committed = commit(&self.pool, &batch).await?;
+        for moved in moves {
+            if let Some(owned) = self.ownership.owned.get_mut(&moved.partition) {
+                owned.cursor = moved.to;
+            }
+        }
+        Ok(committed)
+    }
+
+    /// From where to where the cursors of the partitions in `batch` go.
+    fn moves(&self, batch: &[Incoming]) -> Vec<Move> {
+        let mut last: HashMap<u16, i64> = HashMap::new();
+        for incoming in batch {
+            last.insert(incoming.partition, incoming.sequence);
+        }
+        let owned = &self.ownership.owned;
+        let moves = last.into_iter().filter_map(|(partition, to)| {
+            let owned = owned.get(&partition)?;
+            let (epoch, from) = (owned.epoch, owned.cursor);
+            (to > from).then_some(Move { partition, epoch, from, to })
+        });
+        moves.collect()
+    }
+
+    /// The state of each aggregate that has gone another hundred events.
+    fn snapshots(&mut self, rulings: &[Ruling]) -> Vec<Snapshot> {
+        let mut snapshots: HashMap<_, Snapshot> = HashMap::new();
+        for ruling in rulings {
+            let before = ruling.first_sequence - 1;
+            let after = before + ruling.events.len() as i64;
+            if before / SNAPSHOT_EVERY == after / SNAPSHOT_EVERY || ruling.events.is_empty() {
+                continue;
+            }
+            let Some(schema_version) = self.cache.kind(&ruling.key.0).map(|k| k.snapshot_version)
+            else {
+                continue;
+            };
+            let Some(state) = self.cache.state(&ruling.key) else { continue };
+            let Ok(payload) = state.snapshot() else { continue };
+            let (aggregate_type, aggregate_id) = ruling.key.clone();
+            let last_sequence = state.sequence();
+            let snapshot =
+                Snapshot { aggregate_type, aggregate_id, last_sequence, schema_version, payload };
+            snapshots.insert(&ruling.key, snapshot);
+        }
+        snapshots.into_values().collect()
+    }
+
+    /// Tells the relay, and those who follow in this process.
+    async fn after_commit(&self, committed: Committed) -> Vec<Outcome> {
+        if let Some(last) = committed.events.last() {
+            let position = last.position.to_string();
+            let _ = self.broker.committed().send(Arc::new(committed.events));
+            if let Err(error) = self.client.publish("poke.head", position.into()).await {
+                tracing::debug!(%error, "the relay was not told; it looks by itself");
+            }
+        }
+        committed.outcomes
+    }
+
+    async fn answer(
+        &self,
+        batch: &[Incoming],
+        known: HashMap<Uuid, Outcome>,
+        outcomes: Vec<Outcome>,
+    ) {
+        let fresh: HashMap<Uuid, Outcome> =
+            outcomes.into_iter().map(|o| (o.command_id, o)).collect();
+        for incoming in batch {
+            let Ok(envelope) = &incoming.envelope else { continue };
+            if let Some(traceparent) = &envelope.traceparent {
+                let span = tracing::info_span!("command", id = %envelope.id,
+                    aggregate = envelope.aggregate_type, commands = batch.len());
+                (self.options.adopt_trace)(&span, traceparent);
+            }
+            let Some(reply_to) = &envelope.reply_to else { continue };
+            let Some(outcome) = fresh.get(&incoming.id).or_else(|| known.get(&incoming.id)) else {
+                continue;
+            };
+            let answer = serde_json::to_vec(outcome).unwrap_or_default();
+            if let Err(error) = self.client.publish(reply_to.clone(), answer.into()).await {
+                tracing::debug!(%error, "an outcome could not be sent; it can be asked for");
+            }
+        }
+    }
+
+    /// Checks that COMMANDS is the stream the cursors count in, and clears away what was decided long ago.
+    async fn tidy(&mut self) -> anyhow::Result<()> {
+        let jetstream = self.broker.jetstream(Role::Processor).await?;
+        let stream = jetstream
+            .get_stream(COMMANDS)
+            .await
+            .context("COMMANDS is not there: `tapedeck streams apply` makes it")?;
+        let info = stream.cached_info();
+        let last = i64::try_from(info.state.last_sequence)?;
+        if match_stream(&self.pool, &created_at(info), last).await? {
+            tracing::warn!("COMMANDS is another stream than before; reading it from its beginning");
+            self.ownership.owned.clear();
+            self.reopen();
+            return Ok(());
+        }
+        if !self.ownership.owned.contains_key(&0) {
+            return Ok(());
+        }
+        let lowest = lowest_cursor(&self.pool).await?;
+        self.decided.push_back((Instant::now(), lowest));
+        let old_enough = self.options.keep_decided;
+        let mut until = None;
+        while let Some((at, cursor)) = self.decided.front().copied()
+            && at.elapsed() >= old_enough
+        {
+            until = Some(cursor);
+            self.decided.pop_front();
+        }
+        let capacity = info.config.max_bytes;
+        if capacity > 0 && info.state.bytes as f64 > capacity as f64 * FULL_ENOUGH {
+            until = Some(lowest);
+        }
+        if let Some(until) = until.and_then(|until| u64::try_from(until).ok()).filter(|u| *u > 0) {
+            stream.purge().sequence(until + 1).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits for a command and takes with it what else is there: one when idle, many under load.
+async fn next_batch(inbox: &mut Option<Inbox>, batch: &mut Vec<Incoming>) -> usize {
+    match inbox {
+        Some(inbox) => inbox.queue.recv_many(batch, BATCH_MAX).await,
+        None => std::future::pending().await,
+    }
+}

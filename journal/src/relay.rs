@@ -1,0 +1,218 @@
+//! The relay: publishes event N of PostgreSQL as message N of EVENTS.
+//!
+//! Every publish names the sequence it must follow, so JetStream itself refuses gaps and repetitions: the relay needs
+//! no cursor, a second relay does no harm, and a lost stream is filled again from its beginning.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::stream::Stream;
+use bytes::Bytes;
+use futures::StreamExt;
+use sqlx::{PgPool, Row};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{Append, AppendError, BATCH_MAX, append};
+use crate::broker::{Broker, Role};
+use crate::crash;
+use crate::head;
+use crate::recorded::Recorded;
+use crate::retry::Backoff;
+use crate::streams::StreamsFile;
+
+/// The stream of all events.
+pub const EVENTS: &str = "EVENTS";
+
+/// How often the relay looks for events when nobody tells it of any.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The most bytes in one batch.
+const BATCH_BYTES_MAX: usize = 2_000_000;
+/// The lock that one relay holds, so that others do not publish in vain.
+const LEADER_LOCK: i64 = 0x7461_7065_6465_636b;
+
+/// Publishes until told to stop. In every process that runs this, one is the leader and the others wait for it to go.
+pub async fn run(pool: PgPool, broker: Broker, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut backoff = Backoff::default();
+    loop {
+        let led = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            led = lead(&pool, &broker) => led,
+        };
+        if let Err(error) = led {
+            tracing::warn!(error = format!("{error:#}"), "relay interrupted, trying again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = backoff.wait() => {}
+        }
+    }
+}
+
+/// Waits to be the leader, then publishes until something fails.
+async fn lead(pool: &PgPool, broker: &Broker) -> anyhow::Result<()> {
+    let mut leader = pool.acquire().await?.detach();
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(LEADER_LOCK).execute(&mut leader).await?;
+    let client = broker.client(Role::Relay).await?;
+    let mut told = client.subscribe("poke.head").await?;
+    let mut committed = broker.committed().subscribe();
+    let stream = matching_stream(pool, broker).await?;
+    let mut last = i64::try_from(stream.cached_info().state.last_sequence)?;
+    tracing::info!(position = last, "relaying");
+    loop {
+        last = publish_from(pool, &client, last).await?;
+        // Committed in this process: the rows are here. By another: they have to be read.
+        loop {
+            tokio::select! {
+                batch = committed.recv() => match batch {
+                    Ok(batch) if batch.first().is_some_and(|event| event.position == last + 1) => {
+                        last = publish(&client, &batch, last).await?;
+                    }
+                    Ok(batch) if batch.last().is_some_and(|event| event.position <= last) => {}
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => break,
+                    Err(broadcast::error::RecvError::Closed) => break,
+                },
+                poke = told.next() => {
+                    let position = poke.and_then(|m| std::str::from_utf8(&m.payload).ok()?.parse().ok());
+                    if position.is_none_or(|position: i64| position > last) && committed.is_empty() {
+                        break;
+                    }
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    sqlx::query("SELECT 1").execute(&mut leader).await?;
+                    let ends_at = stream.get_info().await?.state.last_sequence;
+                    anyhow::ensure!(ends_at == u64::try_from(last)?, "EVENTS ends at {ends_at}, not {last}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// EVENTS, as long as it ends where PostgreSQL once was; made anew where it is missing, or where it holds a history
+/// that PostgreSQL does not (a database restored from a dump).
+async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Stream> {
+    let jetstream = broker.jetstream(Role::Relay).await?;
+    let stream = match jetstream.get_stream(EVENTS).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            let info_error = error.to_string();
+            tracing::warn!(
+                error = info_error,
+                "EVENTS is not there; making it anew from PostgreSQL"
+            );
+            return create(broker).await;
+        }
+    };
+    let last = i64::try_from(stream.cached_info().state.last_sequence)?;
+    if last == 0 || same_history(pool, &stream, last).await? {
+        return Ok(stream);
+    }
+    let epoch: uuid::Uuid =
+        sqlx::query_scalar("UPDATE head SET epoch = gen_random_uuid() RETURNING epoch")
+            .fetch_one(pool)
+            .await?;
+    tracing::warn!(last, %epoch, "EVENTS holds events that PostgreSQL does not; a new epoch begins");
+    jetstream.delete_stream(EVENTS).await?;
+    create(broker).await
+}
+
+/// Whether the last message of EVENTS is the event of its number. A purged stream ends with no message to compare.
+async fn same_history(pool: &PgPool, stream: &Stream, last: i64) -> anyhow::Result<bool> {
+    if last > head::read(pool).await?.position {
+        return Ok(false);
+    }
+    let state = &stream.cached_info().state;
+    if state.messages == 0 {
+        return Ok(true);
+    }
+    let message = stream.get_raw_message(u64::try_from(last)?).await?;
+    let published: Recorded = serde_json::from_slice(&message.payload)?;
+    let rows = read(pool, last - 1, 1).await?;
+    Ok(rows.first().is_some_and(|event| event.hash == published.hash))
+}
+
+async fn create(broker: &Broker) -> anyhow::Result<Stream> {
+    let config = StreamsFile::built_in()?.config(EVENTS)?;
+    Ok(broker.jetstream(Role::Relay).await?.create_stream(config).await?)
+}
+
+/// Publishes everything after `last` that PostgreSQL has.
+async fn publish_from(pool: &PgPool, client: &Client, mut last: i64) -> anyhow::Result<i64> {
+    loop {
+        let events = read(pool, last, BATCH_MAX as i64).await?;
+        let Some(first) = events.first() else { return Ok(last) };
+        anyhow::ensure!(
+            first.position == last + 1,
+            "event {} follows {last}: somebody wrote past the head",
+            first.position
+        );
+        crash::point("relay.read");
+        last = publish(client, &events, last).await?;
+    }
+}
+
+async fn publish(client: &Client, events: &[Recorded], mut last: i64) -> anyhow::Result<i64> {
+    let mut waiting: Vec<Append> = Vec::with_capacity(events.len().min(BATCH_MAX));
+    let mut bytes = 0;
+    for (n, event) in events.iter().enumerate() {
+        let payload = Bytes::from(serde_json::to_vec(event)?);
+        bytes += payload.len();
+        waiting.push(Append { subject: event.subject(), payload });
+        if waiting.len() == BATCH_MAX || bytes > BATCH_BYTES_MAX || n + 1 == events.len() {
+            let until = last + waiting.len() as i64;
+            match append(client, std::mem::take(&mut waiting), Some(last)).await {
+                Ok(sequence) => anyhow::ensure!(
+                    i64::try_from(sequence)? == until,
+                    "message {sequence} should have been {until}"
+                ),
+                Err(error @ AppendError::NotThere) => {
+                    return Err(anyhow::Error::new(error).context(format!("after message {last}")));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            crash::point("relay.published");
+            (last, bytes) = (until, 0);
+            metrics::gauge!("tapedeck_relay_position").set(last as f64);
+        }
+    }
+    Ok(last)
+}
+
+/// Events by position. Pages are small: most are sent on as they were committed, and only a lagging relay reads.
+pub(crate) async fn read(pool: &PgPool, after: i64, limit: i64) -> anyhow::Result<Vec<Recorded>> {
+    let rows = sqlx::query(
+        "SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, event_id, command_id,
+                recorded_at, payload::text, metadata::text, hash
+         FROM events WHERE position > $1 ORDER BY position LIMIT $2",
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter().map(|row| recorded(&row)).collect()
+}
+
+fn recorded(row: &sqlx::postgres::PgRow) -> anyhow::Result<Recorded> {
+    let json = |column: usize| -> anyhow::Result<_> {
+        Ok(serde_json::value::RawValue::from_string(row.try_get(column)?)?)
+    };
+    Ok(Recorded {
+        position: row.try_get(0)?,
+        aggregate_type: row.try_get(1)?,
+        aggregate_id: row.try_get(2)?,
+        sequence: row.try_get(3)?,
+        event_type: row.try_get(4)?,
+        event_version: row.try_get(5)?,
+        event_id: row.try_get(6)?,
+        command_id: row.try_get(7)?,
+        recorded_at: row.try_get(8)?,
+        payload: json(9)?,
+        metadata: json(10)?,
+        hash: row.try_get::<&[u8], _>(11)?.try_into()?,
+    })
+}
+
+/// What a batch of events looks like to those who follow in this process.
+pub(crate) type Shared = Arc<Vec<Recorded>>;
