@@ -3,7 +3,6 @@
 //! Every publish names the sequence it must follow, so JetStream itself refuses gaps and repetitions: the relay needs
 //! no cursor, a second relay does no harm, and a lost stream is filled again from its beginning.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -213,6 +212,3 @@ fn recorded(row: &sqlx::postgres::PgRow) -> anyhow::Result<Recorded> {
         hash: row.try_get::<&[u8], _>(11)?.try_into()?,
     })
 }
-
-/// What a batch of events looks like to those who follow in this process.
-pub(crate) type Shared = Arc<Vec<Recorded>>;

@@ -1,0 +1,164 @@
+//! Folding a batch into a projection: rows and position in one transaction, poison parked by its key.
+
+use std::collections::HashSet;
+
+use sqlx::{Acquire, PgConnection};
+
+use crate::checkpoint::{Generation, advance, set_schema};
+use crate::crash;
+use crate::projection::{Failure, Projection};
+use crate::recorded::Recorded;
+
+/// What to do with an event that cannot be folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnPoison {
+    /// Park its key and go on, as live projections do.
+    Park,
+    /// Stop, as a rebuild does: it must not come out different from what it replaces.
+    Stop,
+}
+
+/// The keys whose events are parked, `type/id`.
+pub(crate) type Parked = HashSet<String>;
+
+/// Folds the events of `batch` that lie after the generation's position, and moves it to `until`. False: the
+/// generation was moved by somebody else, and nothing was folded.
+pub(crate) async fn fold(
+    connection: &mut PgConnection,
+    projection: &dyn Projection,
+    generation: &mut Generation,
+    batch: &[&Recorded],
+    until: i64,
+    parked: &mut Parked,
+    on_poison: OnPoison,
+) -> Result<bool, Failure> {
+    let mut tx = connection.begin().await?;
+    // A projection that loses its last moments in a power cut folds them again: rows and position stay together.
+    sqlx::query("SET LOCAL synchronous_commit TO off").execute(&mut *tx).await?;
+    set_schema(&mut tx, &generation.schema).await?;
+    let now_parked = fold_within(&mut tx, projection, batch, parked, on_poison).await?;
+    crash::point("fold.applied");
+    let moved =
+        advance(&mut tx, projection.name(), generation.number, generation.position, until).await?;
+    if !moved {
+        return Ok(false);
+    }
+    tx.commit().await?;
+    crash::point("fold.committed");
+    *parked = now_parked;
+    generation.position = until;
+    Ok(true)
+}
+
+/// Folds within a transaction. Gives the keys that are parked after it.
+pub(crate) async fn fold_within(
+    connection: &mut PgConnection,
+    projection: &dyn Projection,
+    batch: &[&Recorded],
+    parked: &Parked,
+    on_poison: OnPoison,
+) -> Result<Parked, Failure> {
+    let mut parked = parked.clone();
+    let wanted = projection.aggregates();
+    let mut events: Vec<&Recorded> =
+        batch.iter().copied().filter(|e| wanted.contains(&e.aggregate_type.as_str())).collect();
+    // Each round parks one more key, so there are at most as many rounds as events.
+    for _ in 0..=batch.len() {
+        let (behind, free): (Vec<&Recorded>, Vec<&Recorded>) =
+            events.iter().partition(|event| parked.contains(&key(event)));
+        park(connection, projection.name(), &behind, "waits behind an earlier event of its key")
+            .await?;
+        events = free;
+        if events.is_empty() {
+            return Ok(parked);
+        }
+        match Box::pin(try_fold(connection, projection, &events)).await {
+            Ok(()) => return Ok(parked),
+            Err(Failure::Poison { position, reason }) if on_poison == OnPoison::Park => {
+                let Some(poison) = events.iter().copied().find(|e| e.position == position) else {
+                    return Err(Failure::Poison { position, reason });
+                };
+                tracing::error!(projection = projection.name(), position, reason, "parking a key");
+                park(connection, projection.name(), &[poison], &reason).await?;
+                let before: Vec<&Recorded> = events
+                    .iter()
+                    .copied()
+                    .filter(|e| e.position < position && key(e) == key(poison))
+                    .collect();
+                // What came before it under its key is still good.
+                Box::pin(try_fold(connection, projection, &before)).await?;
+                events.retain(|e| {
+                    e.position != position && !before.iter().any(|b| b.position == e.position)
+                });
+                parked.insert(key(poison));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(parked)
+}
+
+/// Folds all or nothing. A batch that the database refuses for its data is halved until the one event is found.
+async fn try_fold(
+    connection: &mut PgConnection,
+    projection: &dyn Projection,
+    events: &[&Recorded],
+) -> Result<(), Failure> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut savepoint = connection.begin().await?;
+    let error = match projection.apply(&mut savepoint, events).await {
+        Ok(()) => return Ok(savepoint.commit().await?),
+        Err(Failure::Database(error)) if is_about_the_data(&error) => error,
+        Err(failure) => {
+            savepoint.rollback().await?;
+            return Err(failure);
+        }
+    };
+    savepoint.rollback().await?;
+    if let [event] = events {
+        return Err(Failure::Poison { position: event.position, reason: error.to_string() });
+    }
+    let mut all = connection.begin().await?;
+    for half in events.chunks(events.len().div_ceil(2)) {
+        if let Err(failure) = Box::pin(try_fold(&mut all, projection, half)).await {
+            all.rollback().await?;
+            return Err(failure);
+        }
+    }
+    Ok(all.commit().await?)
+}
+
+fn is_about_the_data(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+}
+
+/// What an event is parked by: the aggregate it belongs to.
+pub(crate) fn key(event: &Recorded) -> String {
+    format!("{}/{}", event.aggregate_type, event.aggregate_id)
+}
+
+async fn park(
+    connection: &mut PgConnection,
+    name: &str,
+    events: &[&Recorded],
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    for event in events {
+        sqlx::query(
+            "INSERT INTO public.dead_letters (source, name, key, command_id, position, reason, payload)
+             VALUES ('projection', $1, $2, $3, $4, $5, $6)",
+        )
+        .bind(name)
+        .bind(key(event))
+        .bind(event.command_id)
+        .bind(event.position)
+        .bind(reason.replace('\0', ""))
+        .bind(event.payload.get().as_bytes())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}

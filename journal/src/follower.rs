@@ -1,0 +1,452 @@
+//! Following the journal: what is new from EVENTS, what is behind from PostgreSQL, always from the stored position.
+//!
+//! One consumer for all projections of the process hands on what the relay publishes. Each projection folds it in
+//! its own transaction at its own pace; one that falls too far behind reads on in PostgreSQL and comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Broker, Role};
+use crate::checkpoint::{self, Generation};
+use crate::fold::{OnPoison, Parked, fold, fold_within, key};
+use crate::head;
+use crate::history;
+use crate::projection::{Failure, Projection};
+use crate::recorded::Recorded;
+use crate::relay::EVENTS;
+use crate::retry::Backoff;
+
+/// How many batches a projection may be behind the consumer.
+const BEHIND_MAX: usize = 64;
+/// The most events taken from EVENTS at once.
+const TAIL_BATCH_MAX: usize = 2_048;
+/// The most events folded in one transaction, live and while reading on in PostgreSQL.
+const FOLD_MAX: usize = 8_192;
+/// The most events folded in one transaction of a rebuild.
+const REBUILD_FOLD_MAX: usize = 32_768;
+/// How long a projection waits for news before it looks into PostgreSQL.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+type Batches = broadcast::Receiver<Arc<Vec<Recorded>>>;
+
+/// Keeps `projections` up to date until told to stop. Any number of processes may run this: one folds, others wait.
+pub async fn run(
+    pool: PgPool,
+    broker: Broker,
+    projections: Vec<Arc<dyn Projection>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let batches = broadcast::Sender::new(BEHIND_MAX);
+    let mut tasks = tokio::task::JoinSet::new();
+    for projection in projections {
+        let follower = Follower { pool: pool.clone(), broker: broker.clone(), projection };
+        tasks.spawn(follower.run(batches.subscribe(), stop.clone()));
+    }
+    tasks.spawn(tail(broker, batches, stop));
+    while let Some(task) = tasks.join_next().await {
+        task?;
+    }
+    Ok(())
+}
+
+/// Hands on what the relay publishes from now on.
+async fn tail(
+    broker: Broker,
+    batches: broadcast::Sender<Arc<Vec<Recorded>>>,
+    stop: CancellationToken,
+) {
+    let mut backoff = Backoff::default();
+    while !stop.is_cancelled() {
+        let read = tokio::select! {
+            () = stop.cancelled() => return,
+            read = read_tail(&broker, &batches) => read,
+        };
+        if let Err(error) = read {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "cannot follow EVENTS, reading from PostgreSQL"
+            );
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = backoff.wait() => {}
+        }
+    }
+}
+
+async fn read_tail(
+    broker: &Broker,
+    batches: &broadcast::Sender<Arc<Vec<Recorded>>>,
+) -> anyhow::Result<()> {
+    let stream = broker.jetstream(Role::Follower).await?.get_stream(EVENTS).await?;
+    let start_sequence = stream.cached_info().state.last_sequence + 1;
+    let config = OrderedConfig {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
+        ..Default::default()
+    };
+    let mut messages = stream.create_consumer(config).await?.messages().await?;
+    while let Some(first) = messages.next().await {
+        let mut batch = vec![parse(&first?)?];
+        while batch.len() < TAIL_BATCH_MAX
+            && let Some(Some(message)) = messages.next().now_or_never()
+        {
+            batch.push(parse(&message?)?);
+        }
+        let _ = batches.send(Arc::new(batch));
+    }
+    anyhow::bail!("the consumer ended")
+}
+
+fn parse(message: &async_nats::jetstream::Message) -> anyhow::Result<Recorded> {
+    let event: Recorded = serde_json::from_slice(&message.payload)?;
+    let sequence = message.info().map_err(anyhow::Error::msg)?.stream_sequence;
+    anyhow::ensure!(
+        u64::try_from(event.position)? == sequence,
+        "message {sequence} of EVENTS holds event {}",
+        event.position
+    );
+    Ok(event)
+}
+
+/// One projection of this process.
+struct Follower {
+    pool: PgPool,
+    broker: Broker,
+    projection: Arc<dyn Projection>,
+}
+
+/// A generation being folded: its tables, and the connection that holds its lock.
+struct Folding {
+    connection: PgConnection,
+    generation: Generation,
+    parked: Parked,
+}
+
+impl Follower {
+    async fn run(self, mut batches: Batches, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        while !stop.is_cancelled() {
+            let folded = tokio::select! {
+                () = stop.cancelled() => return,
+                folded = self.follow(&mut batches) => folded,
+            };
+            if let Err(error) = folded {
+                let name = self.projection.name();
+                tracing::warn!(projection = name, error = format!("{error:#}"), "starting again");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = backoff.wait() => {}
+            }
+        }
+    }
+
+    /// Folds until something fails, or another generation is live.
+    async fn follow(&self, batches: &mut Batches) -> anyhow::Result<()> {
+        let name = self.projection.name();
+        let mut folding = self.open().await?;
+        tracing::info!(projection = name, position = folding.generation.position, "folding");
+        self.said(folding.generation.position).await;
+        self.catch_up(&mut folding).await?;
+        loop {
+            let batch = match tokio::time::timeout(LOOK_EVERY, batches.recv()).await {
+                Ok(Ok(batch)) => batch,
+                Ok(Err(broadcast::error::RecvError::Closed)) => return Ok(()),
+                Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => {
+                    self.catch_up(&mut folding).await?;
+                    self.retry_parked(&mut folding).await?;
+                    continue;
+                }
+            };
+            let mut taken = vec![batch];
+            let mut count = taken[0].len();
+            while count < FOLD_MAX
+                && let Ok(more) = batches.try_recv()
+            {
+                count += more.len();
+                taken.push(more);
+            }
+            self.fold_tail(&mut folding, &taken).await?;
+        }
+    }
+
+    /// The live generation, made or rebuilt where there is none of this version, once nobody else folds it.
+    async fn open(&self) -> anyhow::Result<Folding> {
+        let name = self.projection.name();
+        let mut connection = self.pool.acquire().await?.detach();
+        sqlx::query("SELECT pg_advisory_lock(hashtext('fold:' || $1))")
+            .bind(name)
+            .execute(&mut connection)
+            .await?;
+        let generation = match checkpoint::live(&self.pool, name).await? {
+            Some(generation) if generation.version == self.projection.version() => generation,
+            Some(_) => {
+                rebuild(&self.pool, self.projection.clone(), |_, _| {}).await?;
+                anyhow::bail!("its tables were rebuilt for a new version")
+            }
+            None => checkpoint::create(&self.pool, &*self.projection).await?,
+        };
+        let parked: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT key FROM dead_letters
+             WHERE source = 'projection' AND name = $1 AND resolved_at IS NULL",
+        )
+        .bind(name)
+        .fetch_all(&mut connection)
+        .await?;
+        Ok(Folding { connection, generation, parked: parked.into_iter().collect() })
+    }
+
+    /// Folds what was published, reading in PostgreSQL what is missing before it.
+    async fn fold_tail(
+        &self,
+        folding: &mut Folding,
+        batches: &[Arc<Vec<Recorded>>],
+    ) -> anyhow::Result<()> {
+        let position = folding.generation.position;
+        let mut events: Vec<&Recorded> = batches
+            .iter()
+            .flat_map(|batch| batch.iter())
+            .filter(|e| e.position > position)
+            .collect();
+        // After a consumer that was made anew, batches may overlap or leave something out.
+        let dense =
+            events.iter().zip(position + 1..).all(|(event, wanted)| event.position == wanted);
+        if !dense {
+            self.catch_up(folding).await?;
+            events.clear();
+        }
+        let Some(last) = events.last() else { return Ok(()) };
+        let until = last.position;
+        self.fold(folding, &events, until).await
+    }
+
+    /// Folds everything that PostgreSQL has.
+    async fn catch_up(&self, folding: &mut Folding) -> anyhow::Result<()> {
+        loop {
+            let head = head::read(&self.pool).await?.position;
+            if head <= folding.generation.position {
+                return Ok(());
+            }
+            let until = head.min(folding.generation.position + FOLD_MAX as i64);
+            let events = self.read(folding.generation.position, until).await?;
+            self.fold(folding, &events.iter().collect::<Vec<_>>(), until).await?;
+        }
+    }
+
+    async fn read(&self, after: i64, until: i64) -> anyhow::Result<Vec<Recorded>> {
+        let mut connection = self.pool.acquire().await?;
+        let mut rows = history::read(&mut connection, after, until, None);
+        let mut events = Vec::new();
+        while let Some(page) = rows.try_next().await? {
+            events.extend(page.iter().map(history::Row::recorded));
+        }
+        Ok(events)
+    }
+
+    async fn fold(
+        &self,
+        folding: &mut Folding,
+        events: &[&Recorded],
+        until: i64,
+    ) -> anyhow::Result<()> {
+        let moved = fold(
+            &mut folding.connection,
+            &*self.projection,
+            &mut folding.generation,
+            events,
+            until,
+            &mut folding.parked,
+            OnPoison::Park,
+        )
+        .await?;
+        anyhow::ensure!(moved, "another generation took over");
+        metrics::gauge!("tapedeck_projection_position", "projection" => self.projection.name())
+            .set(until as f64);
+        self.said(until).await;
+        Ok(())
+    }
+
+    /// Tells those who wait.
+    async fn said(&self, position: i64) {
+        let name = self.projection.name();
+        self.broker.positions().advance(name, position);
+        let Ok(client) = self.broker.client(Role::Follower).await else { return };
+        let told =
+            client.publish(format!("poke.projected.{name}"), position.to_string().into()).await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "others were not told; they look by themselves");
+        }
+    }
+
+    /// Folds the parked events of keys that somebody asked to try again.
+    async fn retry_parked(&self, folding: &mut Folding) -> anyhow::Result<()> {
+        if folding.parked.is_empty() {
+            return Ok(());
+        }
+        let name = self.projection.name();
+        let keys: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT key FROM dead_letters WHERE source = 'projection' AND name = $1
+             AND resolved_at IS NULL AND resolution = 'retry'",
+        )
+        .bind(name)
+        .fetch_all(&mut folding.connection)
+        .await?;
+        for key in keys {
+            if let Err(error) = self.retry_key(folding, &key).await {
+                tracing::warn!(
+                    projection = name,
+                    key,
+                    error = format!("{error:#}"),
+                    "still parked"
+                );
+                sqlx::query(
+                    "UPDATE dead_letters SET resolution = NULL
+                     WHERE source = 'projection' AND name = $1 AND key = $2 AND resolved_at IS NULL",
+                )
+                .bind(name)
+                .bind(&key)
+                .execute(&mut folding.connection)
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn retry_key(&self, folding: &mut Folding, parked: &str) -> anyhow::Result<()> {
+        let name = self.projection.name();
+        let positions: Vec<i64> = sqlx::query_scalar(
+            "SELECT position FROM dead_letters WHERE source = 'projection' AND name = $1 AND key = $2
+             AND resolved_at IS NULL ORDER BY position",
+        )
+        .bind(name)
+        .bind(parked)
+        .fetch_all(&mut folding.connection)
+        .await?;
+        let mut events = Vec::new();
+        for position in positions {
+            events.extend(self.read(position - 1, position).await?);
+        }
+        events.retain(|event| key(event) == parked);
+        let mut tx = sqlx::Connection::begin(&mut folding.connection).await?;
+        checkpoint::set_schema(&mut tx, &folding.generation.schema).await?;
+        let batch: Vec<&Recorded> = events.iter().collect();
+        fold_within(&mut tx, &*self.projection, &batch, &Parked::new(), OnPoison::Stop).await?;
+        sqlx::query(
+            "UPDATE dead_letters SET resolved_at = clock_timestamp(), resolution = 'folded on retry'
+             WHERE source = 'projection' AND name = $1 AND key = $2 AND resolved_at IS NULL",
+        )
+        .bind(name)
+        .bind(parked)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        folding.parked.remove(parked);
+        Ok(())
+    }
+}
+
+/// What a rebuild made.
+#[derive(Clone, Debug)]
+pub struct Rebuilt {
+    pub position: i64,
+    pub events: i64,
+    pub generation: i32,
+}
+
+/// Folds the whole history into new tables beside the live ones, which go on answering, and puts them in their place
+/// in one transaction. `progress` is told how many events of how many are folded.
+pub async fn rebuild(
+    pool: &PgPool,
+    projection: Arc<dyn Projection>,
+    progress: impl Fn(i64, i64) + Send,
+) -> anyhow::Result<Rebuilt> {
+    let mut next = checkpoint::create(pool, &*projection).await?;
+    let built = build(pool, &*projection, &mut next, &progress).await;
+    if built.is_err() {
+        discard(pool, projection.name(), &next).await;
+    }
+    built
+}
+
+async fn build(
+    pool: &PgPool,
+    projection: &dyn Projection,
+    next: &mut Generation,
+    progress: &(impl Fn(i64, i64) + Send),
+) -> anyhow::Result<Rebuilt> {
+    let mut writer = pool.acquire().await?;
+    let mut reader = pool.acquire().await?;
+    loop {
+        let head = head::read(pool).await?.position;
+        if head - next.position <= FOLD_MAX as i64 && next.position > 0 || head == 0 {
+            break;
+        }
+        let after = next.position;
+        let mut rows = history::read(&mut reader, after, head, Some(projection.aggregates()));
+        let mut events: Vec<Recorded> = Vec::with_capacity(REBUILD_FOLD_MAX);
+        while let Some(page) = rows.try_next().await? {
+            events.extend(page.iter().map(history::Row::recorded));
+            if events.len() >= REBUILD_FOLD_MAX {
+                let until = events.last().map_or(after, |event| event.position);
+                fold_building(&mut writer, projection, next, &events, until).await?;
+                progress(until, head);
+                events.clear();
+            }
+        }
+        fold_building(&mut writer, projection, next, &events, head).await?;
+        progress(head, head);
+    }
+    // The rest, while the live generation stands still: the new one must not be behind it.
+    let mut tx = sqlx::Connection::begin(&mut *writer).await?;
+    checkpoint::hold_live(&mut tx, projection.name()).await?;
+    let head = head::read(pool).await?.position;
+    let rows: Vec<Vec<history::Row>> =
+        history::read(&mut reader, next.position, head, None).try_collect().await?;
+    let events: Vec<Recorded> = rows.iter().flatten().map(history::Row::recorded).collect();
+    checkpoint::set_schema(&mut tx, &next.schema).await?;
+    let batch: Vec<&Recorded> = events.iter().collect();
+    fold_within(&mut tx, projection, &batch, &Parked::new(), OnPoison::Stop).await?;
+    let name = projection.name();
+    let moved = checkpoint::advance(&mut tx, name, next.number, next.position, head).await?;
+    anyhow::ensure!(moved, "somebody else is building this generation");
+    checkpoint::flip(&mut tx, projection, next).await?;
+    tx.commit().await?;
+    progress(head, head);
+    Ok(Rebuilt { position: head, events: head, generation: next.number })
+}
+
+async fn fold_building(
+    writer: &mut PgConnection,
+    projection: &dyn Projection,
+    next: &mut Generation,
+    events: &[Recorded],
+    until: i64,
+) -> Result<(), Failure> {
+    let batch: Vec<&Recorded> = events.iter().collect();
+    let mut parked = Parked::new();
+    let moved = fold(writer, projection, next, &batch, until, &mut parked, OnPoison::Stop).await?;
+    let taken = || sqlx::Error::Protocol("somebody else is building this generation".to_owned());
+    if moved { Ok(()) } else { Err(Failure::Database(taken())) }
+}
+
+async fn discard(pool: &PgPool, name: &str, next: &Generation) {
+    let dropped = async {
+        sqlx::query(
+            "DELETE FROM checkpoints WHERE name = $1 AND generation = $2 AND status = 'building'",
+        )
+        .bind(name)
+        .bind(next.number)
+        .execute(pool)
+        .await?;
+        sqlx::query(&format!("DROP SCHEMA IF EXISTS {} CASCADE", next.schema)).execute(pool).await
+    };
+    if let Err(error) = dropped.await {
+        tracing::warn!(%error, schema = next.schema, "an unfinished rebuild was left behind");
+    }
+}
