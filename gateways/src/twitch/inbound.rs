@@ -1,0 +1,177 @@
+//! What a request to the webhook is, decided without I/O: a challenge to answer, commands to append, or a refusal.
+
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use chrono::{DateTime, Utc};
+
+use domain::rules::Rules;
+use journal::Envelope;
+
+use super::notification::{Body, Notification, Verification};
+use super::signature::{Authentic, Refusal, Secret, verify};
+use super::translate::{KINDS, Keep, keep, translate};
+
+/// Who may speak to us, about whom, and what it is worth.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// The current secret and, while it is being replaced, the previous one.
+    pub secrets: Vec<Secret>,
+    pub rules: Arc<Rules>,
+    /// With it, notifications about other channels are kept and change nothing.
+    pub broadcaster_id: Option<String>,
+}
+
+/// An authentic request.
+#[derive(Debug)]
+pub enum Received {
+    /// Twitch asks whether we want this EventSub subscription; the answer is this text and nothing else.
+    Challenge(String),
+    Commands(Commands),
+}
+
+/// What is to be appended before the request is answered.
+#[derive(Debug)]
+pub struct Commands {
+    pub envelopes: Vec<Envelope>,
+    pub result: Outcome,
+    /// The type of the notification if it is one of ours, else `other`: a bounded set, for counters.
+    pub kind: &'static str,
+    /// To be sent without the body, should the journal find the envelopes too large.
+    pub too_large: Keep,
+}
+
+/// What became of an authentic message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Translated,
+    Kept,
+    Revoked,
+}
+
+impl Outcome {
+    /// Its name in counters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Translated => "translated",
+            Outcome::Kept => "kept",
+            Outcome::Revoked => "revoked",
+        }
+    }
+}
+
+impl Inbound {
+    /// Nothing in `body` is parsed before its signature is known to be right.
+    pub fn receive(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<Received, Refusal> {
+        let authentic = verify(&self.secrets, headers, body, now)?;
+        let text = String::from_utf8_lossy(body);
+        let about = about(&authentic, &text);
+        match authentic.message_type {
+            "notification" => Ok(self.notification(&authentic, &about, &text, now)),
+            "webhook_callback_verification" => {
+                if let Ok(Verification { challenge }) = serde_json::from_str(&text) {
+                    tracing::info!(kind = about.kind, "EventSub verification answered");
+                    return Ok(Received::Challenge(challenge));
+                }
+                let reason = "a verification without a challenge";
+                Ok(kept(&authentic, &about, &text, reason, Outcome::Kept, now))
+            }
+            "revocation" => {
+                let (message_id, kind) = (authentic.message_id, about.kind.as_str());
+                let status = about.status.as_str();
+                tracing::warn!(message_id, kind, status, "Twitch revoked an EventSub subscription");
+                let revoked =
+                    About { kind: format!("revocation:{kind}:{status}"), ..about.clone() };
+                let reason = format!("Twitch sends no more of {kind}: {status}");
+                Ok(kept(&authentic, &revoked, &text, &reason, Outcome::Revoked, now))
+            }
+            other => {
+                let reason = format!("unknown message type {other:?}");
+                Ok(kept(&authentic, &about, &text, &reason, Outcome::Kept, now))
+            }
+        }
+    }
+
+    fn notification(
+        &self,
+        authentic: &Authentic<'_>,
+        about: &About,
+        raw: &str,
+        now: DateTime<Utc>,
+    ) -> Received {
+        let Authentic { message_id, sent_at, .. } = *authentic;
+        let notification = Notification { message_id, sent_at, raw };
+        match translate(&notification, &self.rules, self.broadcaster_id.as_deref(), now) {
+            Ok(envelopes) => Received::Commands(Commands {
+                envelopes,
+                result: Outcome::Translated,
+                kind: label(&about.kind),
+                too_large: letter(authentic, about, "too large to be translated"),
+            }),
+            Err(untranslatable) => {
+                let reason = untranslatable.to_string();
+                tracing::warn!(message_id, kind = about.kind, reason, "notification kept");
+                kept(authentic, about, raw, &reason, Outcome::Kept, now)
+            }
+        }
+    }
+}
+
+/// What a message is about: by its signed body, or by its headers where the body does not say.
+#[derive(Clone)]
+struct About {
+    kind: String,
+    version: String,
+    status: String,
+}
+
+fn about(authentic: &Authentic<'_>, body: &str) -> About {
+    match serde_json::from_str::<Body<'_>>(body) {
+        Ok(Body { subscription, .. }) => About {
+            kind: subscription.kind,
+            version: subscription.version,
+            status: subscription.status,
+        },
+        Err(_) => About {
+            kind: authentic.kind.to_owned(),
+            version: authentic.version.to_owned(),
+            status: String::new(),
+        },
+    }
+}
+
+fn letter(authentic: &Authentic<'_>, about: &About, reason: &str) -> Keep {
+    let Authentic { message_id, sent_at, .. } = *authentic;
+    Keep::new(message_id, sent_at, &about.kind, &about.version, reason)
+}
+
+fn kept(
+    authentic: &Authentic<'_>,
+    about: &About,
+    raw: &str,
+    reason: &str,
+    result: Outcome,
+    now: DateTime<Utc>,
+) -> Received {
+    Received::Commands(Commands {
+        envelopes: vec![keep(letter(authentic, about, reason), Some(raw), now)],
+        result,
+        kind: label(&about.kind),
+        too_large: letter(authentic, about, reason),
+    })
+}
+
+/// `kind` as a label of a counter: whoever sends many types must not make many counters.
+pub fn label(kind: &str) -> &'static str {
+    let known = kind.strip_prefix("revocation:").and_then(|rest| rest.split(':').next());
+    let kind = known.unwrap_or(kind);
+    KINDS.iter().find(|known| **known == kind).copied().unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! Twitch, inwards: EventSub notifications become commands.
+//!
+//! A request passes `signature` (is it from Twitch, and fresh), `notification` (what it says), `translate` (what we
+//! want because of it) and `webhook` (append it to COMMANDS, then answer). `inbound` joins the first three; only
+//! `webhook` does I/O.
+
+pub mod inbound;
+pub mod notification;
+pub mod signature;
+pub mod translate;
+pub mod webhook;
+
+pub use inbound::{Inbound, Received};
+pub use notification::Notification;
+pub use signature::Secret;
+pub use translate::{Untranslatable, retranslate, translate};
+pub use webhook::{Webhook, router};

@@ -1,0 +1,147 @@
+//! Inwards: `POST /webhooks/twitch`. A 2xx means that the commands are on the broker's disk.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::BytesMut;
+use chrono::Utc;
+use futures::StreamExt;
+use futures::future::try_join_all;
+use opentelemetry::trace::TraceContextExt;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use journal::Envelope;
+use journal::ingest::{PublishError, Publisher};
+
+use super::inbound::{Commands, Inbound, Received, label};
+use super::signature::SUBSCRIPTION_TYPE;
+use super::translate::keep;
+
+pub const PATH: &str = "/webhooks/twitch";
+
+/// The largest body that is read. Notifications of Twitch are a few kilobytes.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long the body of a request may take to arrive.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
+/// How long the broker may take. Twitch waits a few seconds, and sends again what was not answered.
+const PUBLISH_LIMIT: Duration = Duration::from_secs(3);
+
+/// What the webhook needs.
+#[derive(Clone)]
+pub struct Webhook {
+    pub inbound: Inbound,
+    pub publisher: Publisher,
+}
+
+pub fn router(webhook: Webhook) -> Router {
+    Router::new().route(PATH, post(receive)).with_state(Arc::new(webhook))
+}
+
+async fn receive(State(webhook): State<Arc<Webhook>>, request: Request) -> Response {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let (kind, result, response) = match read(&parts.headers, body).await {
+        Ok(body) => webhook.answer(&parts.headers, &body).await,
+        Err(status) => (header_kind(&parts.headers), "unreadable", status.into_response()),
+    };
+    metrics::counter!("tapedeck_notifications_total", "type" => kind, "result" => result)
+        .increment(1);
+    metrics::histogram!("tapedeck_notification_seconds").record(started.elapsed().as_secs_f64());
+    response
+}
+
+impl Webhook {
+    /// The type and the result for the counters, and the answer.
+    async fn answer(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> (&'static str, &'static str, Response) {
+        match self.inbound.receive(headers, body, Utc::now()) {
+            Err(refusal) => {
+                tracing::warn!(reason = %refusal, "webhook request refused");
+                (header_kind(headers), refusal.name(), StatusCode::FORBIDDEN.into_response())
+            }
+            Ok(Received::Challenge(challenge)) => {
+                let plain = [(header::CONTENT_TYPE, "text/plain")];
+                (header_kind(headers), "challenge", (plain, challenge).into_response())
+            }
+            Ok(Received::Commands(commands)) => {
+                let (kind, result) = (commands.kind, commands.result.name());
+                match self.append(commands).await {
+                    Ok(()) => (kind, result, StatusCode::NO_CONTENT.into_response()),
+                    Err(error) => {
+                        tracing::error!(error = %error, kind, "notification not appended");
+                        (kind, "unavailable", unavailable())
+                    }
+                }
+            }
+        }
+    }
+
+    async fn append(&self, commands: Commands) -> Result<(), PublishError> {
+        let traceparent = traceparent();
+        let too_large = commands.too_large.clone();
+        let traced = |envelope| Envelope { traceparent: traceparent.clone(), ..envelope };
+        let envelopes: Vec<_> = commands.envelopes.into_iter().map(traced).collect();
+        match self.send(&envelopes).await {
+            // Nothing would change if Twitch sent it again: what can be kept of it is kept.
+            Err(error @ (PublishError::TooLarge { .. } | PublishError::BadAddress(_))) => {
+                tracing::error!(error = %error, "notification kept without its body");
+                self.send(&[traced(keep(too_large, None, Utc::now()))]).await
+            }
+            result => result,
+        }
+    }
+
+    async fn send(&self, envelopes: &[Envelope]) -> Result<(), PublishError> {
+        let all = try_join_all(envelopes.iter().map(|envelope| self.publisher.send(envelope)));
+        match tokio::time::timeout(PUBLISH_LIMIT, all).await {
+            Ok(sent) => sent.map(|_| ()),
+            Err(_) => Err(PublishError::Unavailable(format!("no answer in {PUBLISH_LIMIT:?}"))),
+        }
+    }
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<BytesMut, StatusCode> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if announced.and_then(|value| value.parse().ok()).is_some_and(|n: usize| n > BODY_BYTES_MAX) {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let mut chunks = body.into_data_stream();
+    let all = async {
+        let mut all = BytesMut::new();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST)?;
+            if all.len() + chunk.len() > BODY_BYTES_MAX {
+                return Err(StatusCode::PAYLOAD_TOO_LARGE);
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all)
+    };
+    tokio::time::timeout(BODY_LIMIT, all).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
+}
+
+fn unavailable() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response()
+}
+
+/// The type by the unsigned header: good enough to count what was not believed.
+fn header_kind(headers: &HeaderMap) -> &'static str {
+    label(headers.get(SUBSCRIPTION_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default())
+}
+
+/// The W3C trace context of the request, if it is being traced.
+fn traceparent() -> Option<String> {
+    let context = tracing::Span::current().context();
+    let span = context.span().span_context().clone();
+    let flags = span.trace_flags().to_u8();
+    span.is_valid().then(|| format!("00-{}-{}-{flags:02x}", span.trace_id(), span.span_id()))
+}
