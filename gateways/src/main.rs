@@ -12,7 +12,7 @@ enum Tapedeck {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<std::process::ExitCode> {
     match Tapedeck::parse() {
         Tapedeck::Up(up) => up.run().await,
         Tapedeck::Guard(guard) => guard.run().await,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,7 +19,7 @@ pub struct Up {
 }
 
 impl Up {
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let servers = Servers::start(Options::new(&self.data)).await?;
@@ -27,6 +28,7 @@ impl Up {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        servers.stop().await
+        servers.stop().await?;
+        Ok(ExitCode::SUCCESS)
     }
 }

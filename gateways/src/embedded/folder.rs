@@ -116,21 +116,25 @@ fn sweep(parent: &Path) {
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX))
         .map(|entry| entry.path());
     for folder in left_behind.take(SWEPT_MAX) {
-        let unused = ["lock", "nats/server.lock", "postgres.lock"].into_iter().all(|name| {
-            OpenOptions::new()
-                .write(true)
-                .open(folder.join(name))
-                .is_ok_and(|lock| is_old(&lock) && lock.try_lock().is_ok())
-        });
-        if unused {
+        let locks = ["lock", "initdb.lock", "postgres.lock", "nats/server.lock"];
+        if is_old(&folder) && locks.into_iter().all(|name| is_free(&folder.join(name))) {
             let _ = fs::remove_dir_all(&folder);
         }
     }
 }
 
-fn is_old(lock: &File) -> bool {
-    let modified = lock.metadata().and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > SWEPT_AFTER))
+fn is_old(folder: &Path) -> bool {
+    let lock = folder.join("lock");
+    let used =
+        fs::metadata(lock).or_else(|_| fs::metadata(folder)).and_then(|file| file.modified());
+    used.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > SWEPT_AFTER))
+}
+
+fn is_free(lock: &Path) -> bool {
+    match OpenOptions::new().write(true).open(lock) {
+        Ok(lock) => lock.try_lock().is_ok(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
 }
 
 fn open_lock(path: &Path) -> anyhow::Result<File> {

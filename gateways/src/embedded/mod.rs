@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use self::secrets::random_secret;
+
 use self::postgres::DATABASE;
 use self::process::Server;
 use self::setup::Setup;
@@ -69,8 +71,9 @@ impl Options {
     }
 }
 
-/// The running private servers. Dropping them stops them too, but nobody then waits.
-pub struct Servers {
+/// Where the private servers are and how they let us in.
+#[derive(Clone)]
+pub struct Connections {
     /// Without user and password, which are those of a role.
     pub nats_url: String,
     /// By role: admin, gateway, processor, relay, follower, reader.
@@ -85,6 +88,11 @@ pub struct Servers {
     pub data: PathBuf,
     /// PostgreSQL's programs: psql, pg_dump, pg_restore.
     pub postgres_programs: PathBuf,
+}
+
+/// The running private servers. Dropping them stops them too, but nobody then waits.
+pub struct Servers {
+    connections: Connections,
     setup: Setup,
     nats: Option<Server>,
     postgres: Option<Server>,
@@ -149,6 +157,11 @@ impl Servers {
     /// Where both write their logs.
     pub fn logs(&self) -> PathBuf {
         self.data.join("logs")
+    }
+
+    /// Where they are; it stays true over restarts.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
     }
 
     /// The same PostgreSQL, as one of its roles, in another database.
@@ -229,7 +242,7 @@ impl Servers {
         temporary: bool,
     ) -> Self {
         let url = |role| postgres::url(&setup.secrets, setup.ports.postgres, role, DATABASE);
-        Self {
+        let connections = Connections {
             nats_url: nats::url(setup.ports.nats),
             nats_passwords: setup.secrets.nats.clone(),
             database_url: url("tapedeck"),
@@ -237,11 +250,16 @@ impl Servers {
             admin_database_url: url("postgres"),
             data: setup.folder.path().to_path_buf(),
             postgres_programs: setup.programs.bin.clone(),
-            setup,
-            nats,
-            postgres,
-            temporary,
-        }
+        };
+        Self { connections, setup, nats, postgres, temporary }
+    }
+}
+
+impl std::ops::Deref for Servers {
+    type Target = Connections;
+
+    fn deref(&self) -> &Connections {
+        &self.connections
     }
 }
 

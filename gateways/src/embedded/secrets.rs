@@ -68,10 +68,10 @@ impl Secrets {
     fn complete(&mut self) -> bool {
         let before = self.nats.len() + self.postgres.len();
         for role in NATS_ROLES {
-            self.nats.entry(role.to_owned()).or_insert_with(password);
+            self.nats.entry(role.to_owned()).or_insert_with(random_secret);
         }
         for role in POSTGRES_ROLES {
-            self.postgres.entry(role.to_owned()).or_insert_with(password);
+            self.postgres.entry(role.to_owned()).or_insert_with(random_secret);
         }
         before != self.nats.len() + self.postgres.len()
     }
@@ -83,8 +83,8 @@ impl std::fmt::Debug for Secrets {
     }
 }
 
-/// Letters first: nats.conf would take a value that begins with digits for a number or a size.
-fn password() -> String {
+/// 40 letters and digits. Letters first: nats.conf would take a value that begins with digits for a number or a size.
+pub fn random_secret() -> String {
     let mut random = rand::rng();
     let letters = (0..4).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect::<String>();
     letters.chars().chain(random.sample_iter(Alphanumeric).take(36).map(char::from)).collect()
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_password_begins_with_letters_and_is_long() {
         for _ in 0..1_000 {
-            let password = password();
+            let password = random_secret();
             assert_eq!(password.len(), 40);
             assert!(password.chars().take(4).all(|c| c.is_ascii_lowercase()));
             assert!(password.chars().all(|c| c.is_ascii_alphanumeric()));
