@@ -3,6 +3,17 @@ import { type BrowserContext, chromium } from "playwright-core";
 
 const PATH = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
+/** What keeps the browser to itself: no sandbox for root, no graphics card, no calls home. */
+export const OPTIONS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
 /** The browser of the tests; null, said in one clear line, when there is none on this machine. */
 export function findChromium(): string | null {
   if (existsSync(PATH)) return PATH;
@@ -20,14 +31,6 @@ export async function openProfile(
     executablePath,
     headless: true,
     viewport: size,
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
+    args: OPTIONS,
   });
 }

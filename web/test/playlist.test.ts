@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import type { Envelope } from "../src/feed/envelope";
-import { type Bookmark, BookmarkStore, type Shelf, type Showing, SHOWN_MAX } from "../src/overlay/bookmark";
+import { type Bookmark, BookmarkStore, type Shelf, type Showing, SHOWN_MAX, type Vault } from "../src/overlay/bookmark";
 import { Playlist, QUEUE_MAX } from "../src/overlay/playlist";
 
 const START = 1_700_000_000_000;
@@ -33,9 +33,10 @@ class PageUnderTest {
   #seen: Showing | null;
 
   constructor(shelf: Shelf | null, now = START, name = "main") {
-    const store = new BookmarkStore(shelf, name);
-    this.#seen = store.load().showing;
-    this.playlist = new Playlist(store);
+    const store = new BookmarkStore(shelf, null, name);
+    const bookmark = store.loadShelf();
+    this.#seen = bookmark.showing && { ...bookmark.showing };
+    this.playlist = new Playlist(store, bookmark);
     this.now = now;
   }
 
@@ -288,6 +289,34 @@ describe("the playlist", () => {
     side.hello(9);
     expect(shelf.saved("main").after).toBe(5);
     expect(shelf.saved("side").after).toBe(9);
+  });
+});
+
+describe("the two copies of the bookmark", () => {
+  const copy = (after: number, saves: number) => JSON.stringify({ epoch: "e1", after, saves });
+  const vault = (text: string | null): Vault => ({
+    get: () => Promise.resolve(text),
+    put: () => undefined,
+  });
+
+  it("are compared, and the newer one is taken", async () => {
+    const shelf = new MemoryShelf();
+    shelf.entries.set("tapedeck.overlay.main", copy(7, 30));
+    const load = (text: string | null) => new BookmarkStore(shelf, vault(text), "main").load();
+    expect((await load(copy(9, 31))).after).toBe(9);
+    expect((await load(copy(5, 29))).after).toBe(7);
+    expect((await load(null)).after).toBe(7);
+    expect((await load("{")).after).toBe(7);
+  });
+
+  it("do without one that fails or never answers", async () => {
+    const shelf = new MemoryShelf();
+    shelf.entries.set("tapedeck.overlay.main", copy(7, 30));
+    const failing = { ...vault(null), get: () => Promise.reject(new Error("no database")) };
+    const silent = { ...vault(null), get: () => new Promise<never>(() => undefined) };
+    for (const one of [failing, silent]) {
+      expect((await new BookmarkStore(shelf, one, "main").load()).after).toBe(7);
+    }
   });
 });
 

@@ -6,13 +6,17 @@ import { Playlist, QUEUE_LOW } from "./playlist";
 import { readSettings } from "./settings";
 import { Signal } from "./signal";
 import { Stage } from "./stage";
+import { DiskVault } from "./vault";
 
 /** A page is not reloaded for a new build before it is this old, whatever two servers may say. */
 const RELOAD_AGE_MS = 30_000;
 
-function start(): void {
+async function start(): Promise<void> {
+  // OBS changes what follows the # without loading the page again.
+  window.addEventListener("hashchange", () => window.location.reload());
   const settings = readSettings(window.location.hash);
-  const playlist = new Playlist(new BookmarkStore(pageStorage(), settings.name), settings.speed);
+  const store = new BookmarkStore(pageStorage(), new DiskVault(), settings.name);
+  const playlist = new Playlist(store, await store.load(), settings.speed);
   const stage = new Stage(element("stage"), element("said"), settings.speed);
   const signal = new Signal(element("lamp"), settings.key !== "");
   const player = new Player(playlist, stage, afterMove);
@@ -51,8 +55,6 @@ function start(): void {
 
   connection.open();
   player.play();
-  // OBS changes what follows the # without loading the page again.
-  window.addEventListener("hashchange", () => window.location.reload());
 }
 
 function element(id: string): HTMLElement {
@@ -61,4 +63,4 @@ function element(id: string): HTMLElement {
   return found;
 }
 
-start();
+void start();

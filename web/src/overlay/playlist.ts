@@ -33,12 +33,12 @@ export class Playlist {
   #received: number | null;
   #restUntil = 0;
 
-  constructor(store: BookmarkStore, speed = 1) {
+  constructor(store: BookmarkStore, bookmark: Bookmark, speed = 1) {
     this.#store = store;
     this.#speed = speed;
-    this.#bookmark = store.load();
-    this.#shown = new Set(this.#bookmark.shown);
-    this.#received = this.#bookmark.showing?.alert.position ?? this.#bookmark.after;
+    this.#bookmark = bookmark;
+    this.#shown = new Set(bookmark.shown);
+    this.#received = bookmark.showing?.alert.position ?? bookmark.after;
   }
 
   get resume(): Resume {

@@ -1,0 +1,80 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { findChromium, OPTIONS } from "./chromium";
+import { FeedServer } from "./feed_server";
+
+const executable = findChromium();
+const follow = { type: "follow", data: { viewer: { id: "5001", name: "ReelDeal" } } };
+
+/** A browser as a process of our own, so that it can be killed as a crash of OBS kills it. */
+class Killable {
+  readonly #process: ChildProcess;
+  readonly #browser: Browser;
+
+  private constructor(process: ChildProcess, browser: Browser) {
+    this.#process = process;
+    this.#browser = browser;
+  }
+
+  static async start(path: string, folder: string): Promise<Killable> {
+    const wanted = ["--headless", "--remote-debugging-port=0", `--user-data-dir=${folder}`];
+    const child = spawn(path, [...wanted, ...OPTIONS, "about:blank"], { detached: true });
+    const address = await new Promise<string>((resolve, reject) => {
+      child.once("exit", () => reject(new Error("the browser ended before it could be used")));
+      child.stderr?.on("data", (bytes) => {
+        const found = /ws:\/\/\S+/.exec(String(bytes));
+        if (found) resolve(found[0]);
+      });
+    });
+    return new Killable(child, await chromium.connectOverCDP(address));
+  }
+
+  async open(address: string): Promise<Page> {
+    const context = this.#browser.contexts()[0] ?? (await this.#browser.newContext());
+    const page = await context.newPage();
+    await page.goto(address);
+    return page;
+  }
+
+  async kill(): Promise<void> {
+    const { pid } = this.#process;
+    if (pid === undefined || this.#process.exitCode !== null) return;
+    const ended = new Promise((resolve) => this.#process.once("exit", resolve));
+    process.kill(-pid, "SIGKILL");
+    await ended;
+    await this.#browser.close().catch(() => undefined);
+  }
+}
+
+describe.skipIf(executable === null)("a browser that is killed with -9", () => {
+  const folder = mkdtempSync(join(tmpdir(), "tapedeck-killed-"));
+  const server = new FeedServer();
+  let browser: Killable;
+
+  beforeAll(() => server.listen());
+
+  afterAll(async () => {
+    await browser.kill();
+    await server.close();
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  });
+
+  it("shows none of the old alerts again, and goes on with the next", async () => {
+    browser = await Killable.start(executable ?? "", folder);
+    const page = await browser.open(server.page("&speed=8"));
+    await expect.poll(() => server.clients, { timeout: 15_000 }).toBe(1);
+    const ids = Array.from({ length: 8 }, () => server.give(follow));
+    await page.locator(`.alert[data-id="${ids[4]}"]`).waitFor();
+    await browser.kill();
+
+    browser = await Killable.start(executable ?? "", folder);
+    const again = await browser.open(server.page("&speed=8"));
+    const first = await again.locator(".alert").first().getAttribute("data-id", { timeout: 15_000 });
+    // The fifth was on the screen: it is taken up again, or was over and is followed by the next.
+    expect([ids[4], ids[5]]).toContain(first);
+  }, 60_000);
+});
