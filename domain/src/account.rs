@@ -160,6 +160,15 @@ enum Moved {
     Settled,
 }
 
+impl Moved {
+    fn reversible(self) -> i64 {
+        match self {
+            Moved::Points(points) => points,
+            Moved::Settled => 0,
+        }
+    }
+}
+
 impl Account {
     /// What the viewer owns: available and held.
     pub fn total(&self) -> i64 {
@@ -168,10 +177,12 @@ impl Account {
 
     /// Whether the sums agree with each other; the audit asks this at every position it proves.
     pub fn balanced(&self) -> bool {
-        let open: i64 = self.holds.values().map(|hold| hold.points).sum();
+        let wide = i128::from;
+        let open: i128 = self.holds.values().map(|hold| wide(hold.points)).sum();
         self.available >= 0
-            && self.held == open
-            && self.credits == self.available + self.held + self.captured - self.reversed
+            && wide(self.held) == open
+            && wide(self.credits)
+                == wide(self.available) + open + wide(self.captured) - wide(self.reversed)
     }
 
     fn decide(&self, command: Command) -> Result<Option<Event>, Rejection> {
@@ -182,6 +193,7 @@ impl Account {
             Command::Credit { entry, points, rules, facts } => {
                 require(points >= 0, points, "zero or more")?;
                 self.credits.checked_add(points).ok_or(Rejection::OutOfRange)?;
+                self.total().checked_add(points).ok_or(Rejection::OutOfRange)?;
                 Ok(Some(Event::Credited { entry, points, rules, facts }))
             }
             Command::Hold { entry, points, purpose, expires_at } => {
@@ -194,6 +206,7 @@ impl Account {
             }
             Command::Capture { entry, hold } => {
                 let points = self.open_hold(hold)?.points;
+                self.captured.checked_add(points).ok_or(Rejection::OutOfRange)?;
                 Ok(Some(Event::Captured { entry, hold, points }))
             }
             Command::Release { entry, hold, reason } => {
@@ -214,16 +227,19 @@ impl Account {
         note: String,
         actor: String,
     ) -> Result<Option<Event>, Rejection> {
-        require(points != 0, points, "the opposite of what the entry moved")?;
+        let possible = points != 0 && points != i64::MIN;
+        require(possible, points, "the opposite of what the entry moved")?;
         if self.undone.contains(&reverses) {
             return Err(Rejection::AlreadyReversed { reverses });
         }
-        if let Some(Moved::Points(recorded)) = self.recent.get(reverses).copied()
-            && recorded != -points
-        {
-            let expected = -recorded;
-            return Err(Rejection::NotTheSamePoints { reverses, recorded, expected, points });
+        if let Some(moved) = self.recent.get(reverses).copied() {
+            let recorded = moved.reversible();
+            if recorded != -points {
+                let expected = -recorded;
+                return Err(Rejection::NotTheSamePoints { reverses, recorded, expected, points });
+            }
         }
+        self.total().checked_add(points).ok_or(Rejection::OutOfRange)?;
         let after = self.available.checked_add(points).ok_or(Rejection::OutOfRange)?;
         self.reversed.checked_add(points).ok_or(Rejection::OutOfRange)?;
         if after < 0 {

@@ -98,3 +98,6 @@ pub fn for_broadcast(event: &broadcast::Event) -> Option<Alert> {
     };
     Some(Alert { kind, viewer: viewer.cloned(), data })
 }
+
+#[cfg(test)]
+mod tests;

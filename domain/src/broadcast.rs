@@ -3,7 +3,7 @@
 //! The aggregate id is the broadcaster's Twitch user id. Broadcasts are numbered 1, 2, 3 within it. Notifications
 //! come late, twice and out of order; what the aggregate has noted decides what they still mean.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
@@ -211,6 +211,8 @@ pub struct Broadcast {
     pub number: i64,
     pub live: bool,
     pub live_id: Option<String>,
+    /// When it was last on the air from, and when an end was last noted: what is older than these is late.
+    pub started_at: Option<DateTime<Utc>>,
     pub ended_at: Option<DateTime<Utc>>,
     pub screening: Option<Screening>,
     pub title: String,
@@ -245,45 +247,42 @@ impl Broadcast {
 
     fn decide_start(&self, live_id: String, at: DateTime<Utc>, resume_within_s: i64) -> Vec<Event> {
         let known = self.live_id.as_ref() == Some(&live_id);
+        let older = self.started_at.is_some_and(|started_at| at < started_at);
+        let ended_after = self.ended_at.filter(|ended_at| at < *ended_at);
+        if older || (known && (self.live || ended_after.is_some())) {
+            return vec![];
+        }
+        let number = self.number + 1;
+        let started = Event::Started { broadcast: number, live_id: live_id.clone(), at };
+        // An end that was noted before its start arrived: both happened, in that order.
+        let ended = ended_after.map(|at| Event::Ended { broadcast: number, at, screening: None });
         if self.live {
             // A start under a new id means that the end of the old one was missed.
-            if known || self.ended_at.is_some_and(|ended_at| at < ended_at) {
-                return vec![];
-            }
-            let number = self.number;
-            return vec![
-                Event::Ended { broadcast: number, at, screening: self.screening.clone() },
-                Event::Started { broadcast: number + 1, live_id, at },
-            ];
+            let screening = self.screening.clone();
+            let missed = Event::Ended { broadcast: self.number, at, screening };
+            return [missed, started].into_iter().chain(ended).collect();
         }
-        if let Some(ended_at) = self.ended_at {
-            if at < ended_at {
-                if known {
-                    return vec![];
-                }
-                // The end was noted before this start arrived: both happened, in that order.
-                let broadcast = self.number + 1;
-                return vec![
-                    Event::Started { broadcast, live_id, at },
-                    Event::Ended { broadcast, at: ended_at, screening: None },
-                ];
-            }
-            let soon = at - ended_at <= TimeDelta::seconds(resume_within_s);
-            if self.number > 0 && (known || soon) {
-                return vec![Event::Resumed { broadcast: self.number, live_id, at }];
-            }
+        let soon = self.ended_at.is_some_and(|ended_at| {
+            (at - ended_at).num_milliseconds() <= resume_within_s.saturating_mul(1_000)
+        });
+        if ended.is_none() && self.number > 0 && (known || soon) {
+            return vec![Event::Resumed { broadcast: self.number, live_id, at }];
         }
-        vec![Event::Started { broadcast: self.number + 1, live_id, at }]
+        [started].into_iter().chain(ended).collect()
     }
 
     fn decide_end(&self, live_id: Option<String>, at: DateTime<Utc>) -> Vec<Event> {
         let other = live_id.is_some() && live_id != self.live_id;
+        let older = self.started_at.is_some_and(|started_at| at < started_at);
         if self.live && !other {
+            if older {
+                return vec![];
+            }
             let screening = self.screening.clone();
             return vec![Event::Ended { broadcast: self.number, at, screening }];
         }
         let newer = self.ended_at.is_none_or(|ended_at| at > ended_at);
-        if !self.live && newer { vec![Event::OfflineNoted { live_id, at }] } else { vec![] }
+        if !older && newer { vec![Event::OfflineNoted { live_id, at }] } else { vec![] }
     }
 
     fn decide_screening(
@@ -357,22 +356,26 @@ impl Aggregate for Broadcast {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Started { broadcast, live_id, .. }
-            | Event::Resumed { broadcast, live_id, .. } => {
+            Event::Started { broadcast, live_id, at }
+            | Event::Resumed { broadcast, live_id, at } => {
                 self.number = broadcast;
                 self.live = true;
+                self.started_at = Some(at);
                 self.live_id = Some(live_id);
             }
             Event::Ended { at, .. } => {
                 self.live = false;
-                self.ended_at = Some(at);
+                self.ended_at = self.ended_at.max(Some(at));
                 self.screening = None;
             }
-            Event::OfflineNoted { at, .. } => self.ended_at = Some(at),
+            Event::OfflineNoted { at, .. } => self.ended_at = self.ended_at.max(Some(at)),
             Event::Retitled { title, category, language } => {
                 (self.title, self.category, self.language) = (title, category, language);
             }
-            Event::ScreeningStarted { screening, .. } => self.screening = Some(screening),
+            Event::ScreeningStarted { screening, .. } => {
+                self.recent.push(screening.id, ());
+                self.screening = Some(screening);
+            }
             Event::ScreeningEnded { .. } => self.screening = None,
             Event::HypeTrainStarted { entry, train, .. } => {
                 self.train = Some(train.id);
