@@ -37,8 +37,11 @@ impl Sums {
 
     /// Whether every credited point is somewhere: `credits = available + held + captured - reversed`.
     pub fn balanced(&self) -> bool {
+        let wide = i128::from;
         self.available >= 0
-            && self.credits == self.available + self.held + self.captured - self.reversed
+            && wide(self.credits)
+                == wide(self.available) + wide(self.held) + wide(self.captured)
+                    - wide(self.reversed)
     }
 
     /// Both together, or `None` beyond the ledger's range.

@@ -5,19 +5,20 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use domain::account::{Event, Facts};
 use journal::{Content, Failure, Projection, Recorded};
 
 use crate::balances::{self, Balance, Sums};
 use crate::copy;
 use crate::reading::{AsOf, Page, QueryError, Reading, Viewer};
 
+mod cause;
 mod parts;
 
+pub use cause::{Cause, Origin};
 pub use parts::{Part, Parts, parts};
 
 /// The checkpoint's name, to wait for a position under.
@@ -86,46 +87,6 @@ pub struct Line {
     pub cause: Cause,
     #[serde(flatten)]
     pub origin: Origin,
-}
-
-/// Why an entry was made, as it was recorded. What does not apply is left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Cause {
-    /// What the viewer did: `{"cheer": {"bits": 150, …}}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub facts: Option<Facts>,
-    /// The version of the earn rules that made points of the facts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rules: Option<u32>,
-    /// What points were held for, or refused for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub purpose: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<DateTime<Utc>>,
-    /// The hold that was captured or released.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold: Option<Uuid>,
-    /// Why a hold was released.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The entry that was reversed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reverses: Option<Uuid>,
-    /// What was written beside a manual credit or a reversal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-}
-
-/// Where an entry came from, as its metadata says.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Origin {
-    /// The gateway or process.
-    pub source: Option<String>,
-    /// What the source calls it.
-    pub source_id: Option<String>,
-    /// Who wanted it, where somebody did.
-    pub actor: Option<String>,
 }
 
 /// The statement of `viewer`, one page of it. Unknown viewers have an empty one.
@@ -275,7 +236,7 @@ impl Stored {
         fn read<T: serde::de::DeserializeOwned>(json: Option<String>) -> Option<T> {
             serde_json::from_str(&json?).ok()
         }
-        let (points, cause) = read(self.payload).map(explain).unwrap_or_default();
+        let (points, cause) = read(self.payload).map(cause::explain).unwrap_or_default();
         Line {
             position: self.position,
             at: self.at,
@@ -289,33 +250,6 @@ impl Stored {
             total: after.total(),
             cause,
             origin: read(self.metadata).unwrap_or_default(),
-        }
-    }
-}
-
-/// The points an event is about, and why.
-fn explain(event: Event) -> (i64, Cause) {
-    let none = Cause::default();
-    match event {
-        Event::Credited { points, rules, facts, .. } => {
-            let note = match &facts {
-                Facts::Manual { note, .. } => Some(note.clone()),
-                _ => None,
-            };
-            (points, Cause { facts: Some(facts), rules: Some(rules), note, ..none })
-        }
-        Event::Held { points, purpose, expires_at, .. } => {
-            (points, Cause { purpose: Some(purpose), expires_at: Some(expires_at), ..none })
-        }
-        Event::Declined { points, purpose, .. } => {
-            (points, Cause { purpose: Some(purpose), ..none })
-        }
-        Event::Captured { hold, points, .. } => (points, Cause { hold: Some(hold), ..none }),
-        Event::Released { hold, points, reason, .. } => {
-            (points, Cause { hold: Some(hold), reason: Some(reason), ..none })
-        }
-        Event::Reversed { reverses, points, note, .. } => {
-            (points, Cause { reverses: Some(reverses), note: Some(note), ..none })
         }
     }
 }
@@ -364,8 +298,8 @@ impl Projection for Statements {
     ) -> Result<(), Failure> {
         let mut entries = Vec::with_capacity(batch.len());
         for event in batch {
-            let row = entry_of(event)?;
-            entries.extend(row);
+            let made = entry(&event.content());
+            entries.extend(made.map_err(|error| Failure::unreadable(event, error))?);
         }
         match entries.len() {
             0 => Ok(()),
@@ -373,10 +307,6 @@ impl Projection for Statements {
             _ => Ok(copy_in(connection, &entries).await?),
         }
     }
-}
-
-fn entry_of(event: &Recorded) -> Result<Option<Entry<'_>>, Failure> {
-    entry(&event.content()).map_err(|error| Failure::unreadable(event, error))
 }
 
 async fn insert(connection: &mut PgConnection, entries: &[Entry<'_>]) -> sqlx::Result<()> {
