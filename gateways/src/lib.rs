@@ -1,5 +1,10 @@
 //! How the world reaches us and how we reach the world.
 
 pub mod cli;
+pub mod config;
 pub mod embedded;
+pub mod feed;
+pub mod http;
+pub mod observe;
+pub mod overlay;
 pub mod twitch;

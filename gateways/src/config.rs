@@ -1,0 +1,480 @@
+//! What a person may decide: `tapedeck.toml`, the environment over it, and nothing else.
+//!
+//! From weakest to strongest: the defaults, what a running `tapedeck up` wrote into its data folder, the file, and
+//! the environment (`TAPEDECK_<KEY>`, and plain `DATABASE_URL` and `NATS_URL`). A key that does not exist is an
+//! error wherever it stands. Every key is in `tapedeck.example.toml`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use config::{Environment, File, FileFormat};
+use domain::rules::Rules;
+use journal::broker::BrokerConfig;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The file that is read when `--config` names no other. It may be absent.
+pub const FILE: &str = "tapedeck.toml";
+
+/// What a running `tapedeck up` leaves in its data folder, readable by its owner only.
+pub const CONNECT_FILE: &str = "connect.json";
+
+/// Variables with our prefix that are no keys: the flags of the command line.
+const NOT_KEYS: [&str; 4] =
+    ["TAPEDECK_CONFIG", "TAPEDECK_DATA", "TAPEDECK_ROLES", "TAPEDECK_API_KEY"];
+
+/// Every key, with its default. Printing it with `{:?}` shows no secret.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// PostgreSQL, as the role that may add to the record and not change it.
+    pub database_url: String,
+    /// PostgreSQL, as the owner of the tables: for migrations. Without it `database_url` migrates.
+    pub owner_database_url: Option<String>,
+    /// The most connections one process keeps to PostgreSQL.
+    pub database_connections: u32,
+    /// NATS, without a user when `nats_passwords` has one for each role.
+    pub nats_url: String,
+    /// By role of nats.conf: admin, gateway, processor, relay, follower, reader.
+    pub nats_passwords: BTreeMap<String, String>,
+    /// Where webhooks, the API, the feed and the overlay are answered.
+    pub listen: SocketAddr,
+    /// Where Prometheus reads `/metrics`; kept apart, so that it is never open to the internet by accident.
+    pub metrics_listen: SocketAddr,
+    /// Where the world reaches `listen`, for the addresses that are shown and sent to Twitch.
+    pub public_url: Option<String>,
+    /// The channel's Twitch user id. Notifications of another channel are refused.
+    pub broadcaster_id: String,
+    /// The secret that signs EventSub notifications: 10 to 100 ASCII characters.
+    pub eventsub_secret: String,
+    /// Points per deed; raise `version` with any change.
+    pub rules: Rules,
+    /// An OTLP/HTTP collector, such as `http://127.0.0.1:4318`. Without it no traces are sent.
+    pub otlp_endpoint: Option<String>,
+    /// What is logged, as `level` or `module=level,…`.
+    pub log: String,
+    pub log_format: LogFormat,
+    pub requests_per_minute: RequestsPerMinute,
+    /// The most readers of the feed at one time.
+    pub feed_readers_max: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    Text,
+    Json,
+}
+
+/// How many requests the API answers each minute, by who asks. 0 means no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestsPerMinute {
+    /// Without a key, per network address.
+    pub anonymous: u32,
+    /// Per key that may only read.
+    pub user: u32,
+    /// Per key that may write.
+    pub service: u32,
+}
+
+impl Default for RequestsPerMinute {
+    fn default() -> Self {
+        RequestsPerMinute { anonymous: 60, user: 600, service: 6_000 }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            database_url: String::new(),
+            owner_database_url: None,
+            database_connections: 16,
+            nats_url: String::new(),
+            nats_passwords: BTreeMap::new(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8090)),
+            metrics_listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            public_url: None,
+            broadcaster_id: String::new(),
+            eventsub_secret: String::new(),
+            rules: Rules::default(),
+            otlp_endpoint: None,
+            log: "info".to_owned(),
+            log_format: LogFormat::Auto,
+            requests_per_minute: RequestsPerMinute::default(),
+            feed_readers_max: 2_000,
+        }
+    }
+}
+
+/// Where a running `tapedeck up` can be reached, as `<data>/connect.json`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Connect {
+    pub nats_url: String,
+    #[serde(default)]
+    pub nats_passwords: BTreeMap<String, String>,
+    pub database_url: String,
+    #[serde(default)]
+    pub owner_database_url: Option<String>,
+    /// The base of the HTTP API, such as `http://127.0.0.1:8090`.
+    #[serde(default)]
+    pub api_url: Option<String>,
+    #[serde(default)]
+    pub broadcaster_id: Option<String>,
+    #[serde(default)]
+    pub eventsub_secret: Option<String>,
+}
+
+/// Why there is no configuration to work with.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    /// The words name the key and where it stands.
+    #[error("the configuration is refused: {0}")]
+    Refused(String),
+}
+
+/// A server that a command needs does not answer, or nobody says where it is. Ends a command with exit code 4.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct NotReachable(pub String);
+
+impl Config {
+    /// Reads `file` (or [`FILE`], if it is there), the environment of this process, and beneath both what
+    /// `tapedeck up` wrote into `data`.
+    pub fn load(file: Option<&Path>, data: &Path) -> Result<Self, ConfigError> {
+        let text = match file {
+            Some(path) => Some(read(path)?),
+            None => Path::new(FILE).exists().then(|| read(Path::new(FILE))).transpose()?,
+        };
+        let name = file.unwrap_or(Path::new(FILE)).display().to_string();
+        let connect = Connect::read(data)?;
+        Self::layered(connect, text.map(|text| (name, text)), std::env::vars())
+    }
+
+    /// Puts the layers together; `file` is its name and text.
+    pub fn layered(
+        connect: Option<Connect>,
+        file: Option<(String, String)>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut builder = config::Config::builder();
+        if let Some(connect) = connect {
+            let known = serde_json::to_string(&connect.layer())
+                .map_err(|error| ConfigError::Refused(error.to_string()))?;
+            let known: config::Config = layer_of_json(&known)?;
+            builder = builder.add_source(known);
+        }
+        if let Some((name, text)) = file {
+            // Read alone first, so that the words name the file.
+            let source = File::from_str(&text, FileFormat::Toml);
+            let alone = config::Config::builder().add_source(source.clone()).build();
+            alone
+                .and_then(config::Config::try_deserialize::<Config>)
+                .map_err(|error| ConfigError::Refused(format!("{name}: {error}")))?;
+            builder = builder.add_source(source);
+        }
+        let variables = keys_of_environment(environment);
+        let read = builder
+            .add_source(
+                Environment::with_prefix("TAPEDECK")
+                    .prefix_separator("_")
+                    .separator("__")
+                    .ignore_empty(true)
+                    .source(Some(variables)),
+            )
+            .build()
+            .and_then(config::Config::try_deserialize::<Config>)
+            .map_err(|error| ConfigError::Refused(format!("{error} (environment TAPEDECK_*)")))?;
+        read.checked()
+    }
+
+    /// How the journal reaches NATS.
+    pub fn broker(&self) -> BrokerConfig {
+        BrokerConfig { url: self.nats_url.clone(), passwords: self.nats_passwords.clone() }
+    }
+
+    /// Whether anything says where the two servers are.
+    pub fn require_servers(&self, data: &Path) -> Result<(), NotReachable> {
+        let missing = match (self.database_url.is_empty(), self.nats_url.is_empty()) {
+            (false, false) => return Ok(()),
+            (true, true) => "PostgreSQL and NATS are",
+            (true, false) => "PostgreSQL is",
+            (false, true) => "NATS is",
+        };
+        Err(NotReachable(format!(
+            "nothing says where {missing}: start `tapedeck up` (its folder is {}, another is named with --data), or \
+             set DATABASE_URL and NATS_URL, or write them into {FILE}",
+            data.display(),
+        )))
+    }
+
+    fn checked(self) -> Result<Self, ConfigError> {
+        let refuse = |words: &str| Err(ConfigError::Refused(words.to_owned()));
+        let length = self.eventsub_secret.len();
+        if length > 0 && !(10..=100).contains(&length) {
+            return refuse("eventsub_secret: Twitch wants 10 to 100 characters");
+        }
+        if !self.eventsub_secret.is_ascii() {
+            return refuse("eventsub_secret: Twitch wants ASCII characters");
+        }
+        if self.database_connections < 4 {
+            return refuse("database_connections: fewer than 4 cannot serve");
+        }
+        if !self.broadcaster_id.is_empty()
+            && journal::command::check_id(&self.broadcaster_id).is_err()
+        {
+            return refuse("broadcaster_id: a Twitch user id is made of digits");
+        }
+        Ok(self)
+    }
+}
+
+impl Connect {
+    /// What `tapedeck up` left in `data`; `None` when it never ran there.
+    pub fn read(data: &Path) -> Result<Option<Self>, ConfigError> {
+        let path = data.join(CONNECT_FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        };
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| ConfigError::Refused(format!("{}: {error}", path.display())))
+    }
+
+    /// The keys of [`Config`] that it knows.
+    fn layer(self) -> serde_json::Value {
+        let mut layer = serde_json::json!({
+            "nats_url": self.nats_url,
+            "nats_passwords": self.nats_passwords,
+            "database_url": self.database_url,
+        });
+        let optional = [
+            ("owner_database_url", self.owner_database_url),
+            ("public_url", self.api_url),
+            ("broadcaster_id", self.broadcaster_id),
+            ("eventsub_secret", self.eventsub_secret),
+        ];
+        for (key, value) in optional {
+            if let Some(value) = value {
+                layer[key] = value.into();
+            }
+        }
+        layer
+    }
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("metrics_listen", &self.metrics_listen)
+            .field("public_url", &self.public_url)
+            .field("broadcaster_id", &self.broadcaster_id)
+            .field("rules", &self.rules)
+            .field("otlp_endpoint", &self.otlp_endpoint)
+            .field("log", &self.log)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens PostgreSQL for `purpose`, or says in words why not.
+pub async fn open_database(
+    url: &str,
+    connections: u32,
+    purpose: &str,
+) -> Result<sqlx::PgPool, NotReachable> {
+    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+    let options: PgConnectOptions = url
+        .parse()
+        .map_err(|error| NotReachable(format!("database_url cannot be read: {error}")))?;
+    let place = format!("{}:{}", options.get_host(), options.get_port());
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(std::time::Duration::from_secs(10))
+        .connect_with(options.application_name(&format!("tapedeck {purpose}")))
+        .await
+        .map_err(|error| {
+            NotReachable(format!(
+                "PostgreSQL at {place} does not let us in: {error}. Is `tapedeck up` running, or is DATABASE_URL \
+                 right?"
+            ))
+        })
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+}
+
+fn layer_of_json(json: &str) -> Result<config::Config, ConfigError> {
+    // JSON is not among the formats we compile in; its values are the same as TOML's.
+    let value: BTreeMap<String, serde_json::Value> =
+        serde_json::from_str(json).map_err(|error| ConfigError::Refused(error.to_string()))?;
+    let mut builder = config::Config::builder();
+    for (key, value) in value {
+        builder = match value {
+            serde_json::Value::Object(fields) => {
+                let fields: config::Map<String, String> = fields
+                    .into_iter()
+                    .filter_map(|(key, value)| Some((key, value.as_str()?.to_owned())))
+                    .collect();
+                builder.set_override(key, fields)
+            }
+            value => builder.set_override(key, value.as_str().map(str::to_owned)),
+        }
+        .map_err(|error| ConfigError::Refused(error.to_string()))?;
+    }
+    builder.build().map_err(|error| ConfigError::Refused(error.to_string()))
+}
+
+/// The variables that set keys: ours, and the two that every hosting service sets.
+fn keys_of_environment(
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> config::Map<String, String> {
+    let mut plain = Vec::new();
+    let mut keys = config::Map::new();
+    for (name, value) in environment {
+        match name.as_str() {
+            "DATABASE_URL" | "NATS_URL" => plain.push((format!("TAPEDECK_{name}"), value)),
+            name if NOT_KEYS.contains(&name) => {}
+            name if name.starts_with("TAPEDECK_") => {
+                keys.insert(name.to_owned(), value);
+            }
+            _ => {}
+        }
+    }
+    for (name, value) in plain {
+        keys.entry(name).or_insert(value);
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../tapedeck.example.toml");
+
+    fn layered(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::layered(None, Some(("tapedeck.toml".to_owned(), file.to_owned())), environment)
+    }
+
+    /// The example with every key that it shows as `#key = …` or `#[table]` switched on.
+    fn example_switched_on() -> String {
+        let shown = |line: &str| {
+            let rest = line.strip_prefix('#')?;
+            rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[' || c == '"')
+                .then(|| rest.to_owned())
+        };
+        EXAMPLE.lines().map(|line| shown(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
+    }
+
+    #[test]
+    fn every_key_is_in_the_example_and_the_example_is_the_default() {
+        let value: toml_keys::Keys = toml_keys::of(&example_switched_on());
+        let known = serde_json::to_value(Config::default()).expect("a config");
+        assert_eq!(value.top, toml_keys::names(&known));
+        assert_eq!(value.rules, toml_keys::names(&known["rules"]));
+        assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
+        let plain = layered(EXAMPLE, &[]).expect("readable as it is");
+        assert_eq!(
+            serde_json::to_value(plain).expect("a config"),
+            serde_json::to_value(Config::default()).expect("a config")
+        );
+        layered(&example_switched_on(), &[]).expect("readable with every key switched on");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = layered("listen_at = \"127.0.0.1:1\"", &[]).expect_err("unknown");
+        assert!(error.to_string().contains("listen_at"), "{error}");
+        assert!(error.to_string().contains("tapedeck.toml"), "{error}");
+        let error = layered("[rules]\npoints_per_bits = 2", &[]).expect_err("unknown");
+        assert!(error.to_string().contains("points_per_bits"), "{error}");
+        let error = layered("", &[("TAPEDECK_LISTEM", "x")]).expect_err("unknown");
+        assert!(error.to_string().contains("listem"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_is_stronger_than_the_file() {
+        let config = layered(
+            "nats_url = \"nats://file\"\ndatabase_url = \"postgres://file\"\nlisten = \"127.0.0.1:1\"",
+            &[
+                ("NATS_URL", "nats://plain"),
+                ("DATABASE_URL", "postgres://plain"),
+                ("TAPEDECK_DATABASE_URL", "postgres://ours"),
+                ("TAPEDECK_RULES__POINTS_PER_BIT", "7"),
+                ("TAPEDECK_BROADCASTER_ID", "0012"),
+                ("TAPEDECK_NATS_PASSWORDS__GATEWAY", "1e5"),
+                ("TAPEDECK_DATA", "no key"),
+            ],
+        )
+        .expect("readable");
+        assert_eq!(config.nats_url, "nats://plain");
+        assert_eq!(config.database_url, "postgres://ours");
+        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.rules.points_per_bit, 7);
+        assert_eq!(config.broadcaster_id, "0012");
+        assert_eq!(config.nats_passwords["gateway"], "1e5");
+    }
+
+    #[test]
+    fn what_up_wrote_is_weaker_than_the_file() {
+        let connect = Connect {
+            nats_url: "nats://up".to_owned(),
+            nats_passwords: BTreeMap::from([("gateway".to_owned(), "p".to_owned())]),
+            database_url: "postgres://up".to_owned(),
+            ..Connect::default()
+        };
+        let file = ("tapedeck.toml".to_owned(), "nats_url = \"nats://file\"".to_owned());
+        let config = Config::layered(Some(connect), Some(file), []).expect("readable");
+        assert_eq!(config.nats_url, "nats://file");
+        assert_eq!(config.database_url, "postgres://up");
+        assert_eq!(config.nats_passwords["gateway"], "p");
+    }
+
+    #[test]
+    fn printing_shows_no_secret() {
+        let config = Config {
+            eventsub_secret: "hush-hush-hush".to_owned(),
+            database_url: "postgres://a:hush@b/c".to_owned(),
+            ..Config::default()
+        };
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+
+    /// The names of the keys of a TOML text and of a JSON object.
+    mod toml_keys {
+        use std::collections::BTreeSet;
+
+        pub struct Keys {
+            pub top: BTreeSet<String>,
+            pub rules: BTreeSet<String>,
+            pub requests: BTreeSet<String>,
+        }
+
+        pub fn of(text: &str) -> Keys {
+            let source = config::File::from_str(text, config::FileFormat::Toml);
+            let read = config::Config::builder().add_source(source).build().expect("TOML");
+            let value: serde_json::Value = read.try_deserialize().expect("values");
+            Keys {
+                top: names(&value),
+                rules: names(&value["rules"]),
+                requests: names(&value["requests_per_minute"]),
+            }
+        }
+
+        pub fn names(value: &serde_json::Value) -> BTreeSet<String> {
+            value.as_object().expect("a table").keys().cloned().collect()
+        }
+    }
+}

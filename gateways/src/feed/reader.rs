@@ -1,0 +1,178 @@
+//! What one reader gets, frame by frame: hello, what it missed, what happens, and in the end bye.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::Stream;
+use projections::alerts;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::envelope::{Frame, Mode};
+use super::hub::Joined;
+use super::{PING_EVERY, Request};
+use crate::http::State as AppState;
+
+/// How many missed alerts are read at once.
+const PAGE: i64 = 256;
+
+/// When a reader has had enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// When it has everything there is.
+    Present,
+    /// When it leaves or is cut.
+    Cut,
+}
+
+/// The frames of one reader. It does nothing between calls of [`Reader::next`] but keep its place behind the hub.
+pub(super) struct Reader {
+    app: AppState,
+    key: Uuid,
+    request: Request,
+    until: Until,
+    stage: Stage,
+}
+
+enum Stage {
+    New,
+    /// Reading what came before `until`; `joined` already holds what comes after it.
+    Missed {
+        after: i64,
+        until: i64,
+        page: VecDeque<Arc<Frame>>,
+        joined: Joined,
+    },
+    Live(Joined),
+    Ended,
+}
+
+impl Reader {
+    pub(super) fn new(app: AppState, key: Uuid, request: Request, until: Until) -> Self {
+        Reader { app, key, request, until, stage: Stage::New }
+    }
+
+    /// The frames one after another, as a stream that owns `held` for as long as it lives.
+    pub(super) fn frames<T: Send + 'static>(
+        self,
+        held: T,
+    ) -> impl Stream<Item = Arc<Frame>> + Send {
+        futures::stream::unfold((self, held), |(mut reader, held)| async move {
+            let frame = reader.next().await?;
+            Some((frame, (reader, held)))
+        })
+    }
+
+    /// The next frame; `None` after the last.
+    pub(super) async fn next(&mut self) -> Option<Arc<Frame>> {
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Ended) {
+                Stage::Ended => return None,
+                Stage::New => return Some(self.begin()),
+                Stage::Missed { after, until, mut page, joined } => {
+                    if let Some(frame) = page.pop_front() {
+                        self.stage = Stage::Missed { after, until, page, joined };
+                        return Some(frame);
+                    }
+                    if after < until {
+                        match self.read_missed(after, until).await {
+                            Ok((after, page)) => {
+                                self.stage = Stage::Missed { after, until, page, joined };
+                            }
+                            Err(error) => {
+                                tracing::warn!(%error, "a reader's missed alerts cannot be read");
+                                return Some(self.bye(after, "unavailable"));
+                            }
+                        }
+                        continue;
+                    }
+                    if self.until == Until::Present {
+                        return None;
+                    }
+                    self.stage = Stage::Live(joined);
+                }
+                Stage::Live(joined) => {
+                    if let Some(frame) = self.wait(joined).await {
+                        return Some(frame);
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Arc<Frame> {
+        let hub = &self.app.hub;
+        let joined = hub.join();
+        let until = joined.position;
+        let same_epoch = self.request.epoch.is_none_or(|epoch| epoch == hub.epoch());
+        let resumed = same_epoch && self.request.after.is_some_and(|after| after <= until);
+        // A position beyond the end belongs to a history that was cut back: from the end on it is another one.
+        let after = self.request.after.map(|after| after.min(until));
+        let hello = Frame::hello(hub.epoch(), until, after, resumed);
+        let after = after.unwrap_or(until);
+        self.stage = Stage::Missed { after, until, page: VecDeque::new(), joined };
+        Arc::new(hello)
+    }
+
+    /// The next page of what was missed, and the position it reaches.
+    async fn read_missed(
+        &self,
+        after: i64,
+        until: i64,
+    ) -> Result<(i64, VecDeque<Arc<Frame>>), projections::QueryError> {
+        let shown = alerts::after(&self.app.pool, after, PAGE, &self.request.kinds).await?;
+        let full = shown.alerts.len() as i64 == PAGE;
+        let last = shown.alerts.last().map_or(after, |alert| alert.position);
+        let reached = if full { last } else { until };
+        let epoch = self.app.hub.epoch();
+        let missed = shown.alerts.iter().filter(|alert| alert.position <= until);
+        let page = missed.map(|alert| Arc::new(Frame::alert(epoch, alert, Mode::Replay)));
+        Ok((reached.min(until), page.collect()))
+    }
+
+    /// Waits for the next live frame, a ping's time, or the end. `None`: nothing for this reader yet.
+    async fn wait(&mut self, mut joined: Joined) -> Option<Arc<Frame>> {
+        let hub = Arc::clone(&self.app.hub);
+        let next = async {
+            loop {
+                let frame = joined.frames.recv().await?;
+                if self.request.shows(frame.kind) {
+                    return Ok(frame);
+                }
+            }
+        };
+        let received = tokio::select! {
+            biased;
+            () = self.app.stop.cancelled() => return Some(self.bye(hub.position(), "shutdown")),
+            received = timeout(PING_EVERY, next) => received,
+        };
+        match received {
+            Ok(Ok(frame)) => {
+                self.stage = Stage::Live(joined);
+                Some(frame)
+            }
+            Ok(Err(RecvError::Lagged(behind))) => {
+                tracing::info!(behind, key = %self.key, "a reader of the feed was too slow and is cut");
+                metrics::counter!("tapedeck_feed_slow_readers_total").increment(1);
+                Some(self.bye(hub.position(), "slow"))
+            }
+            Ok(Err(RecvError::Closed)) => Some(self.bye(hub.position(), "shutdown")),
+            Err(_) if self.key_is_gone().await => Some(self.bye(hub.position(), "revoked")),
+            Err(_) => {
+                let quiet_at = hub.quiet_at(&joined.frames);
+                self.stage = Stage::Live(joined);
+                quiet_at.map(|position| Arc::new(Frame::ping(hub.epoch(), position)))
+            }
+        }
+    }
+
+    async fn key_is_gone(&self) -> bool {
+        matches!(self.app.keys.is_good(self.key).await, Ok(false))
+    }
+
+    fn bye(&mut self, position: i64, reason: &str) -> Arc<Frame> {
+        self.stage = Stage::Ended;
+        Arc::new(Frame::bye(self.app.hub.epoch(), position, reason))
+    }
+}

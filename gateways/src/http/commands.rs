@@ -1,0 +1,345 @@
+//! Commands: sending one and waiting for its outcome, and asking for an outcome later.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, State as FromState};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use domain::{Identified, entry_id};
+use journal::{Decision, Envelope, Origin, Outcome, head, outcome};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::auth::Asker;
+use super::error::{ApiError, ErrorBody, POSITION};
+use super::extract::Path;
+use super::keys::{Key, Scope};
+use super::{API, Api, State, query};
+use crate::observe;
+
+/// How long a request waits for its command to be decided.
+const DECISION_LIMIT: Duration = Duration::from_secs(2);
+/// How long a command may take to reach the broker's disk.
+const SEND_LIMIT: Duration = Duration::from_secs(5);
+const KEY_LENGTH_MAX: usize = 255;
+
+/// What became of a command.
+#[derive(Serialize, ToSchema)]
+pub struct CommandAnswer {
+    pub command_id: Uuid,
+    #[schema(example = "accepted")]
+    pub status: Status,
+    /// Give this to a query as `min_position` to see what the command did.
+    pub position: i64,
+    /// What it did, in order: `credited`, `held`, …
+    pub events: Vec<String>,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Accepted,
+    /// A rule refused it.
+    Rejected,
+    /// It asked for more points than there were; recorded as an event.
+    Declined,
+    /// It could not be decided and is a dead letter.
+    Dead,
+    /// It is stored and will be decided: ask again at `Location`.
+    Pending,
+}
+
+/// The `Idempotency-Key` of a request. The same key from the same caller is the same command, for ever.
+pub struct IdempotencyKey(String);
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let key = parts.headers.get("idempotency-key").and_then(|value| value.to_str().ok());
+        let key = key.map(|key| key.trim().trim_matches('"')).unwrap_or_default();
+        if (1..=KEY_LENGTH_MAX).contains(&key.len()) {
+            return Ok(IdempotencyKey(key.to_owned()));
+        }
+        let words =
+            "send `Idempotency-Key: <1 to 255 characters>`, and the same one when you try again";
+        Err(ApiError::new(StatusCode::BAD_REQUEST, "idempotency_key", words))
+    }
+}
+
+/// What a caller wants done, before it is a command.
+pub struct Wish<'a> {
+    pub key: &'a Key,
+    pub idempotency_key: &'a IdempotencyKey,
+    pub received_at: DateTime<Utc>,
+}
+
+impl Wish<'_> {
+    /// The id of the command and of the entry it makes.
+    pub fn id(&self) -> Uuid {
+        entry_id(&format!("api:{}", self.key.id), &self.idempotency_key.0)
+    }
+
+    /// Sends the command to `aggregate_id` and answers with its outcome. `same` says whether an event that an earlier
+    /// command of this id made is one that this command would have made.
+    pub async fn carry_out<A>(
+        &self,
+        api: &Api,
+        aggregate_id: &str,
+        command: &A::Command,
+        same: impl Fn(&A::Event) -> bool,
+    ) -> Result<Response, ApiError>
+    where
+        A: cqrs_es::Aggregate,
+        A::Command: Serialize + Identified,
+        A::Event: DeserializeOwned,
+    {
+        let origin = Origin {
+            source: "api".to_owned(),
+            source_id: self.idempotency_key.0.clone(),
+            actor: Some(self.key.name.clone()),
+            received_at: self.received_at,
+            raw: None,
+        };
+        let mut envelope = Envelope::new::<A>(aggregate_id, command, origin)
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        envelope.traceparent = observe::traceparent();
+        let id = envelope.id;
+        let asked = api.replies.ask(&api.publisher, envelope, DECISION_LIMIT);
+        let asked = tokio::time::timeout(SEND_LIMIT + DECISION_LIMIT, asked).await;
+        let outcome = asked.map_err(|_| ApiError::unavailable("the broker does not answer"))??;
+        match outcome {
+            None => Ok(pending(id, head::read(&api.pool).await?.position)),
+            Some(outcome) => {
+                require_same::<A>(api, aggregate_id, &outcome, same).await?;
+                decided(outcome)
+            }
+        }
+    }
+}
+
+/// What became of a command.
+///
+/// A command that was answered with 202 can be asked for here. One that is not known was never sent, or is not decided
+/// yet.
+#[utoipa::path(
+    get, path = "/commands/{id}", tag = "commands",
+    params(("id" = Uuid, Path, description = "The command's id"), query::AtLeast),
+    responses((status = 200, body = CommandAnswer), (status = "4XX", body = ErrorBody)),
+)]
+pub(crate) async fn one(
+    FromState(app): FromState<State>,
+    asker: Asker,
+    Path(id): Path<Uuid>,
+) -> Result<Response, ApiError> {
+    asker.require(Scope::CommandsRead)?;
+    let Some(outcome) = outcome::find(&app.pool, id).await? else {
+        let position = head::read(&app.pool).await?.position;
+        let words = "no command of this id is decided yet";
+        return Err(ApiError::not_found(words).at(position));
+    };
+    let position = match outcome.last_position() {
+        Some(position) => position,
+        None => head::read(&app.pool).await?.position,
+    };
+    Ok(query::answer(position, CommandAnswer::new(outcome, position)))
+}
+
+impl CommandAnswer {
+    fn new(outcome: Outcome, position: i64) -> Self {
+        let declined = outcome.event_types.iter().any(|name| name == "declined");
+        let status = match outcome.decision {
+            Decision::Accepted if declined => Status::Declined,
+            Decision::Accepted => Status::Accepted,
+            Decision::Rejected => Status::Rejected,
+            Decision::Dead => Status::Dead,
+        };
+        CommandAnswer {
+            command_id: outcome.command_id,
+            status,
+            position,
+            events: outcome.event_types,
+            reason: outcome.reason,
+            decided_at: Some(outcome.decided_at),
+        }
+    }
+}
+
+fn pending(id: Uuid, position: i64) -> Response {
+    let body = CommandAnswer {
+        command_id: id,
+        status: Status::Pending,
+        position,
+        events: Vec::new(),
+        reason: None,
+        decided_at: None,
+    };
+    let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
+    response.headers_mut().insert(POSITION, position.into());
+    if let Ok(location) = HeaderValue::from_str(&format!("{API}/commands/{id}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn decided(outcome: Outcome) -> Result<Response, ApiError> {
+    let position = outcome.last_position().unwrap_or_default();
+    let id = outcome.command_id;
+    let answer = CommandAnswer::new(outcome, position);
+    let reason = answer.reason.clone().unwrap_or_default();
+    let details = json!({"command_id": id, "position": position});
+    match answer.status {
+        Status::Accepted | Status::Pending => {
+            let status =
+                if answer.events.is_empty() { StatusCode::OK } else { StatusCode::CREATED };
+            Ok((status, [(POSITION, position)], Json(answer)).into_response())
+        }
+        Status::Declined => {
+            let words = "there are not enough points available";
+            Err(ApiError::conflict("declined", words).details(details).at(position))
+        }
+        Status::Rejected => {
+            let (status, code) = rejection(&reason);
+            Err(ApiError::new(status, code, reason).details(details))
+        }
+        Status::Dead => {
+            let words = format!("this could not be decided and is kept as a dead letter: {reason}");
+            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "dead", words).details(details))
+        }
+    }
+}
+
+/// Refuses a key that was used before for something else.
+async fn require_same<A>(
+    api: &Api,
+    aggregate_id: &str,
+    outcome: &Outcome,
+    same: impl Fn(&A::Event) -> bool,
+) -> Result<(), ApiError>
+where
+    A: cqrs_es::Aggregate,
+    A::Event: DeserializeOwned,
+{
+    let used = || {
+        let words = "this Idempotency-Key was used before, for something else";
+        Err(ApiError::conflict("idempotency_key", words)
+            .details(json!({"command_id": outcome.command_id})))
+    };
+    if outcome.aggregate_type != A::TYPE || outcome.aggregate_id != aggregate_id {
+        return used();
+    }
+    let Some(last) = outcome.last_position() else { return Ok(()) };
+    let payload: Option<String> =
+        sqlx::query_scalar("SELECT payload::text FROM events WHERE position = $1")
+            .bind(last)
+            .fetch_optional(&api.pool)
+            .await?;
+    match payload.and_then(|payload| serde_json::from_str::<A::Event>(&payload).ok()) {
+        Some(event) if !same(&event) => used(),
+        _ => Ok(()),
+    }
+}
+
+/// The status and the code of a rejection, by the words that the domain gives it.
+fn rejection(reason: &str) -> (StatusCode, &'static str) {
+    const KNOWN: [(&str, StatusCode, &str); 7] = [
+        ("points must be", StatusCode::UNPROCESSABLE_ENTITY, "bad_points"),
+        ("the sum would not fit", StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
+        ("there is no open hold", StatusCode::CONFLICT, "not_held"),
+        ("was reversed before", StatusCode::CONFLICT, "already_reversed"),
+        ("so its reversal moves", StatusCode::UNPROCESSABLE_ENTITY, "not_the_same_points"),
+        ("the channel is not live", StatusCode::CONFLICT, "not_live"),
+        ("is on screen already", StatusCode::CONFLICT, "same_tape"),
+    ];
+    let known = KNOWN.into_iter().find(|(words, ..)| reason.contains(words));
+    known.map_or((StatusCode::CONFLICT, "rejected"), |(_, status, code)| (status, code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{account, broadcast};
+
+    #[test]
+    fn every_rejection_of_the_domain_has_its_code() {
+        let id = Uuid::nil();
+        let accounts = [
+            account::Rejection::BadPoints { points: 0, wanted: "more".to_owned() },
+            account::Rejection::OutOfRange,
+            account::Rejection::NotHeld { hold: id },
+            account::Rejection::AlreadyReversed { reverses: id },
+            account::Rejection::NotTheSamePoints {
+                reverses: id,
+                recorded: 1,
+                expected: -1,
+                points: 2,
+            },
+        ];
+        for refusal in accounts {
+            // A new rejection without an arm here does not compile.
+            let code = match refusal {
+                account::Rejection::BadPoints { .. } => "bad_points",
+                account::Rejection::OutOfRange => "out_of_range",
+                account::Rejection::NotHeld { .. } => "not_held",
+                account::Rejection::AlreadyReversed { .. } => "already_reversed",
+                account::Rejection::NotTheSamePoints { .. } => "not_the_same_points",
+            };
+            assert_eq!(rejection(&refusal.to_string()).1, code);
+        }
+        for refusal in
+            [broadcast::Rejection::NotLive, broadcast::Rejection::SameTape { tape: "T".to_owned() }]
+        {
+            let code = match refusal {
+                broadcast::Rejection::NotLive => "not_live",
+                broadcast::Rejection::SameTape { .. } => "same_tape",
+            };
+            assert_eq!(rejection(&refusal.to_string()).1, code);
+        }
+    }
+
+    fn outcome(decision: Decision, event_types: &[&str]) -> Outcome {
+        Outcome {
+            command_id: Uuid::nil(),
+            decision,
+            reason: None,
+            first_position: (!event_types.is_empty()).then_some(7),
+            events: event_types.len() as i32,
+            event_types: event_types.iter().map(|name| (*name).to_owned()).collect(),
+            aggregate_type: "account".to_owned(),
+            aggregate_id: "5001".to_owned(),
+            decided_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn an_outcome_becomes_an_answer_with_its_position() {
+        let created = decided(outcome(Decision::Accepted, &["credited"])).expect("accepted");
+        assert_eq!(created.status(), StatusCode::CREATED);
+        assert_eq!(created.headers()[POSITION], "7");
+        let nothing = decided(outcome(Decision::Accepted, &[])).expect("accepted");
+        assert_eq!(nothing.status(), StatusCode::OK);
+        let declined = decided(outcome(Decision::Accepted, &["declined"])).expect_err("declined");
+        assert_eq!((declined.status(), declined.code()), (StatusCode::CONFLICT, "declined"));
+        let dead = decided(outcome(Decision::Dead, &[])).expect_err("dead");
+        assert_eq!(dead.code(), "dead");
+    }
+
+    #[test]
+    fn a_command_that_waits_says_where_to_ask() {
+        let response = pending(Uuid::nil(), 3);
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        let location = response.headers()[header::LOCATION].to_str().expect("text");
+        assert_eq!(location, format!("/api/v1/commands/{}", Uuid::nil()));
+    }
+}

@@ -1,0 +1,147 @@
+//! Holds: setting points aside for something not yet delivered, and then spending them or giving them back.
+
+use axum::extract::State as FromState;
+use axum::response::Response;
+use chrono::{TimeDelta, Utc};
+use domain::account::{Account, Command, Event};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::State;
+use super::auth::Asker;
+use super::commands::{CommandAnswer, IdempotencyKey, Wish};
+use super::error::{ApiError, ErrorBody};
+use super::extract::{Body, Path};
+use super::keys::Scope;
+use super::query::check_id;
+
+const PURPOSE_LENGTH_MAX: usize = 200;
+const EXPIRES_IN_DEFAULT_S: i64 = 15 * 60;
+const EXPIRES_IN_MAX_S: i64 = 7 * 24 * 3600;
+
+/// Points to set aside.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewHold {
+    /// More than zero.
+    #[schema(example = 500, minimum = 1)]
+    points: i64,
+    /// What they are for.
+    #[schema(example = "an image of a haunted VCR")]
+    purpose: String,
+    /// After this many seconds the hold may be given back; 900 if left out.
+    #[schema(minimum = 1, maximum = 604800)]
+    expires_in_s: Option<i64>,
+}
+
+/// Why a hold is given back.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Giveback {
+    #[schema(example = "the image could not be made")]
+    reason: String,
+}
+
+/// Sets points aside.
+///
+/// The command's id is the hold's id. Too few available points: 409 `declined`.
+#[utoipa::path(
+    post, path = "/accounts/{viewer}/holds", tag = "holds", request_body = NewHold,
+    params(("viewer" = String, Path, description = "The viewer's Twitch user id"),
+           ("Idempotency-Key" = String, Header, description = "The same for each attempt")),
+    responses((status = 201, body = CommandAnswer), (status = 202, body = CommandAnswer),
+              (status = "4XX", body = ErrorBody)),
+)]
+pub(crate) async fn hold(
+    FromState(app): FromState<State>,
+    asker: Asker,
+    Path(viewer): Path<String>,
+    idempotency_key: IdempotencyKey,
+    Body(new): Body<NewHold>,
+) -> Result<Response, ApiError> {
+    let key = asker.require(Scope::HoldsWrite)?;
+    check_id(&viewer)?;
+    check_text("purpose", &new.purpose)?;
+    let expires_in_s = new.expires_in_s.unwrap_or(EXPIRES_IN_DEFAULT_S);
+    if !(1..=EXPIRES_IN_MAX_S).contains(&expires_in_s) {
+        return Err(ApiError::unprocessable("bad_expiry", "expires_in_s is 1 to 604800"));
+    }
+    let received_at = Utc::now();
+    let wish = Wish { key, idempotency_key: &idempotency_key, received_at };
+    let NewHold { points, purpose, .. } = new;
+    let command = Command::Hold {
+        entry: wish.id(),
+        points,
+        purpose: purpose.clone(),
+        expires_at: received_at + TimeDelta::seconds(expires_in_s),
+    };
+    wish.carry_out::<Account>(&app, &viewer, &command, |event| match event {
+        Event::Held { points: held, purpose: was, .. }
+        | Event::Declined { points: held, purpose: was, .. } => *held == points && *was == purpose,
+        _ => false,
+    })
+    .await
+}
+
+/// Spends a hold.
+#[utoipa::path(
+    post, path = "/accounts/{viewer}/holds/{hold}/capture", tag = "holds",
+    params(("viewer" = String, Path, description = "The viewer's Twitch user id"),
+           ("hold" = Uuid, Path, description = "The hold's id"),
+           ("Idempotency-Key" = String, Header, description = "The same for each attempt")),
+    responses((status = 201, body = CommandAnswer), (status = 202, body = CommandAnswer),
+              (status = "4XX", body = ErrorBody)),
+)]
+pub(crate) async fn capture(
+    FromState(app): FromState<State>,
+    asker: Asker,
+    Path((viewer, hold)): Path<(String, Uuid)>,
+    idempotency_key: IdempotencyKey,
+) -> Result<Response, ApiError> {
+    let key = asker.require(Scope::HoldsWrite)?;
+    check_id(&viewer)?;
+    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
+    let command = Command::Capture { entry: wish.id(), hold };
+    let same = |event: &Event| matches!(event, Event::Captured { hold: captured, .. } if *captured == hold);
+    wish.carry_out::<Account>(&app, &viewer, &command, same).await
+}
+
+/// Gives a hold back.
+#[utoipa::path(
+    post, path = "/accounts/{viewer}/holds/{hold}/release", tag = "holds", request_body = Giveback,
+    params(("viewer" = String, Path, description = "The viewer's Twitch user id"),
+           ("hold" = Uuid, Path, description = "The hold's id"),
+           ("Idempotency-Key" = String, Header, description = "The same for each attempt")),
+    responses((status = 201, body = CommandAnswer), (status = 202, body = CommandAnswer),
+              (status = "4XX", body = ErrorBody)),
+)]
+pub(crate) async fn release(
+    FromState(app): FromState<State>,
+    asker: Asker,
+    Path((viewer, hold)): Path<(String, Uuid)>,
+    idempotency_key: IdempotencyKey,
+    Body(Giveback { reason }): Body<Giveback>,
+) -> Result<Response, ApiError> {
+    let key = asker.require(Scope::HoldsWrite)?;
+    check_id(&viewer)?;
+    check_text("reason", &reason)?;
+    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
+    let command = Command::Release { entry: wish.id(), hold, reason: reason.clone() };
+    let same = |event: &Event| {
+        matches!(event, Event::Released { hold: released, reason: was, .. }
+            if *released == hold && *was == reason)
+    };
+    wish.carry_out::<Account>(&app, &viewer, &command, same).await
+}
+
+fn check_text(name: &str, text: &str) -> Result<(), ApiError> {
+    let length = text.chars().count();
+    if (1..=PURPOSE_LENGTH_MAX).contains(&length) && !text.contains('\0') {
+        return Ok(());
+    }
+    Err(ApiError::unprocessable(
+        "bad_text",
+        format!("{name} is 1 to {PURPOSE_LENGTH_MAX} characters"),
+    ))
+}

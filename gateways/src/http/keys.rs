@@ -1,0 +1,283 @@
+//! API keys: 256 random bits, shown once, kept as SHA-256, each with a name and scopes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use rand::RngCore;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+/// How long a key that was looked up is believed; a revoked one works this much longer at most.
+pub const BELIEVED_FOR: Duration = Duration::from_secs(5);
+
+const REMEMBERED_MAX: usize = 4_096;
+const NAME_LENGTH_MAX: usize = 64;
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    AccountsRead,
+    AccountsWrite,
+    HoldsWrite,
+    BroadcastsRead,
+    BroadcastsWrite,
+    AlertsRead,
+    FeedRead,
+    CommandsRead,
+    /// Everything.
+    Admin,
+}
+
+impl Scope {
+    pub const ALL: [Scope; 9] = [
+        Scope::AccountsRead,
+        Scope::AccountsWrite,
+        Scope::HoldsWrite,
+        Scope::BroadcastsRead,
+        Scope::BroadcastsWrite,
+        Scope::AlertsRead,
+        Scope::FeedRead,
+        Scope::CommandsRead,
+        Scope::Admin,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::AccountsRead => "accounts:read",
+            Scope::AccountsWrite => "accounts:write",
+            Scope::HoldsWrite => "holds:write",
+            Scope::BroadcastsRead => "broadcasts:read",
+            Scope::BroadcastsWrite => "broadcasts:write",
+            Scope::AlertsRead => "alerts:read",
+            Scope::FeedRead => "feed:read",
+            Scope::CommandsRead => "commands:read",
+            Scope::Admin => "admin",
+        }
+    }
+
+    fn writes(self) -> bool {
+        matches!(
+            self,
+            Scope::AccountsWrite | Scope::HoldsWrite | Scope::BroadcastsWrite | Scope::Admin
+        )
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = || Scope::ALL.map(Scope::name).join(", ");
+        Scope::ALL
+            .into_iter()
+            .find(|scope| scope.name() == name)
+            .ok_or_else(|| format!("there is no scope {name}; there are {}", known()))
+    }
+}
+
+/// A key without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Key {
+    pub id: Uuid,
+    pub name: String,
+    pub scopes: Vec<String>,
+    pub created_at: DateTime<Utc>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+impl Key {
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.scopes.iter().any(|had| had == scope.name() || had == Scope::Admin.name())
+    }
+
+    /// Whether any of its scopes can change something.
+    pub fn writes(&self) -> bool {
+        Scope::ALL.into_iter().any(|scope| scope.writes() && self.allows(scope))
+    }
+}
+
+/// Makes a key and returns it with the text that is shown once: `tdk_<id>_<secret>`.
+pub async fn issue(pool: &PgPool, name: &str, scopes: &[Scope]) -> anyhow::Result<(Key, String)> {
+    let plain =
+        !name.is_empty() && name.len() <= NAME_LENGTH_MAX && !name.contains(char::is_control);
+    anyhow::ensure!(plain, "a key's name is 1 to {NAME_LENGTH_MAX} characters in one line");
+    anyhow::ensure!(
+        !scopes.is_empty(),
+        "a key without a scope can do nothing: name one with --scope"
+    );
+    let mut secret = [0_u8; 32];
+    rand::rng().fill_bytes(&mut secret);
+    let secret = URL_SAFE_NO_PAD.encode(secret);
+    let id = Uuid::new_v4();
+    let key: Key = sqlx::query_as(
+        "INSERT INTO api_keys (id, name, hash, scopes) VALUES ($1, $2, $3, $4)
+         RETURNING id, name, scopes, created_at, revoked_at",
+    )
+    .bind(id)
+    .bind(name)
+    .bind(hash_of(&secret).as_slice())
+    .bind(scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>())
+    .fetch_one(pool)
+    .await?;
+    Ok((key, format!("tdk_{}_{secret}", id.simple())))
+}
+
+/// All keys, newest first.
+pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<Key>> {
+    sqlx::query_as(
+        "SELECT id, name, scopes, created_at, revoked_at FROM api_keys
+         ORDER BY created_at DESC LIMIT 1000",
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Revokes the keys with this id or name that are not revoked, and returns them.
+pub async fn revoke(pool: &PgPool, id_or_name: &str) -> sqlx::Result<Vec<Key>> {
+    sqlx::query_as(
+        "UPDATE api_keys SET revoked_at = clock_timestamp()
+         WHERE (id = $1 OR name = $2) AND revoked_at IS NULL
+         RETURNING id, name, scopes, created_at, revoked_at",
+    )
+    .bind(Uuid::parse_str(id_or_name).ok())
+    .bind(id_or_name)
+    .fetch_all(pool)
+    .await
+}
+
+/// Looks keys up, and remembers for a few seconds what it found.
+#[derive(Clone)]
+pub struct Keys {
+    pool: PgPool,
+    remembered: Arc<Mutex<HashMap<Uuid, Remembered>>>,
+}
+
+#[derive(Clone)]
+struct Remembered {
+    at: Instant,
+    found: Option<Arc<Stored>>,
+}
+
+struct Stored {
+    key: Arc<Key>,
+    hash: Vec<u8>,
+}
+
+impl Keys {
+    pub fn new(pool: PgPool) -> Self {
+        Keys { pool, remembered: Arc::default() }
+    }
+
+    /// The key of this text, if it is one and was not revoked.
+    pub async fn verify(&self, text: &str) -> sqlx::Result<Option<Arc<Key>>> {
+        let Some((id, secret)) = parts_of(text) else { return Ok(None) };
+        let stored = self.find(id).await?;
+        Ok(stored
+            .filter(|stored| bool::from(stored.hash.ct_eq(&hash_of(secret))))
+            .map(|stored| Arc::clone(&stored.key)))
+    }
+
+    /// Whether a key that was verified before is still good.
+    pub async fn is_good(&self, id: Uuid) -> sqlx::Result<bool> {
+        Ok(self.find(id).await?.is_some())
+    }
+
+    async fn find(&self, id: Uuid) -> sqlx::Result<Option<Arc<Stored>>> {
+        let remembered = self.remembered().get(&id).cloned();
+        if let Some(Remembered { at, found }) = remembered
+            && at.elapsed() < BELIEVED_FOR
+        {
+            return Ok(found);
+        }
+        let row: Option<(Uuid, String, Vec<String>, DateTime<Utc>, Vec<u8>)> = sqlx::query_as(
+            "SELECT id, name, scopes, created_at, hash FROM api_keys
+             WHERE id = $1 AND revoked_at IS NULL",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
+        let found = row.map(|(id, name, scopes, created_at, hash)| {
+            let key = Key { id, name, scopes, created_at, revoked_at: None };
+            Arc::new(Stored { key: Arc::new(key), hash })
+        });
+        let mut all = self.remembered();
+        if all.len() >= REMEMBERED_MAX {
+            all.retain(|_, remembered| remembered.at.elapsed() < BELIEVED_FOR);
+        }
+        if all.len() < REMEMBERED_MAX {
+            all.insert(id, Remembered { at: Instant::now(), found: found.clone() });
+        }
+        Ok(found)
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Remembered>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `tdk_<id>_<secret>` in its parts; the secret may hold underscores.
+fn parts_of(text: &str) -> Option<(Uuid, &str)> {
+    let (id, secret) = text.strip_prefix("tdk_")?.split_once('_')?;
+    let id = Uuid::try_parse(id).ok()?;
+    (secret.len() == 43).then_some((id, secret))
+}
+
+fn hash_of(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(scopes: &[Scope]) -> Key {
+        Key {
+            id: Uuid::nil(),
+            name: "overlay".to_owned(),
+            scopes: scopes.iter().map(|scope| scope.name().to_owned()).collect(),
+            created_at: DateTime::UNIX_EPOCH,
+            revoked_at: None,
+        }
+    }
+
+    #[test]
+    fn a_key_allows_its_scopes_and_admin_allows_all() {
+        assert!(key(&[Scope::FeedRead]).allows(Scope::FeedRead));
+        assert!(!key(&[Scope::FeedRead]).allows(Scope::AccountsRead));
+        assert!(Scope::ALL.into_iter().all(|scope| key(&[Scope::Admin]).allows(scope)));
+        assert!(!key(&[Scope::FeedRead, Scope::AccountsRead]).writes());
+        assert!(key(&[Scope::Admin]).writes() && key(&[Scope::HoldsWrite]).writes());
+    }
+
+    #[test]
+    fn a_scope_reads_as_it_is_written() {
+        assert!(Scope::ALL.into_iter().all(|scope| scope.name().parse() == Ok(scope)));
+        let refusal = "feed".parse::<Scope>().expect_err("no scope");
+        assert!(refusal.contains("feed:read"), "{refusal}");
+    }
+
+    #[test]
+    fn a_secret_may_hold_underscores() {
+        let secret = "_".repeat(43);
+        let text = format!("tdk_{}_{secret}", Uuid::nil().simple());
+        assert_eq!(parts_of(&text), Some((Uuid::nil(), secret.as_str())));
+        for wrong in ["", "tdk_", "tdk_x_y", &text[1..], &text[..text.len() - 1]] {
+            assert_eq!(parts_of(wrong), None, "{wrong}");
+        }
+    }
+}

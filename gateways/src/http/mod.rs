@@ -1,0 +1,108 @@
+//! The HTTP side: the API under `/api/v1`, the feed, health, the overlay page, and webhooks. Comes in and goes out.
+//!
+//! An endpoint is a handler in one of these files and a line in [`api`]; its OpenAPI description is made from it.
+
+pub mod accounts;
+pub mod alerts;
+pub mod auth;
+pub mod broadcasts;
+pub mod commands;
+pub mod error;
+pub mod extract;
+pub mod health;
+pub mod holds;
+pub mod keys;
+pub mod limits;
+pub mod listener;
+mod openapi;
+mod query;
+mod requests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use journal::ingest::Publisher;
+use journal::positions::Positions;
+use journal::replies::Replies;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::error::ApiError;
+use self::keys::Keys;
+use self::limits::Limits;
+use crate::config::Config;
+use crate::feed::{self, Hub};
+use crate::overlay;
+
+/// Where the API begins.
+pub const API: &str = "/api/v1";
+
+/// The largest body of an API request.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long a request may take to be answered; a feed's answer begins well within it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
+/// What every handler works with.
+pub struct Api {
+    pub config: Arc<Config>,
+    pub pool: PgPool,
+    pub publisher: Publisher,
+    pub replies: Replies,
+    pub positions: Positions,
+    pub broker: journal::broker::Broker,
+    pub hub: Arc<Hub>,
+    pub keys: Keys,
+    pub limits: Limits,
+    /// Cancelled when the process is asked to stop.
+    pub stop: CancellationToken,
+}
+
+pub type State = Arc<Api>;
+
+/// Everything that is answered on `listen`. `webhooks` are the routes of the gateways that the world calls.
+pub fn router(app: State, webhooks: Router) -> Router {
+    let (api, document) = api().split_for_parts();
+    let api = api
+        .merge(openapi::routes(document))
+        .fallback(async || {
+            ApiError::not_found("there is no such endpoint; see /api/v1/openapi.json")
+        })
+        .method_not_allowed_fallback(requests::method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(&app), auth::authenticate))
+        .layer(from_fn(requests::limit_time));
+    Router::new()
+        .nest(API, api)
+        .merge(health::routes())
+        .with_state(app)
+        .merge(overlay::routes())
+        .merge(webhooks)
+        .layer(from_fn(requests::answer_safely))
+        .layer(from_fn(requests::identify))
+}
+
+/// The endpoints of the API.
+fn api() -> OpenApiRouter<State> {
+    OpenApiRouter::with_openapi(openapi::document())
+        .routes(routes!(accounts::account))
+        .routes(routes!(accounts::statement))
+        .routes(routes!(accounts::statement_parts))
+        .routes(routes!(accounts::credit))
+        .routes(routes!(accounts::reverse))
+        .routes(routes!(holds::hold))
+        .routes(routes!(holds::capture))
+        .routes(routes!(holds::release))
+        .routes(routes!(broadcasts::history))
+        .routes(routes!(broadcasts::current))
+        .routes(routes!(broadcasts::one))
+        .routes(routes!(broadcasts::start_screening, broadcasts::end_screening))
+        .routes(routes!(alerts::list))
+        .routes(routes!(commands::one))
+        .routes(routes!(feed::feed))
+        .routes(routes!(feed::feed_ws))
+}

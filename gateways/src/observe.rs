@@ -1,0 +1,201 @@
+//! What an operator sees of the running process: logs, numbers for Prometheus, and traces that cross the broker.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::http::{HeaderMap, header};
+use axum::routing::get;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry_otlp::{Protocol, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::config::{Config, LogFormat};
+
+/// How long the collector may take for one batch of spans.
+const EXPORT_LIMIT: Duration = Duration::from_secs(5);
+/// How often the recorder tidies up.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// Bounds of the histograms of seconds, from half a millisecond to ten seconds.
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Bounds of the histograms of counts.
+const COUNTS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0];
+
+/// What was set up and has to be ended.
+pub struct Observed {
+    traces: Option<SdkTracerProvider>,
+}
+
+/// Sets up logging, and traces where a collector is configured. Once per process.
+pub fn begin(config: &Config) -> anyhow::Result<Observed> {
+    let filter = EnvFilter::try_new(&config.log)
+        .with_context(|| format!("log = {:?} is not a level nor a list of them", config.log))?;
+    let traces = config.otlp_endpoint.as_deref().map(exporter).transpose()?;
+    let traced = traces.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("tapedeck"))
+            .with_filter(tracing_subscriber::filter::LevelFilter::INFO)
+    });
+    Registry::default()
+        .with(logs(config.log_format).with_filter(filter))
+        .with(traced)
+        .try_init()
+        .context("logging was set up before")?;
+    Ok(Observed { traces })
+}
+
+impl Observed {
+    /// Sends what was traced and not yet sent.
+    pub async fn end(self) {
+        let Some(traces) = self.traces else { return };
+        let ended = tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(EXPORT_LIMIT));
+        if let Ok(Err(error)) = ended.await {
+            eprintln!("the last traces could not be sent: {error}");
+        }
+    }
+}
+
+fn logs(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let terminal = std::io::stderr().is_terminal();
+    let json = match format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !terminal,
+    };
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if json {
+        layer.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+    } else {
+        let coloured = terminal && std::env::var_os("NO_COLOR").is_none();
+        layer.with_ansi(coloured).with_target(false).boxed()
+    }
+}
+
+fn exporter(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+    let endpoint = endpoint.trim_end_matches('/');
+    let endpoint = match endpoint.strip_suffix("/v1/traces") {
+        Some(_) => endpoint.to_owned(),
+        None => format!("{endpoint}/v1/traces"),
+    };
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(endpoint)
+        .with_timeout(EXPORT_LIMIT)
+        .build()
+        .context("otlp_endpoint cannot be used")?;
+    let resource = Resource::builder().with_service_name("tapedeck").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// Sets up the recorder of numbers. Once per process.
+pub fn record_metrics() -> anyhow::Result<PrometheusHandle> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .and_then(|builder| builder.set_buckets(&COUNTS))
+        .and_then(PrometheusBuilder::install_recorder)
+        .context("the recorder of metrics was set up before")
+}
+
+/// Serves `/metrics` from what was recorded.
+pub fn metrics_router(handle: PrometheusHandle) -> Router {
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        let mut every = tokio::time::interval(UPKEEP_EVERY);
+        loop {
+            every.tick().await;
+            upkeep.run_upkeep();
+        }
+    });
+    let render = async move || {
+        let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+        (kind, handle.render())
+    };
+    Router::new().route("/metrics", get(render))
+}
+
+/// The trace that this code runs in, as W3C `traceparent`, to put into an envelope. `None` when nothing is traced.
+pub fn traceparent() -> Option<String> {
+    let context = Span::current().context();
+    if !context.span().span_context().is_valid() {
+        return None;
+    }
+    let mut carrier = Carrier(None);
+    TraceContextPropagator::new().inject_context(&context, &mut carrier);
+    carrier.0
+}
+
+/// Makes `span` part of the trace that `traceparent` names.
+pub fn adopt(span: &Span, traceparent: &str) {
+    let context = TraceContextPropagator::new().extract(&Carrier(Some(traceparent.to_owned())));
+    if context.span().span_context().is_valid() {
+        // Fails only for a span that nobody traces.
+        let _ = span.set_parent(context);
+    }
+}
+
+/// Makes `span` part of the trace that a request names in its headers, if any.
+pub fn continue_trace(span: &Span, headers: &HeaderMap) {
+    if let Some(traceparent) = headers.get("traceparent").and_then(|value| value.to_str().ok()) {
+        adopt(span, traceparent);
+    }
+}
+
+/// The one field of a trace context that we carry.
+struct Carrier(Option<String>);
+
+impl Injector for Carrier {
+    fn set(&mut self, key: &str, value: String) {
+        if key == "traceparent" {
+            self.0 = Some(value);
+        }
+    }
+}
+
+impl Extractor for Carrier {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.as_deref().filter(|_| key == "traceparent")
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent"]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_crosses_the_broker() {
+        let provider = SdkTracerProvider::builder().build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        tracing::subscriber::with_default(Registry::default().with(layer), || {
+            let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+            let span = tracing::info_span!("command");
+            adopt(&span, given);
+            let carried = span.in_scope(traceparent).expect("traced");
+            assert_eq!(&carried[..36], &given[..36], "the same trace");
+            assert_ne!(&carried[36..52], &given[36..52], "another span");
+            assert!(carried.ends_with("-01"));
+        });
+    }
+
+    #[test]
+    fn without_traces_nothing_is_carried() {
+        let span = tracing::info_span!("command");
+        adopt(&span, "nonsense");
+        assert_eq!(span.in_scope(traceparent), None);
+    }
+}
