@@ -1,7 +1,7 @@
 //! The private servers: nothing is lost and nothing is left over, whatever is killed.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -103,6 +103,15 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     timeout(PATIENCE, waited).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }
 
+fn pass_on(output: impl Read + Send + 'static, say: mpsc::Sender<String>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            // Read to the end even when nobody listens: a full pipe would stop the process.
+            let _ = say.send(line);
+        }
+    });
+}
+
 /// A `tapedeck up` of its own, as a person would start it.
 struct Up {
     process: Child,
@@ -117,28 +126,24 @@ impl Up {
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("tapedeck up");
         let (say, said) = mpsc::channel();
-        let output = BufReader::new(process.stdout.take().expect("its output"));
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if say.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        pass_on(process.stdout.take().expect("its output"), say.clone());
+        pass_on(process.stderr.take().expect("its errors"), say);
         Self { process, said }
     }
 
     /// The screen ends with how to stop it.
-    fn is_up(&self) -> Vec<String> {
+    fn is_up(&self) {
         let mut screen = Vec::new();
         while !screen.iter().any(|line: &String| line.contains("Ctrl-C")) {
-            screen.push(self.said.recv_timeout(PATIENCE).expect("tapedeck up says where it is"));
+            match self.said.recv_timeout(PATIENCE) {
+                Ok(line) => screen.push(line),
+                Err(_) => panic!("tapedeck up did not come up, it said: {screen:#?}"),
+            }
         }
-        screen
     }
 
     fn signal(&self, sent: Signal) {
