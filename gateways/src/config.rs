@@ -20,9 +20,16 @@ pub const FILE: &str = "tapedeck.toml";
 /// What a running `tapedeck up` leaves in its data folder, readable by its owner only.
 pub const CONNECT_FILE: &str = "connect.json";
 
-/// Variables with our prefix that are no keys: the flags of the command line.
-const NOT_KEYS: [&str; 4] =
-    ["TAPEDECK_CONFIG", "TAPEDECK_DATA", "TAPEDECK_ROLES", "TAPEDECK_API_KEY"];
+/// Variables with our prefix that are no keys: the flags of the command line, and where the programs of the private
+/// servers are.
+const NOT_KEYS: [&str; 6] = [
+    "TAPEDECK_CONFIG",
+    "TAPEDECK_DATA",
+    "TAPEDECK_ROLES",
+    "TAPEDECK_API_KEY",
+    "TAPEDECK_NATS_SERVER",
+    "TAPEDECK_POSTGRES_BIN",
+];
 
 /// Every key, with its default. Printing it with `{:?}` shows no secret.
 #[derive(Clone, Serialize, Deserialize)]
