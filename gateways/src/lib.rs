@@ -7,4 +7,5 @@ pub mod feed;
 pub mod http;
 pub mod observe;
 pub mod overlay;
+pub mod simulate;
 pub mod twitch;

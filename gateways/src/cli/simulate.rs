@@ -1,0 +1,244 @@
+//! `tapedeck simulate`: a night of broadcasting without an account at Twitch.
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use comfy_table::{Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::Url;
+use serde_json::json;
+
+use crate::simulate::{Night, Options, Pace, Report, play};
+use crate::twitch::Secret;
+
+/// How long the first connection may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Play a night of broadcasting: signed EventSub webhooks as Twitch sends them.
+///
+/// Going live, follows, cheers (some anonymous), subs, gifts, raids, hype trains, rewards, a short outage and the
+/// goodbye are written from a seed and posted to a running Tapedeck. The same seed is the same night, so playing it
+/// again changes nothing: every notification is known already.
+///
+/// Examples:
+///   tapedeck simulate                                  200 notifications, sixty times as fast as they happen
+///   tapedeck simulate --speed max --duplicates 3       as fast as they are taken, most of them more than once
+///   tapedeck simulate --seed 8 --notifications 5000    another night, and a long one
+///
+/// Exit code: 0 when everything was accepted, 1 when something was refused or given up, 4 when nobody listens.
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Simulate {
+    /// Where the webhooks go.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090/webhooks/twitch")]
+    to: Url,
+    /// The EventSub secret of the receiver, 10 to 100 ASCII characters.
+    #[arg(long, env = "TAPEDECK_EVENTSUB_SECRET", hide_env_values = true)]
+    secret: String,
+    /// The Twitch user id of the channel in which it all happens.
+    #[arg(long, value_name = "ID", env = "TAPEDECK_BROADCASTER_ID", default_value = "1000")]
+    broadcaster: String,
+    /// Which night.
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// How many notifications the night has.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    notifications: usize,
+    /// How fast it passes: `1x`, `60x`, or `max` for as fast as it is taken.
+    #[arg(long, default_value = "60x", value_parser = pace)]
+    speed: Pace,
+    /// How many deliveries may be under way at once.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    senders: u32,
+    /// Deliver each notification up to this many further times, as Twitch does now and then.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    duplicates: u32,
+    /// Post to a host that is not this machine.
+    #[arg(long)]
+    yes_really_to_another_host: bool,
+    /// Print one JSON object with the result and what the night must come to, and no progress.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Simulate {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let secret = Secret::new(self.secret.as_str())?;
+        self.check_target()?;
+        if let Err(error) = self.connect().await {
+            eprintln!("Nobody listens at {}: {error:#}.", self.to);
+            eprintln!("Is it running? `tapedeck up` starts everything and says where it is.");
+            return Ok(ExitCode::from(4));
+        }
+        let night = Night::script(self.seed, self.notifications).for_broadcaster(&self.broadcaster);
+        let night = Arc::new(night);
+        let options = Options {
+            to: self.to.clone(),
+            secret,
+            pace: self.speed,
+            senders: self.senders,
+            duplicates: self.duplicates,
+        };
+        let bar = self.progress_bar()?;
+        let played = tokio::select! {
+            played = play(night.clone(), &options, |done| bar.set_position(done as u64)) => played,
+            _ = tokio::signal::ctrl_c() => {
+                bar.abandon();
+                eprintln!("Interrupted. Play the same seed again to go on: what was taken is known.");
+                return Ok(ExitCode::from(130));
+            }
+        };
+        let report = played.context("cannot make an HTTP client")?;
+        bar.finish_and_clear();
+        if self.json {
+            println!("{}", self.as_json(&night, &report));
+        } else {
+            self.print(&night, &report);
+        }
+        Ok(ExitCode::from(u8::from(!report.all_accepted())))
+    }
+
+    /// Signed notifications are real to whoever knows the secret, so they go to this machine unless asked otherwise.
+    fn check_target(&self) -> anyhow::Result<()> {
+        if self.to.scheme() != "http" {
+            bail!("simulate speaks plain HTTP only, and {} is {}", self.to, self.to.scheme());
+        }
+        let host = self.to.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let loopback = host == "localhost"
+            || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if !loopback && !self.yes_really_to_another_host {
+            bail!("{host} is not this machine; add --yes-really-to-another-host if you mean it");
+        }
+        Ok(())
+    }
+
+    async fn connect(&self) -> anyhow::Result<()> {
+        let host = self.to.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let port = self.to.port_or_known_default().context("the URL has no port")?;
+        let connection = tokio::net::TcpStream::connect((host, port));
+        tokio::time::timeout(CONNECT_LIMIT, connection).await.context("no answer")??;
+        Ok(())
+    }
+
+    fn progress_bar(&self) -> anyhow::Result<ProgressBar> {
+        if self.json {
+            return Ok(ProgressBar::hidden());
+        }
+        let template = "{bar:40} {pos}/{len} notifications  {per_sec}  {eta} left";
+        let style = ProgressStyle::with_template(template)?;
+        Ok(ProgressBar::new(self.notifications as u64).with_style(style))
+    }
+
+    fn print(&self, night: &Night, report: &Report) {
+        let ms = |share| report.latency(share).map_or("-".to_owned(), milliseconds);
+        let points: i64 = night.expected_points().values().sum();
+        let alerts = night.expected_alerts().len();
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING);
+        let rate = report.accepted as f64 / report.took.as_secs_f64().max(0.001);
+        for (name, value) in [
+            ("notifications", report.notifications.to_string()),
+            ("sent", report.requests.to_string()),
+            ("accepted", format!("{} ({rate:.0} a second)", report.accepted)),
+            ("refused", report.refused.to_string()),
+            ("given up", report.given_up.to_string()),
+            ("answered within", format!("{} (p50), {} (p99)", ms(0.5), ms(0.99))),
+            ("must come to", format!("{points} points, {alerts} alerts")),
+        ] {
+            table.add_row([name, &value]);
+        }
+        println!("{table}");
+        if let Some(failure) = &report.first_failure {
+            println!("\nThe first that was not accepted: {failure}.");
+            if failure.starts_with("403") {
+                println!("403 means another secret (--secret), or a clock that is wrong.");
+            }
+        }
+    }
+
+    fn as_json(&self, night: &Night, report: &Report) -> serde_json::Value {
+        let ms = |share| report.latency(share).map(|latency| latency.as_secs_f64() * 1_000.0);
+        json!({
+            "seed": self.seed,
+            "notifications": report.notifications,
+            "sent": report.requests,
+            "accepted": report.accepted,
+            "refused": report.refused,
+            "given_up": report.given_up,
+            "first_failure": report.first_failure,
+            "p50_ms": ms(0.5),
+            "p99_ms": ms(0.99),
+            "took_ms": report.took.as_secs_f64() * 1_000.0,
+            "expected_points": night.expected_points(),
+            "expected_alerts": night.expected_alerts(),
+        })
+    }
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1_000.0)
+}
+
+fn pace(text: &str) -> Result<Pace, String> {
+    if text == "max" {
+        return Ok(Pace::Max);
+    }
+    let times = text.strip_suffix('x').unwrap_or(text).parse::<f64>().ok();
+    let times = times.filter(|times| times.is_finite() && (0.01..=1_000_000.0).contains(times));
+    times.map(Pace::Times).ok_or_else(|| "say `1x`, `60x` or `max`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn simulate(to: &str, really: bool) -> Simulate {
+        Simulate {
+            to: to.parse().unwrap(),
+            secret: "between-twitch-and-us".to_owned(),
+            broadcaster: "1000".to_owned(),
+            seed: 7,
+            notifications: 1,
+            speed: Pace::Max,
+            senders: 1,
+            duplicates: 0,
+            yes_really_to_another_host: really,
+            json: true,
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_posted_to_unless_it_is_really_meant() {
+        for here in ["http://127.0.0.1:1/x", "http://[::1]:1/x", "http://localhost/x"] {
+            assert!(simulate(here, false).check_target().is_ok(), "{here}");
+        }
+        for there in ["http://192.0.2.1/x", "http://tapes.example/x", "http://127.0.0.1.example/x"]
+        {
+            assert!(simulate(there, false).check_target().is_err(), "{there}");
+            assert!(simulate(there, true).check_target().is_ok(), "{there}");
+        }
+        assert!(simulate("https://127.0.0.1/x", true).check_target().is_err());
+    }
+
+    #[test]
+    fn a_pace_is_a_number_of_times_or_max() {
+        assert_eq!(pace("60x"), Ok(Pace::Times(60.0)));
+        assert_eq!(pace("0.5"), Ok(Pace::Times(0.5)));
+        assert_eq!(pace("max"), Ok(Pace::Max));
+        for bad in ["", "x", "0x", "-1x", "NaNx", "infx", "fast"] {
+            assert!(pace(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_the_exit_code_is_four() {
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = format!("http://{}/webhooks/twitch", free.local_addr().unwrap());
+        drop(free);
+        let code = simulate(&to, false).run().await.unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(4)));
+    }
+}
