@@ -32,7 +32,7 @@ pub(crate) struct NewEvent {
 }
 
 /// An aggregate's state in memory.
-pub(crate) trait State: Send {
+pub(crate) trait State: Send + Sync {
     /// Decides the command `id` and applies what follows from it.
     fn decide(&mut self, id: Uuid, command: &str) -> Decided;
     fn apply(&mut self, event: StoredEvent) -> Result<(), String>;
