@@ -6,7 +6,7 @@ import { defineConfig } from "vite";
  * sheet with a fixed name, which the Rust binary embeds. A new page is `<page>.html`, `src/<page>/`
  * and one more `vite build --mode <page>` in the `build` script.
  *
- * The pages are served as `/<page>`, and their files as `/<page>/<page>.js` and `/<page>/<page>.css`.
+ * A page is served as `/<page>`, its files as `/<page>/<page>.js` and `/<page>/<page>.css`.
  */
 export default defineConfig(({ mode: page }) => ({
   base: `/${page}/`,

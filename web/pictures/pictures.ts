@@ -17,7 +17,11 @@ const PICTURES: Record<string, Given> = {
   follow: { type: "follow", data: { viewer: viewer("ReelDeal") } },
   cheer: {
     type: "cheer",
-    data: { viewer: viewer("MagnetoMary"), bits: 2500, message: "Cheer2500 that ending was worth the rewind!" },
+    data: {
+      viewer: viewer("MagnetoMary"),
+      bits: 2500,
+      message: "Cheer2500 that ending was worth the rewind!",
+    },
   },
   sub: { type: "sub", data: { viewer: viewer("SideBSally"), tier: "2000" } },
   resub: {
@@ -161,7 +165,7 @@ function holdAt(ms: number): void {
   }
 }
 
-/** Runs in the page: puts a picture of a game behind it. A constructed sheet is within the policy. */
+/** Runs in the page: puts a picture of a game behind it, by a sheet that the policy allows. */
 function putBackdrop(svg: string): void {
   const sheet = new CSSStyleSheet();
   const image = `url("data:image/svg+xml,${encodeURIComponent(svg)}")`;

@@ -21,7 +21,7 @@ export function findChromium(): string | null {
   return null;
 }
 
-/** A real Chromium with a profile of its own, which outlives its pages as the profile of OBS does. */
+/** A real Chromium with a profile of its own, which outlives its pages as that of OBS does. */
 export async function openProfile(
   executablePath: string,
   folder: string,

@@ -73,7 +73,8 @@ describe.skipIf(executable === null)("a browser that is killed with -9", () => {
 
     browser = await Killable.start(executable ?? "", folder);
     const again = await browser.open(server.page("&speed=8"));
-    const first = await again.locator(".alert").first().getAttribute("data-id", { timeout: 15_000 });
+    const alert = again.locator(".alert").first();
+    const first = await alert.getAttribute("data-id", { timeout: 15_000 });
     // The fifth was on the screen: it is taken up again, or was over and is followed by the next.
     expect([ids[4], ids[5]]).toContain(first);
   }, 60_000);

@@ -80,7 +80,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     return seen.filter(({ elapsed }) => elapsed === 0).map(({ id }) => id);
   }
 
-  it("shows every alert once and in order through ten disconnections and five reloads", async () => {
+  it("shows each alert once, in order, through ten disconnections and five reloads", async () => {
     await open("&name=night&speed=20");
     const ids: string[] = [];
     const random = randomFrom(7);

@@ -1,6 +1,13 @@
 import { describe, expect, it, vi } from "vitest";
 import type { Envelope } from "../src/feed/envelope";
-import { type Bookmark, BookmarkStore, type Shelf, type Showing, SHOWN_MAX, type Vault } from "../src/overlay/bookmark";
+import {
+  type Bookmark,
+  BookmarkStore,
+  type Shelf,
+  type Showing,
+  SHOWN_MAX,
+  type Vault,
+} from "../src/overlay/bookmark";
 import { Playlist, QUEUE_MAX } from "../src/overlay/playlist";
 
 const START = 1_700_000_000_000;
@@ -161,8 +168,10 @@ describe("the playlist", () => {
     page.pass(60_000);
     page.add(2);
     page.add(5, "id-1");
+    page.playlist.add(envelope("follow", 6));
+    page.playlist.add(envelope("follow", 6));
     page.pass(60_000);
-    expect(page.begun).toEqual(["id-1", "id-2"]);
+    expect(page.begun).toEqual(["id-1", "id-2", ""]);
   });
 
   it("passes over types that it does not know", () => {
@@ -210,7 +219,7 @@ describe("the playlist", () => {
     expect(shelf.saved()).toMatchObject({ epoch: "e2", after: 63 });
   });
 
-  it("goes on from the new position when the page is reloaded in the middle of an old alert", () => {
+  it("goes on from the new position when reloaded in the middle of an old alert", () => {
     const shelf = new MemoryShelf();
     const page = new PageUnderTest(shelf);
     page.hello(100);
@@ -266,7 +275,8 @@ describe("the playlist", () => {
     const broken = new MemoryShelf();
     broken.broken = true;
     const nonsense = new MemoryShelf();
-    nonsense.entries.set("tapedeck.overlay.main", '{"after":"x","showing":{"alert":7},"shown":[1]}');
+    const stored = { after: "x", showing: { alert: 7 }, shown: [1] };
+    nonsense.entries.set("tapedeck.overlay.main", JSON.stringify(stored));
     const garbage = new MemoryShelf();
     garbage.entries.set("tapedeck.overlay.main", "{");
     for (const shelf of [null, broken, nonsense, garbage]) {

@@ -29,7 +29,7 @@ export interface Failure {
 const DELAY_MS_MIN = 250;
 const DELAY_MS_MAX = 5_000;
 const ANSWER_MS_MAX = 10_000;
-/** A connection that lived this long, or brought an alert, was a good one: the delay starts anew. */
+/** A connection that lived this long, or brought an alert, was good: the delay starts anew. */
 const GOOD_MS = 5_000;
 const CONTROL_TYPES = new Set(["hello", "ping", "bye"]);
 
@@ -40,8 +40,8 @@ export function delayMs(failures: number, random: number): number {
 }
 
 /**
- * Reads the feed over `fetch`, because an EventSource cannot send a key and gives up for good on any
- * answer that is not 200. This one never gives up, whatever the failure.
+ * Reads the feed over `fetch`, because an EventSource cannot send a key and gives up for good on
+ * any answer that is not 200. This one never gives up, whatever the failure.
  */
 export class Connection {
   readonly #options: ConnectionOptions;

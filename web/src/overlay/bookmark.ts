@@ -33,10 +33,10 @@ export interface Vault {
 const VAULT_MS_MAX = 2_000;
 
 /**
- * Keeps the bookmark of one overlay source, twice. The shelf (localStorage) takes it at once, so that
- * it survives a reload and a crash of the page; but Chromium writes it to disk only once in a while,
- * so that a crash of OBS itself would bring back alerts of the last minute. The vault (IndexedDB)
- * has it on disk some milliseconds later.
+ * Keeps the bookmark of one overlay source, twice. The shelf (localStorage) takes it at once, so
+ * that it survives a reload and a crash of the page; but Chromium writes it to disk only once in a
+ * while, and a crash of OBS itself would bring back the alerts of the last minute. The vault
+ * (IndexedDB) has it on disk some milliseconds later.
  *
  * OBS gives all its browser sources one storage, so each source has its own name. Without any
  * storage the page works on, and starts from now after a reload.

@@ -1,4 +1,8 @@
-import "./overlay.css";
+import "./style/page.css";
+import "./style/card.css";
+import "./style/cassette.css";
+import "./style/types.css";
+import "./style/movement.css";
 import { Connection } from "../feed/connection";
 import { BookmarkStore, pageStorage } from "./bookmark";
 import { Player } from "./player";

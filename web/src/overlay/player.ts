@@ -2,8 +2,9 @@ import type { Playlist } from "./playlist";
 import type { Stage } from "./stage";
 
 /**
- * Puts on the stage what the playlist says, when it says so. It uses timers and the wall clock only:
- * OBS may stop animation frames of a hidden source, and its page visibility cannot be relied on.
+ * Puts on the stage what the playlist says, when it says so. It uses timers and the wall clock
+ * only: OBS may stop the animation frames of a hidden source, and what it says of a page's
+ * visibility cannot be relied on.
  */
 export class Player {
   readonly #playlist: Playlist;

@@ -3,7 +3,7 @@ import type { Envelope, Hello } from "../feed/envelope";
 import { type Alert, DURATIONS_MS, GAP_MS, readAlert } from "./alert";
 import { type Bookmark, type BookmarkStore, type Showing, SHOWN_MAX } from "./bookmark";
 
-/** What the screen should show now, and when to ask again; null when only the feed can change it. */
+/** What the screen should show now, and when to ask again: null when only the feed can tell. */
 export interface Cue {
   showing: Showing | null;
   /** How long the alert on the screen stays in all. */
@@ -17,8 +17,8 @@ export const QUEUE_MAX = 500;
 export const QUEUE_LOW = 100;
 
 /**
- * Decides which alert is on the screen: one at a time, in order of position, each exactly once, over
- * any number of disconnections, reloads and crashes. It holds no timer and reads no clock.
+ * Decides which alert is on the screen: one at a time, in order of position, each exactly once,
+ * over any number of disconnections, reloads and crashes. It holds no timer and reads no clock.
  *
  * The bookmark is saved before an alert is shown and again when it is over. What waits in the queue
  * needs no saving: after a reload the server sends it again from the bookmark's position.
@@ -83,7 +83,7 @@ export class Playlist {
     return true;
   }
 
-  /** Takes a ping: when everything before it has been shown, the place in the feed moves up to it. */
+  /** Takes a ping: once everything before it has been shown, the place in the feed moves to it. */
   ping(envelope: Envelope): void {
     if (envelope.epoch !== this.#bookmark.epoch || !this.idle) return;
     if (this.#received === null || envelope.position <= this.#received) return;

@@ -4,8 +4,8 @@ const DATABASE = "tapedeck";
 const TABLE = "bookmarks";
 
 /**
- * IndexedDB, asked to have each entry on disk before it goes on. A failure to write is no failure of
- * the overlay: the shelf has the entry too.
+ * IndexedDB, asked to have each entry on disk before it goes on. A failure to write is no failure
+ * of the overlay: the shelf has the entry too.
  */
 export class DiskVault implements Vault {
   readonly #database: Promise<IDBDatabase>;

@@ -66,14 +66,17 @@ function wordResub(data: Record<string, unknown>): Wording {
   const months = count(data.months);
   const streak = count(data.streak);
   const run = streak > 1 ? `, ${streak} in a row` : "";
-  const fact = months > 1 ? `${tier(data)} for ${months} months${run}` : `subscribed at ${tier(data)}`;
+  const long = `${tier(data)} for ${plural(months, "month")}${run}`;
+  const fact = months > 1 ? long : `subscribed at ${tier(data)}`;
   return word(data, { tag: "Resub", fact, count: grouped(months), unit: noun(months, "month") });
 }
 
 function wordGift(data: Record<string, unknown>): Wording {
   const subs = Math.max(1, count(data.count));
-  const fact = subs === 1 ? `gifted a ${tier(data)} sub` : `gifted ${grouped(subs)} ${tier(data)} subs`;
-  return word(data, { tag: noun(subs, "Gift sub"), fact, count: `×${grouped(subs)}`, unit: noun(subs, "sub") });
+  const what = subs === 1 ? `a ${tier(data)} sub` : `${grouped(subs)} ${tier(data)} subs`;
+  const tag = noun(subs, "Gift sub");
+  const unit = noun(subs, "sub");
+  return word(data, { tag, fact: `gifted ${what}`, count: `×${grouped(subs)}`, unit });
 }
 
 function wordRaid(data: Record<string, unknown>): Wording {
