@@ -12,6 +12,7 @@ use domain::broadcast::Broadcast;
 use futures::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::task::coop::unconstrained;
 use uuid::Uuid;
 
 /// What a decision gave.
@@ -104,10 +105,11 @@ where
             return Decided::Undecidable(format!("the envelope says {id}, the command {entry}"));
         }
         let sink = EventSink::default();
+        // The sink's lock would otherwise make a long batch wait for its turn, as tokio's own locks do.
         let handled = catch_unwind(AssertUnwindSafe(|| {
-            self.state.handle(command, &(), &sink).now_or_never()
+            unconstrained(self.state.handle(command, &(), &sink)).now_or_never()
         }));
-        let events = sink.collect().now_or_never().unwrap_or_default();
+        let events = unconstrained(sink.collect()).now_or_never().unwrap_or_default();
         match handled {
             Ok(Some(Ok(()))) => self.accept(&events),
             // A rejection after a written event would leave a state that never was.

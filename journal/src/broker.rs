@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use serde::Deserialize;
 use thiserror::Error;
-use tokio::sync::{OnceCell, broadcast};
+use tokio::sync::{OnceCell, broadcast, watch};
 
 use crate::positions::Local;
 use crate::recorded::Recorded;
@@ -72,6 +72,7 @@ pub struct Broker {
 struct Inner {
     config: BrokerConfig,
     clients: [OnceCell<async_nats::Client>; 5],
+    connections: [watch::Sender<u64>; 5],
     committed: broadcast::Sender<Arc<Vec<Recorded>>>,
     positions: Local,
 }
@@ -81,6 +82,7 @@ impl Broker {
         let inner = Inner {
             config,
             clients: Default::default(),
+            connections: Default::default(),
             committed: broadcast::Sender::new(COMMITTED_MAX),
             positions: Local::default(),
         };
@@ -100,8 +102,14 @@ impl Broker {
         Ok(context)
     }
 
+    /// Changes when `role` was connected again: its consumers may be gone, and need not wait to find out.
+    pub(crate) fn connections(&self, role: Role) -> watch::Receiver<u64> {
+        self.inner.connections[role as usize].subscribe()
+    }
+
     async fn connect(&self, role: Role) -> Result<async_nats::Client, BrokerError> {
         let name = role.name();
+        let connections = self.inner.connections[role as usize].clone();
         let mut options = async_nats::ConnectOptions::new()
             .name(format!("tapedeck-{name}"))
             .custom_inbox_prefix(format!("_INBOX.{name}"))
@@ -110,10 +118,16 @@ impl Broker {
             .reconnect_delay_callback(|attempts| {
                 Duration::from_millis(50 * u64::try_from(attempts.min(20)).unwrap_or(20))
             })
-            .event_callback(move |event| async move {
-                match event {
-                    async_nats::Event::Connected => tracing::info!(role = name, "NATS connected"),
-                    other => tracing::warn!(role = name, event = %other, "NATS connection"),
+            .event_callback(move |event| {
+                let connections = connections.clone();
+                async move {
+                    match event {
+                        async_nats::Event::Connected => {
+                            connections.send_modify(|count| *count += 1);
+                            tracing::info!(role = name, "NATS connected");
+                        }
+                        other => tracing::warn!(role = name, event = %other, "NATS connection"),
+                    }
                 }
             });
         if let Some(password) = self.inner.config.passwords.get(name) {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use sqlx::{PgConnection, PgPool};
@@ -85,14 +86,20 @@ async fn read_tail(
     batches: &broadcast::Sender<Arc<Vec<Recorded>>>,
 ) -> anyhow::Result<()> {
     let stream = broker.jetstream(Role::Follower).await?.get_stream(EVENTS).await?;
+    let mut connections = broker.connections(Role::Follower);
     let start_sequence = stream.cached_info().state.last_sequence + 1;
     let config = OrderedConfig {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
         ..Default::default()
     };
     let mut messages = stream.create_consumer(config).await?.messages().await?;
-    while let Some(first) = messages.next().await {
-        let mut batch = vec![parse(&first?)?];
+    loop {
+        let first = tokio::select! {
+            biased;
+            _ = connections.changed() => return Ok(()),
+            first = messages.next() => first.context("the consumer ended")??,
+        };
+        let mut batch = vec![parse(&first)?];
         while batch.len() < TAIL_BATCH_MAX
             && let Some(Some(message)) = messages.next().now_or_never()
         {
@@ -100,7 +107,6 @@ async fn read_tail(
         }
         let _ = batches.send(Arc::new(batch));
     }
-    anyhow::bail!("the consumer ended")
 }
 
 fn parse(message: &async_nats::jetstream::Message) -> anyhow::Result<Recorded> {

@@ -1,5 +1,6 @@
 //! Reading COMMANDS: in order, from the lowest cursor, all partitions of this process in one consumer.
 
+use anyhow::Context;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
 use async_nats::jetstream::{Message, stream};
 use bytes::Bytes;
@@ -73,6 +74,7 @@ async fn read(
     sender: &mpsc::Sender<Incoming>,
 ) -> anyhow::Result<()> {
     let stream = broker.jetstream(Role::Processor).await?.get_stream(COMMANDS).await?;
+    let mut connections = broker.connections(Role::Processor);
     let created_at = created_at(stream.cached_info());
     let filter_subjects = if partitions.len() == usize::from(PARTITIONS) {
         vec!["cmd.>".to_owned()]
@@ -87,8 +89,12 @@ async fn read(
         ..Default::default()
     };
     let mut messages = stream.create_consumer(config).await?.messages().await?;
-    while let Some(message) = messages.next().await {
-        let message = message?;
+    loop {
+        let message = tokio::select! {
+            biased;
+            _ = connections.changed() => return Ok(()),
+            message = messages.next() => message.context("the consumer ended")??,
+        };
         let sequence = i64::try_from(message.info().map_err(anyhow::Error::msg)?.stream_sequence)?;
         if sequence <= *cursor {
             continue;
@@ -98,7 +104,6 @@ async fn read(
         }
         *cursor = sequence;
     }
-    anyhow::bail!("the consumer ended")
 }
 
 /// What tells one COMMANDS stream from another of the same name.
