@@ -20,15 +20,16 @@ pub const FILE: &str = "tapedeck.toml";
 /// What a running `tapedeck up` leaves in its data folder, readable by its owner only.
 pub const CONNECT_FILE: &str = "connect.json";
 
-/// Variables with our prefix that are no keys: the flags of the command line, and where the programs of the private
-/// servers are.
-const NOT_KEYS: [&str; 6] = [
-    "TAPEDECK_CONFIG",
-    "TAPEDECK_DATA",
-    "TAPEDECK_ROLES",
+/// Variables with our prefix that are no keys: flags of the command line, and where programs and rehearsals are.
+const NOT_KEYS: [&str; 8] = [
     "TAPEDECK_API_KEY",
+    "TAPEDECK_CONFIG",
+    "TAPEDECK_CRASH_AT",
+    "TAPEDECK_DATA",
     "TAPEDECK_NATS_SERVER",
+    "TAPEDECK_NATS_STORE",
     "TAPEDECK_POSTGRES_BIN",
+    "TAPEDECK_ROLES",
 ];
 
 /// Every key, with its default. Printing it with `{:?}` shows no secret.
@@ -171,10 +172,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut builder = config::Config::builder();
         if let Some(connect) = connect {
-            let known = serde_json::to_string(&connect.layer())
-                .map_err(|error| ConfigError::Refused(error.to_string()))?;
-            let known: config::Config = layer_of_json(&known)?;
-            builder = builder.add_source(known);
+            builder = builder.add_source(layer_of_json(connect.layer())?);
         }
         if let Some((name, text)) = file {
             // Read alone first, so that the words name the file.
@@ -321,25 +319,25 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
 }
 
-fn layer_of_json(json: &str) -> Result<config::Config, ConfigError> {
-    // JSON is not among the formats we compile in; its values are the same as TOML's.
-    let value: BTreeMap<String, serde_json::Value> =
-        serde_json::from_str(json).map_err(|error| ConfigError::Refused(error.to_string()))?;
+/// JSON is not among the formats that we compile in, so what is in `connect.json` is set key by key.
+fn layer_of_json(layer: serde_json::Value) -> Result<config::Config, ConfigError> {
+    let refused = |error: config::ConfigError| ConfigError::Refused(error.to_string());
     let mut builder = config::Config::builder();
-    for (key, value) in value {
+    let serde_json::Value::Object(keys) = layer else { return builder.build().map_err(refused) };
+    for (key, value) in keys {
         builder = match value {
             serde_json::Value::Object(fields) => {
+                let text = |value: serde_json::Value| value.as_str().map(str::to_owned);
                 let fields: config::Map<String, String> = fields
                     .into_iter()
-                    .filter_map(|(key, value)| Some((key, value.as_str()?.to_owned())))
+                    .filter_map(|(key, value)| Some((key, text(value)?)))
                     .collect();
-                builder.set_override(key, fields)
+                builder.set_override(key, fields).map_err(refused)?
             }
-            value => builder.set_override(key, value.as_str().map(str::to_owned)),
-        }
-        .map_err(|error| ConfigError::Refused(error.to_string()))?;
+            value => builder.set_override(key, value.as_str()).map_err(refused)?,
+        };
     }
-    builder.build().map_err(|error| ConfigError::Refused(error.to_string()))
+    builder.build().map_err(refused)
 }
 
 /// The variables that set keys: ours, and the two that every hosting service sets.

@@ -1,12 +1,14 @@
 //! What an operator sees of the running process: logs, numbers for Prometheus, and traces that cross the broker.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use axum::http::{HeaderMap, header};
 use axum::routing::get;
+use journal::broker::Broker;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
@@ -14,6 +16,8 @@ use opentelemetry_otlp::{Protocol, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -21,16 +25,26 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::{Config, LogFormat};
+use crate::http::health::{self, Lag};
 
 /// How long the collector may take for one batch of spans.
 const EXPORT_LIMIT: Duration = Duration::from_secs(5);
 /// How often the recorder tidies up.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often the lag is measured.
+const LAG_EVERY: Duration = Duration::from_secs(5);
 /// Bounds of the histograms of seconds, from half a millisecond to ten seconds.
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Bounds of the histograms of counts.
 const COUNTS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0];
+
+/// Logs warnings to a person's terminal: for commands that do one thing and end.
+pub fn begin_quietly() {
+    let filter = EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // Logging that was set up before stays as it is.
+    let _ = Registry::default().with(logs(LogFormat::Text).with_filter(filter)).try_init();
+}
 
 /// What was set up and has to be ended.
 pub struct Observed {
@@ -99,13 +113,31 @@ fn exporter(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
-/// Sets up the recorder of numbers. Once per process.
+/// The recorder of numbers, set up the first time somebody asks.
 pub fn record_metrics() -> anyhow::Result<PrometheusHandle> {
-    PrometheusBuilder::new()
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .and_then(|builder| builder.set_buckets(&COUNTS))
         .and_then(PrometheusBuilder::install_recorder)
-        .context("the recorder of metrics was set up before")
+        .context("another recorder of metrics was set up before")?;
+    Ok(HANDLE.get_or_init(|| handle).clone())
+}
+
+/// Says how far the relay and the projections are behind, now and then, until told to stop.
+pub async fn measure_lag(pool: PgPool, broker: Broker, stop: CancellationToken) {
+    while tokio::time::timeout(LAG_EVERY, stop.cancelled()).await.is_err() {
+        let mut lags = health::projections_behind(&pool).await.unwrap_or_default();
+        lags.extend(health::relay_behind(&pool, &broker).await);
+        for Lag { name, position, events, seconds } in lags {
+            metrics::gauge!("tapedeck_lag_events", "name" => name.clone()).set(events as f64);
+            metrics::gauge!("tapedeck_lag_seconds", "name" => name.clone()).set(seconds);
+            metrics::gauge!("tapedeck_position", "name" => name).set(position as f64);
+        }
+    }
 }
 
 /// Serves `/metrics` from what was recorded.

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
-use projections::alerts;
+use projections::{QueryError, alerts};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -16,6 +17,9 @@ use crate::http::State as AppState;
 
 /// How many missed alerts are read at once.
 const PAGE: i64 = 256;
+/// How often, and how many times, a page is asked for that is not there yet.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOKS_MAX: u32 = 50;
 
 /// When a reader has had enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +81,9 @@ impl Reader {
                     }
                     if after < until {
                         match self.read_missed(after, until).await {
+                            Ok((reached, _)) if reached == after => {
+                                return Some(self.bye(after, "unavailable"));
+                            }
                             Ok((after, page)) => {
                                 self.stage = Stage::Missed { after, until, page, joined };
                             }
@@ -120,15 +127,24 @@ impl Reader {
         &self,
         after: i64,
         until: i64,
-    ) -> Result<(i64, VecDeque<Arc<Frame>>), projections::QueryError> {
-        let shown = alerts::after(&self.app.pool, after, PAGE, &self.request.kinds).await?;
+    ) -> Result<(i64, VecDeque<Arc<Frame>>), QueryError> {
+        let (pool, kinds) = (&self.app.pool, &self.request.kinds);
+        let mut shown = alerts::after(pool, after, PAGE, kinds).await?;
+        for _ in 0..LOOKS_MAX {
+            if shown.position >= until || shown.alerts.len() as i64 == PAGE {
+                break;
+            }
+            // A rebuilt generation took over and is a little behind the one before it.
+            tokio::time::sleep(LOOK_EVERY).await;
+            shown = alerts::after(pool, after, PAGE, kinds).await?;
+        }
         let full = shown.alerts.len() as i64 == PAGE;
         let last = shown.alerts.last().map_or(after, |alert| alert.position);
-        let reached = if full { last } else { until };
+        let reached = if full { last.min(until) } else { shown.position.min(until) };
         let epoch = self.app.hub.epoch();
         let missed = shown.alerts.iter().filter(|alert| alert.position <= until);
         let page = missed.map(|alert| Arc::new(Frame::alert(epoch, alert, Mode::Replay)));
-        Ok((reached.min(until), page.collect()))
+        Ok((reached.max(after), page.collect()))
     }
 
     /// Waits for the next live frame, a ping's time, or the end. `None`: nothing for this reader yet.

@@ -127,9 +127,9 @@ pub async fn projections_behind(pool: &PgPool) -> sqlx::Result<Vec<Lag>> {
 
 /// How far EVENTS is behind PostgreSQL.
 pub async fn relay_behind(pool: &PgPool, broker: &journal::broker::Broker) -> anyhow::Result<Lag> {
-    let jetstream = broker.jetstream(Role::Gateway).await?;
-    let mut stream = jetstream.get_stream(journal::relay::EVENTS).await?;
-    let position = i64::try_from(stream.info().await?.state.last_sequence)?;
+    let jetstream = broker.jetstream(Role::Follower).await?;
+    let stream = jetstream.get_stream(journal::relay::EVENTS).await?;
+    let position = i64::try_from(stream.cached_info().state.last_sequence)?;
     let (events, seconds) = sqlx::query_as(
         "SELECT GREATEST(h.position - $1, 0),
                 coalesce(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)::float8

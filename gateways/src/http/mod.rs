@@ -15,7 +15,7 @@ pub mod keys;
 pub mod limits;
 pub mod listener;
 mod openapi;
-mod query;
+pub mod query;
 mod requests;
 
 use std::sync::Arc;

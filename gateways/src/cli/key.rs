@@ -1,0 +1,110 @@
+//! `tapedeck key`: keys of the API and the feed.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use super::{Globals, print};
+use crate::http::keys::{self, Key as Stored, Scope};
+
+/// Issue, list and revoke keys of the API and the feed
+///
+/// A key is 256 random bits, shown once and kept as a hash. It can do what its scopes say and nothing else:
+///
+///   accounts:read    balances and statements
+///   accounts:write   manual credits and reversals
+///   holds:write      set points aside, spend them, give them back
+///   broadcasts:read  what is on and was on
+///   broadcasts:write start and end screenings
+///   alerts:read      what was shown
+///   feed:read        alerts as they happen: all that an overlay needs
+///   commands:read    what became of a command
+///   admin            everything
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "EXAMPLES\n  \
+    tapedeck key issue --name overlay --scope feed:read\n  \
+    tapedeck key issue --name bot --scope accounts:read --scope holds:write\n  \
+    tapedeck key revoke bot"
+)]
+pub struct Key {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make a key and show it, this once
+    Issue {
+        /// Who or what will use it; the journal keeps this name beside what is done with it
+        #[arg(long)]
+        name: String,
+        /// What it may do; give it several times
+        #[arg(long = "scope", value_name = "SCOPE", required = true)]
+        scopes: Vec<Scope>,
+        /// Print one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all keys, without their secrets
+    List {
+        /// Print one line of JSON for each key
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a key useless, within seconds and for ever
+    Revoke {
+        /// Its id or its name; all keys of this name are revoked
+        #[arg(value_name = "ID|NAME")]
+        key: String,
+    },
+}
+
+impl Key {
+    pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
+        let (_, pool) = globals.database("key").await?;
+        match self.command {
+            Command::Issue { name, scopes, json } => {
+                let (key, text) = keys::issue(&pool, &name, &scopes).await?;
+                if json {
+                    print::json(&serde_json::json!({"key": text, "id": key.id, "name": key.name}))?;
+                } else {
+                    eprintln!("This is shown once. Keep it where only its user can read it.");
+                    print::text(&text)?;
+                }
+            }
+            Command::List { json } => list(&keys::list(&pool).await?, json)?,
+            Command::Revoke { key } => {
+                let revoked = keys::revoke(&pool, &key).await?;
+                if revoked.is_empty() {
+                    bail!("no key has the id or name {key}, or it was revoked before");
+                }
+                for Stored { id, name, .. } in revoked {
+                    print::text(&format!(
+                        "Revoked {name} ({id}). It works for up to {} more seconds.",
+                        keys::BELIEVED_FOR.as_secs(),
+                    ))?;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn list(keys: &[Stored], json: bool) -> anyhow::Result<()> {
+    if json {
+        return keys.iter().try_for_each(print::json);
+    }
+    let mut table = print::table(&["name", "scopes", "issued (UTC)", "revoked (UTC)", "id"], &[]);
+    for key in keys {
+        table.add_row([
+            print::harmless(&key.name),
+            key.scopes.join(" "),
+            print::time(key.created_at),
+            key.revoked_at.map_or(String::new(), print::time),
+            key.id.to_string(),
+        ]);
+    }
+    print::text(&table.to_string())
+}

@@ -1,0 +1,103 @@
+//! What commands print: tables for people, JSON for programs.
+
+use std::io::{self, Write};
+
+use chrono::{DateTime, Utc};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// Prints a value as one line of JSON.
+pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_string(value)?;
+    line.push('\n');
+    write_all(&line)
+}
+
+/// Prints text, and fails quietly when nobody reads any more.
+pub fn text(text: &str) -> anyhow::Result<()> {
+    write_all(&format!("{text}\n"))
+}
+
+fn write_all(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// A table with a plain head; `right` names the columns of numbers.
+pub fn table(head: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(head.to_vec());
+    for column in right {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// `4,210`.
+pub fn points(points: i64) -> String {
+    let digits = points.unsigned_abs().to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3 + 1);
+    if points < 0 {
+        grouped.push('-');
+    }
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `+150`, `-1,200`, and nothing for zero.
+pub fn change(change: i64) -> String {
+    match change {
+        0 => String::new(),
+        1.. => format!("+{}", points(change)),
+        _ => points(change),
+    }
+}
+
+/// `2026-11-21 20:15:00` in UTC.
+pub fn time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Text from outside, made harmless for a terminal: control characters would let a viewer's message move the cursor.
+pub fn harmless(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_grouped_by_thousands() {
+        for (number, text) in [(0, "0"), (999, "999"), (4_210, "4,210"), (-1_234_567, "-1,234,567")]
+        {
+            assert_eq!(points(number), text);
+        }
+        assert_eq!(points(i64::MIN), "-9,223,372,036,854,775,808");
+        assert_eq!(
+            (change(150).as_str(), change(-5).as_str(), change(0).as_str()),
+            ("+150", "-5", "")
+        );
+    }
+
+    #[test]
+    fn a_message_cannot_move_the_cursor() {
+        assert_eq!(harmless("a\u{1b}[2Jb\u{202e}\n"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}");
+    }
+}

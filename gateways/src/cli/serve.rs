@@ -1,0 +1,366 @@
+//! `tapedeck serve`: the parts of the backend in this process. The only place where everything is wired.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use journal::broker::{Broker, Role as User};
+use journal::ingest::Publisher;
+use journal::positions::Positions;
+use journal::replies::Replies;
+use journal::streams::{self, Step, StreamsFile};
+use journal::{follower, head, processor, relay};
+use sqlx::PgPool;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Globals;
+use crate::config::{Config, NotReachable, open_database};
+use crate::feed::{self, Hub};
+use crate::http::keys::Keys;
+use crate::http::limits::Limits;
+use crate::http::{self, Api, listener};
+use crate::observe;
+use crate::twitch::{self, Inbound, Secret, Webhook};
+
+/// How long PostgreSQL and NATS may take to answer at the start.
+const REACH_LIMIT: Duration = Duration::from_secs(30);
+const REACH_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// How long all parts together may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// Connections beside those of feed readers.
+const CONNECTIONS_BESIDE: usize = 1_024;
+const METRICS_CONNECTIONS_MAX: usize = 64;
+
+/// Run the backend against a NATS and a PostgreSQL that are already there
+///
+/// All parts run in this process unless --roles names some. As many processes as wanted can run each part: processors
+/// share the work by lease, one relay leads and others wait, and any number of gateways answer.
+///
+/// The servers are named by DATABASE_URL and NATS_URL, or in tapedeck.toml. Pending migrations are applied, and
+/// streams that are missing are made.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLES\n  \
+    DATABASE_URL=postgres://… NATS_URL=nats://… tapedeck serve\n  \
+    tapedeck serve --roles gateway                 only answer HTTP\n  \
+    tapedeck serve --roles processor,relay         decide and publish, answer nobody\n\n\
+    Stop it with Ctrl-C or SIGTERM: what was taken in is finished first.")]
+pub struct Serve {
+    /// Which parts run here, divided by commas
+    #[arg(long, value_enum, value_delimiter = ',', env = "TAPEDECK_ROLES", default_values_t = Role::ALL)]
+    roles: Vec<Role>,
+    /// Where to answer HTTP; stronger than `listen` of tapedeck.toml
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Where to answer Prometheus; stronger than `metrics_listen` of tapedeck.toml
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<SocketAddr>,
+}
+
+/// A part of the backend that can run in a process of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Webhooks, API, feed and overlay
+    Gateway,
+    /// Decides commands and records events
+    Processor,
+    /// Publishes recorded events to the EVENTS stream
+    Relay,
+    /// Folds events into the tables that queries read
+    Projections,
+}
+
+impl Role {
+    pub const ALL: [Role; 4] = [Role::Gateway, Role::Processor, Role::Relay, Role::Projections];
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Role::Gateway => "gateway",
+            Role::Processor => "processor",
+            Role::Relay => "relay",
+            Role::Projections => "projections",
+        })
+    }
+}
+
+/// Said once everything runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// Where HTTP is answered, with the port that was found for port 0; `None` without the gateway.
+    pub listen: Option<SocketAddr>,
+    pub metrics_listen: SocketAddr,
+}
+
+impl Serve {
+    pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
+        let mut config = globals.config()?;
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.metrics_listen = self.metrics_listen.unwrap_or(config.metrics_listen);
+        config.require_servers(globals.data())?;
+        let observed = observe::begin(&config)?;
+        let stop = stop_on_signal()?;
+        let served = serve(config, &self.roles, stop, |Ready { listen, metrics_listen }| {
+            let listen = listen.map(tracing::field::display);
+            tracing::info!(listen, metrics = %metrics_listen, "tapedeck serves");
+        })
+        .await;
+        observed.end().await;
+        served.map(|()| ExitCode::SUCCESS)
+    }
+}
+
+/// Runs the given parts until told to stop, or until one of them fails. `ready` is called once all of them run.
+pub async fn serve(
+    config: Config,
+    roles: &[Role],
+    stop: CancellationToken,
+    ready: impl FnOnce(Ready),
+) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let metrics = observe::record_metrics()?;
+    let broker = Broker::new(config.broker());
+    let pool = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        reached = reach(&config, &broker) => reached?,
+    };
+    let mut parts = Parts::new(stop);
+
+    let metrics_at = listener::bind(config.metrics_listen)?;
+    let metrics_listen = metrics_at.local_addr()?;
+    let metrics = observe::metrics_router(metrics);
+    let scrapes = listener::serve(metrics_at, metrics, METRICS_CONNECTIONS_MAX, parts.rest.clone());
+    parts.runs("metrics", scrapes);
+
+    // What comes in, and is closed first.
+    let mut listen = None;
+    if roles.contains(&Role::Gateway) {
+        let listening = listener::bind(config.listen)?;
+        listen = Some(listening.local_addr()?);
+        let api = gateway(&config, &pool, &broker, &mut parts).await?;
+        let webhooks = twitch::router(Webhook {
+            inbound: inbound(&config)?,
+            publisher: api.publisher.clone(),
+        });
+        let router = http::router(api, webhooks);
+        let intake = parts.intake.clone();
+        let connections_max = config.feed_readers_max + CONNECTIONS_BESIDE;
+        parts.comes_in("http", listener::serve(listening, router, connections_max, intake));
+    }
+
+    // What happens inside, and goes out.
+    let rest = parts.rest.clone();
+    if roles.contains(&Role::Processor) {
+        let options = processor::Options { adopt_trace: observe::adopt, ..Default::default() };
+        parts
+            .runs("processor", processor::run(pool.clone(), broker.clone(), options, rest.clone()));
+    }
+    if roles.contains(&Role::Relay) {
+        parts.runs("relay", relay::run(pool.clone(), broker.clone(), rest.clone()));
+    }
+    if roles.contains(&Role::Projections) {
+        let all = projections::all();
+        parts.runs("projections", follower::run(pool.clone(), broker.clone(), all, rest.clone()));
+    }
+    let lag = observe::measure_lag(pool.clone(), broker.clone(), rest);
+    parts.runs("lag", async { Ok(lag.await) });
+
+    ready(Ready { listen, metrics_listen });
+    parts.until_stopped().await
+}
+
+/// The API and the feed behind it.
+async fn gateway(
+    config: &Arc<Config>,
+    pool: &PgPool,
+    broker: &Broker,
+    parts: &mut Parts,
+) -> anyhow::Result<http::State> {
+    let positions = Positions::start(pool.clone(), broker).await?;
+    let head = head::read(pool).await?;
+    let built: Option<i64> =
+        sqlx::query_scalar("SELECT position FROM checkpoints WHERE name = $1 AND status = 'live'")
+            .bind(projections::alerts::NAME)
+            .fetch_optional(pool)
+            .await?;
+    // Before the first build nobody has seen an alert; what it will find is history and not news.
+    let hub = Hub::new(head.epoch, built.unwrap_or(head.position), config.feed_readers_max);
+    let looking = positions.clone();
+    let rest = parts.rest.clone();
+    parts.runs("positions", async move { Ok(looking.keep_looking(rest).await) });
+    let rest = parts.rest.clone();
+    parts.runs("feed", feed::run(hub.clone(), pool.clone(), positions.clone(), rest));
+    Ok(Arc::new(Api {
+        config: Arc::clone(config),
+        pool: pool.clone(),
+        publisher: Publisher::start(broker).await?,
+        replies: Replies::start(broker).await?,
+        positions,
+        broker: broker.clone(),
+        hub,
+        keys: Keys::new(pool.clone()),
+        limits: Limits::default(),
+        stop: parts.intake.clone(),
+    }))
+}
+
+/// Who may post notifications, and what they are worth.
+fn inbound(config: &Config) -> anyhow::Result<Inbound> {
+    if config.eventsub_secret.is_empty() {
+        tracing::warn!("no eventsub_secret is configured: every webhook will be refused");
+    }
+    let secrets = match config.eventsub_secret.as_str() {
+        "" => Vec::new(),
+        secret => vec![Secret::new(secret)?],
+    };
+    let broadcaster_id =
+        Some(config.broadcaster_id.clone()).filter(|broadcaster| !broadcaster.is_empty());
+    Ok(Inbound { secrets, rules: Arc::new(config.rules.clone()), broadcaster_id })
+}
+
+/// Waits until both servers answer, migrates the database, and makes the streams that are missing.
+async fn reach(config: &Config, broker: &Broker) -> anyhow::Result<PgPool> {
+    let owner = config.owner_database_url.as_deref().unwrap_or(&config.database_url);
+    let owner = again(|| open_database(owner, 1, "migrate")).await?;
+    journal::MIGRATOR.run(&owner).await.context("migrating the database")?;
+    owner.close().await;
+    let user = match has_admin(config) {
+        true => User::Admin,
+        false => User::Gateway,
+    };
+    again(|| async {
+        let client = broker.client(user).await;
+        client.map_err(|error| NotReachable(format!("{error}. Is NATS_URL right?")))
+    })
+    .await?;
+    if has_admin(config) {
+        make_streams(broker).await?;
+    }
+    let (url, connections) = (&config.database_url, config.database_connections);
+    again(|| open_database(url, connections, "serve")).await.map_err(Into::into)
+}
+
+/// Whether this process may make streams. Where it may not, the operator runs `tapedeck streams apply`.
+fn has_admin(config: &Config) -> bool {
+    config.nats_passwords.is_empty() || config.nats_passwords.contains_key(User::Admin.name())
+}
+
+async fn make_streams(broker: &Broker) -> anyhow::Result<()> {
+    let jetstream = broker.jetstream(User::Admin).await?;
+    let steps = streams::apply(&jetstream, &StreamsFile::built_in()?).await?;
+    let refused: Vec<String> =
+        steps.iter().filter(|step| step.is_refused()).map(Step::to_string).collect();
+    if !refused.is_empty() {
+        bail!(
+            "the streams on this NATS are not as streams.yaml says, and changing them would lose data:\n{}",
+            refused.join("\n"),
+        );
+    }
+    for step in
+        steps.iter().filter(|step| matches!(step, Step::Create { .. } | Step::Extend { .. }))
+    {
+        tracing::info!(%step, "streams");
+    }
+    Ok(())
+}
+
+/// Tries until it succeeds or the limit for starting is reached.
+async fn again<T, F>(attempt: impl Fn() -> F) -> Result<T, NotReachable>
+where
+    F: Future<Output = Result<T, NotReachable>>,
+{
+    let began = Instant::now();
+    loop {
+        match attempt().await {
+            Ok(reached) => return Ok(reached),
+            Err(error) if began.elapsed() > REACH_LIMIT => return Err(error),
+            Err(error) => tracing::debug!(%error, "not reached yet"),
+        }
+        tokio::time::sleep(REACH_AGAIN_AFTER).await;
+    }
+}
+
+/// Cancelled by Ctrl-C and SIGTERM.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+        stopped.cancel();
+    });
+    Ok(stop)
+}
+
+/// The running parts of this process.
+struct Parts {
+    stop: CancellationToken,
+    /// Ends what takes in.
+    intake: CancellationToken,
+    /// Ends the others, once nothing is taken in any more.
+    rest: CancellationToken,
+    taking_in: JoinSet<Ended>,
+    running: JoinSet<Ended>,
+}
+
+type Ended = (&'static str, anyhow::Result<()>);
+
+impl Parts {
+    fn new(stop: CancellationToken) -> Self {
+        Parts {
+            intake: stop.child_token(),
+            rest: CancellationToken::new(),
+            stop,
+            taking_in: JoinSet::new(),
+            running: JoinSet::new(),
+        }
+    }
+
+    fn comes_in<F>(&mut self, name: &'static str, part: F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.taking_in.spawn(async move { (name, part.await) });
+    }
+
+    fn runs<F>(&mut self, name: &'static str, part: F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.running.spawn(async move { (name, part.await) });
+    }
+
+    /// Waits for the order to stop, or for a part that ends without it; then stops all in good order.
+    async fn until_stopped(mut self) -> anyhow::Result<()> {
+        let failed = tokio::select! {
+            () = self.stop.cancelled() => None,
+            Some(ended) = self.taking_in.join_next() => Some(ended),
+            Some(ended) = self.running.join_next() => Some(ended),
+        };
+        self.intake.cancel();
+        let stopped = tokio::time::timeout(STOP_LIMIT, async {
+            while self.taking_in.join_next().await.is_some() {}
+            self.rest.cancel();
+            while self.running.join_next().await.is_some() {}
+        });
+        if stopped.await.is_err() {
+            tracing::warn!(parts = self.running.len(), "some parts did not stop in time");
+        }
+        match failed {
+            None => Ok(()),
+            Some(Err(panic)) => Err(anyhow::Error::new(panic).context("a part panicked")),
+            Some(Ok((name, Err(error)))) => Err(error.context(format!("{name} failed"))),
+            Some(Ok((name, Ok(())))) => bail!("{name} ended by itself"),
+        }
+    }
+}
