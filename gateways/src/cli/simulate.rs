@@ -1,6 +1,7 @@
 //! `tapedeck simulate`: a night of broadcasting without an account at Twitch.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Url;
 use serde_json::json;
 
+use crate::config::{Config, Connect, NotReachable};
 use crate::simulate::{Night, Options, Pace, Report, play};
 use crate::twitch::Secret;
+use crate::twitch::webhook::PATH;
 
 /// How long the first connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+/// The channel of the night where none is configured, and so none is checked.
+const ANY_BROADCASTER: &str = "1000";
 
 /// Play a night of broadcasting: signed EventSub webhooks as Twitch sends them.
 ///
@@ -32,15 +37,21 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Simulate {
-    /// Where the webhooks go.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090/webhooks/twitch")]
-    to: Url,
-    /// The EventSub secret of the receiver, 10 to 100 ASCII characters.
-    #[arg(long, env = "TAPEDECK_EVENTSUB_SECRET", hide_env_values = true)]
-    secret: String,
-    /// The Twitch user id of the channel in which it all happens.
-    #[arg(long, value_name = "ID", env = "TAPEDECK_BROADCASTER_ID", default_value = "1000")]
-    broadcaster: String,
+    /// Where the webhooks go [default: the Tapedeck of the data folder, else of the configuration]
+    #[arg(long, value_name = "URL")]
+    to: Option<Url>,
+    /// The EventSub secret of the receiver [default: as configured, or made up by `tapedeck up`]
+    #[arg(long)]
+    secret: Option<String>,
+    /// The Twitch user id of the channel in which it all happens [default: as configured]
+    #[arg(long, value_name = "ID")]
+    broadcaster: Option<String>,
+    /// The data folder of a running `tapedeck up`
+    #[arg(long, env = "TAPEDECK_DATA", value_name = "FOLDER", default_value = "./data")]
+    data: PathBuf,
+    /// The configuration file; tapedeck.toml is read when it is there
+    #[arg(long, env = "TAPEDECK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Which night.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -64,20 +75,24 @@ pub struct Simulate {
     json: bool,
 }
 
+/// Where a night goes, and as whose.
+struct Target {
+    to: Url,
+    secret: Secret,
+    broadcaster: String,
+}
+
 impl Simulate {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let secret = Secret::new(self.secret.as_str())?;
-        self.check_target()?;
-        if let Err(error) = self.connect().await {
-            eprintln!("Nobody listens at {}: {error:#}.", self.to);
-            eprintln!("Is it running? `tapedeck up` starts everything and says where it is.");
-            return Ok(ExitCode::from(4));
-        }
-        let night = Night::script(self.seed, self.notifications).for_broadcaster(&self.broadcaster);
+        let target = self.target()?;
+        check(&target.to, self.yes_really_to_another_host)?;
+        connect(&target.to).await?;
+        let night =
+            Night::script(self.seed, self.notifications).for_broadcaster(&target.broadcaster);
         let night = Arc::new(night);
         let options = Options {
-            to: self.to.clone(),
-            secret,
+            to: target.to,
+            secret: target.secret,
             pace: self.speed,
             senders: self.senders,
             duplicates: self.duplicates,
@@ -101,26 +116,26 @@ impl Simulate {
         Ok(ExitCode::from(u8::from(!report.all_accepted())))
     }
 
-    /// Signed notifications are real to whoever knows the secret, so they go to this machine unless asked otherwise.
-    fn check_target(&self) -> anyhow::Result<()> {
-        if self.to.scheme() != "http" {
-            bail!("simulate speaks plain HTTP only, and {} is {}", self.to, self.to.scheme());
+    /// What was asked for, completed by what is configured and by what `tapedeck up` left in the data folder.
+    fn target(&self) -> anyhow::Result<Target> {
+        let config = Config::load(self.config.as_deref(), &self.data)?;
+        let running = Connect::read(&self.data)?.and_then(|connect| connect.api_url);
+        let base = running.unwrap_or_else(|| format!("http://{}", config.listen));
+        let to = match &self.to {
+            Some(to) => to.clone(),
+            None => Url::parse(&base).and_then(|base| base.join(PATH)).context(base)?,
+        };
+        let configured = config.broadcaster_id;
+        let configured = if configured.is_empty() { ANY_BROADCASTER.into() } else { configured };
+        let broadcaster = self.broadcaster.clone().unwrap_or(configured);
+        let secret = self.secret.clone().unwrap_or(config.eventsub_secret);
+        if secret.is_empty() {
+            bail!(
+                "nobody says what the EventSub secret is: start `tapedeck up` in this folder, or \
+                 set --secret or TAPEDECK_EVENTSUB_SECRET"
+            );
         }
-        let host = self.to.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let loopback = host == "localhost"
-            || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        if !loopback && !self.yes_really_to_another_host {
-            bail!("{host} is not this machine; add --yes-really-to-another-host if you mean it");
-        }
-        Ok(())
-    }
-
-    async fn connect(&self) -> anyhow::Result<()> {
-        let host = self.to.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let port = self.to.port_or_known_default().context("the URL has no port")?;
-        let connection = tokio::net::TcpStream::connect((host, port));
-        tokio::time::timeout(CONNECT_LIMIT, connection).await.context("no answer")??;
-        Ok(())
+        Ok(Target { to, secret: Secret::new(secret)?, broadcaster })
     }
 
     fn progress_bar(&self) -> anyhow::Result<ProgressBar> {
@@ -178,6 +193,36 @@ impl Simulate {
     }
 }
 
+/// Signed notifications are real to whoever knows the secret, so they go to this machine unless asked otherwise.
+fn check(to: &Url, really_to_another_host: bool) -> anyhow::Result<()> {
+    if to.scheme() != "http" {
+        bail!("simulate speaks plain HTTP only, and {to} is {}", to.scheme());
+    }
+    let host = host(to);
+    let loopback =
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if !loopback && !really_to_another_host {
+        bail!("{host} is not this machine; add --yes-really-to-another-host if you mean it");
+    }
+    Ok(())
+}
+
+async fn connect(to: &Url) -> anyhow::Result<()> {
+    let port = to.port_or_known_default().context("the URL has no port")?;
+    let connection = tokio::net::TcpStream::connect((host(to), port));
+    let why = match tokio::time::timeout(CONNECT_LIMIT, connection).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer in {CONNECT_LIMIT:?}"),
+    };
+    let advice = "`tapedeck up` starts everything and says where it is";
+    Err(NotReachable(format!("nobody listens at {to} ({why}); {advice}")).into())
+}
+
+fn host(to: &Url) -> &str {
+    to.host_str().unwrap_or_default().trim_matches(['[', ']'])
+}
+
 fn milliseconds(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1_000.0)
 }
@@ -195,32 +240,21 @@ fn pace(text: &str) -> Result<Pace, String> {
 mod tests {
     use super::*;
 
-    fn simulate(to: &str, really: bool) -> Simulate {
-        Simulate {
-            to: to.parse().unwrap(),
-            secret: "between-twitch-and-us".to_owned(),
-            broadcaster: "1000".to_owned(),
-            seed: 7,
-            notifications: 1,
-            speed: Pace::Max,
-            senders: 1,
-            duplicates: 0,
-            yes_really_to_another_host: really,
-            json: true,
-        }
+    fn url(text: &str) -> Url {
+        text.parse().unwrap()
     }
 
     #[test]
     fn only_this_machine_is_posted_to_unless_it_is_really_meant() {
         for here in ["http://127.0.0.1:1/x", "http://[::1]:1/x", "http://localhost/x"] {
-            assert!(simulate(here, false).check_target().is_ok(), "{here}");
+            assert!(check(&url(here), false).is_ok(), "{here}");
         }
         for there in ["http://192.0.2.1/x", "http://tapes.example/x", "http://127.0.0.1.example/x"]
         {
-            assert!(simulate(there, false).check_target().is_err(), "{there}");
-            assert!(simulate(there, true).check_target().is_ok(), "{there}");
+            assert!(check(&url(there), false).is_err(), "{there}");
+            assert!(check(&url(there), true).is_ok(), "{there}");
         }
-        assert!(simulate("https://127.0.0.1/x", true).check_target().is_err());
+        assert!(check(&url("https://127.0.0.1/x"), true).is_err());
     }
 
     #[test]
@@ -234,11 +268,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nobody_listens_the_exit_code_is_four() {
+    async fn where_nobody_listens_the_error_says_so_and_ends_with_exit_code_four() {
         let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let to = format!("http://{}/webhooks/twitch", free.local_addr().unwrap());
+        let to = url(&format!("http://{}/webhooks/twitch", free.local_addr().unwrap()));
+        assert!(connect(&to).await.is_ok());
         drop(free);
-        let code = simulate(&to, false).run().await.unwrap();
-        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(4)));
+        let error = connect(&to).await.unwrap_err();
+        assert!(error.is::<NotReachable>());
+        assert!(error.to_string().contains("tapedeck up"), "{error}");
     }
 }
