@@ -1,3 +1,6 @@
 //! The parts together, on a real nats-server and a real PostgreSQL.
 
 mod embedded;
+mod eventsub;
+mod journal;
+mod world;
