@@ -4,27 +4,26 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use journal::broker::{Broker, Role};
-use journal::streams::{self, StreamsFile};
-use sqlx::{Connection, PgConnection};
+use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::Globals;
+use super::serve::{Ready, Role, serve};
 use crate::config::{CONNECT_FILE, Config, Connect, open_database};
-use crate::embedded::{self, Options, Servers};
+use crate::embedded::{self, Connections, Options, Servers};
 use crate::http::keys::{self, Keys, Scope};
+use crate::{observe, twitch};
 
 /// The channel of a newcomer who has not named one; `tapedeck simulate` plays a night of it.
-const EXAMPLE_BROADCASTER: &str = "100000001";
+const EXAMPLE_BROADCASTER: &str = "1000";
 
-/// How long open requests and the work in hand may take after Ctrl-C.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
+const QUIET: &str = "warn";
 
 /// Run everything on this machine: private servers, the API, the feed and the overlay
 ///
@@ -34,77 +33,49 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 ///
 /// While it runs, the other commands find it through the data folder: try `tapedeck simulate`,
 /// `tapedeck audit` and `tapedeck events` in another terminal, in the same working folder.
+///
+/// It logs warnings only, so that what it says at the start stays in view; TAPEDECK_LOG=info shows
+/// more.
 #[derive(Debug, clap::Args)]
 pub struct Up {
-    /// Where everything is kept: the record, the streams, the passwords, the logs
-    #[arg(long, env = "TAPEDECK_DATA", value_name = "FOLDER", default_value = "./data")]
-    data: PathBuf,
-    /// The configuration file; tapedeck.toml is read when it is there
-    #[arg(long, env = "TAPEDECK_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where the API, the feed, the overlay and the webhooks are answered [default: 127.0.0.1:8090,
-    /// or a free port when that one is taken]
-    #[arg(long, value_name = "ADDRESS")]
+    /// Where to answer HTTP: the API, the feed, the overlay and the webhooks [default:
+    /// 127.0.0.1:8090, or a free port when that one is taken]
+    #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// Where Prometheus reads the metrics [default: 127.0.0.1:9464, or a free port]
-    #[arg(long, value_name = "ADDRESS")]
+    /// Where to answer Prometheus [default: 127.0.0.1:9464, or a free port]
+    #[arg(long, value_name = "ADDRESS:PORT")]
     metrics_listen: Option<SocketAddr>,
 }
 
 impl Up {
-    pub async fn run(self) -> anyhow::Result<ExitCode> {
+    pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
+        let config = self.config(globals)?;
+        let observed = observe::begin(&config)?;
         let stop = Stop::on_signals()?;
-        say(&format!("Starting the private servers in {} …", self.data.display()));
+        say(&format!("Starting the private servers in {} …", globals.data().display()));
         let mut servers = tokio::select! {
-            servers = Servers::start(Options::new(&self.data)) => servers?,
+            servers = Servers::start(Options::new(globals.data())) => servers?,
             () = stop.asked.cancelled() => return Ok(ExitCode::from(130)),
         };
         let connections = servers.connections();
         let served = tokio::select! {
-            served = self.serve(&connections, &stop, started) => served,
+            served = serve_with(config, &connections, &stop, started) => served,
             error = servers.keep_running() => Err(error),
             () = stop.insisted.cancelled() => Ok(()),
         };
         // Nothing of ours uses them any more, whether it ended well or not.
         say("Stopping the private servers …");
-        servers.stop().await?;
-        served?;
+        let stopped = servers.stop().await;
+        observed.end().await;
+        served.and(stopped)?;
         say("Everything has stopped.");
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Prepares the servers, serves until asked to stop, and drains.
-    async fn serve(
-        &self,
-        servers: &embedded::Connections,
-        stop: &Stop,
-        started: Instant,
-    ) -> anyhow::Result<()> {
-        let config = self.config(servers)?;
-        let overlay_key = tokio::select! {
-            key = prepare(&config, servers) => key?,
-            () = stop.asked.cancelled() => return Ok(()),
-        };
-        let screen = screen(&config, servers, &overlay_key, started.elapsed());
-        let serving = serve(config, stop.asked.clone(), move || println!("{screen}"));
-        tokio::pin!(serving);
-        tokio::select! {
-            served = &mut serving => return served,
-            () = stop.asked.cancelled() => {}
-        }
-        say("Stopping: no new requests, finishing what is in hand. Ctrl-C again does not wait.");
-        match timeout(DRAIN_MAX, serving).await {
-            Ok(served) => served,
-            Err(_) => bail!("what was in hand took longer than {DRAIN_MAX:?}; it is not lost"),
-        }
-    }
-
-    /// What is configured, with the private servers in place of any others, written to where the
-    /// other commands find it.
-    fn config(&self, servers: &embedded::Connections) -> anyhow::Result<Config> {
-        let before = Connect::read(&self.data)?.unwrap_or_default();
-        let mut config = Config::load(self.config.as_deref(), &self.data)?;
+    /// What is configured, and for a newcomer what is not: a channel, a secret, free ports.
+    fn config(&self, globals: &Globals) -> anyhow::Result<Config> {
+        let mut config = globals.config()?;
         let ordinary = Config::default();
         config.listen = address(self.listen, config.listen, ordinary.listen, "--listen")?;
         config.metrics_listen = address(
@@ -113,32 +84,82 @@ impl Up {
             ordinary.metrics_listen,
             "--metrics-listen",
         )?;
-        config.nats_url = servers.nats_url.clone();
-        config.nats_passwords = servers.nats_passwords.clone();
-        config.database_url = servers.database_url.clone();
-        config.owner_database_url = Some(servers.owner_database_url.clone());
         if config.broadcaster_id.is_empty() {
             config.broadcaster_id = EXAMPLE_BROADCASTER.to_owned();
         }
         if config.eventsub_secret.is_empty() {
             config.eventsub_secret = embedded::random_secret();
         }
+        // The screen stays in view: the terminal gets only what needs somebody's attention.
+        if config.log == ordinary.log {
+            config.log = QUIET.to_owned();
+        }
         // Where we listened the last time is not where the world reaches us now.
+        let before = Connect::read(globals.data())?.unwrap_or_default();
         if config.public_url == before.api_url {
             config.public_url = None;
         }
-        let connect = Connect {
-            nats_url: config.nats_url.clone(),
-            nats_passwords: config.nats_passwords.clone(),
-            database_url: config.database_url.clone(),
-            owner_database_url: config.owner_database_url.clone(),
-            api_url: Some(format!("http://{}", config.listen)),
-            broadcaster_id: Some(config.broadcaster_id.clone()),
-            eventsub_secret: Some(config.eventsub_secret.clone()),
-        };
-        write_private(&servers.data.join(CONNECT_FILE), &serde_json::to_vec_pretty(&connect)?)?;
         Ok(config)
     }
+}
+
+/// Serves on the private servers until asked to stop, and shows the screen once all runs.
+async fn serve_with(
+    mut config: Config,
+    servers: &Connections,
+    stop: &Stop,
+    started: Instant,
+) -> anyhow::Result<()> {
+    config.nats_url = servers.nats_url.clone();
+    config.nats_passwords = servers.nats_passwords.clone();
+    config.database_url = servers.database_url.clone();
+    config.owner_database_url = Some(servers.owner_database_url.clone());
+    let (ready, is_ready) = oneshot::channel();
+    let serving = serve(config.clone(), &Role::ALL, stop.asked.clone(), |all| {
+        let _ = ready.send(all);
+    });
+    tokio::pin!(serving);
+    let announced = tokio::select! {
+        served = &mut serving => return served,
+        announced = announce(config, servers, is_ready, started) => announced,
+    };
+    if announced.is_err() {
+        stop.asked.cancel();
+    }
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = stop.asked.cancelled() => {
+            say("Stopping: nothing new is taken in, what is in hand is finished. Ctrl-C again does not wait.");
+            serving.await
+        }
+    };
+    announced.and(served)
+}
+
+/// Says where everything is: to the other commands, and on the screen.
+async fn announce(
+    mut config: Config,
+    servers: &Connections,
+    is_ready: oneshot::Receiver<Ready>,
+    started: Instant,
+) -> anyhow::Result<()> {
+    // Without an answer `serve` has ended, which says more.
+    let Ok(Ready { listen, metrics_listen }) = is_ready.await else { return Ok(()) };
+    config.listen = listen.unwrap_or(config.listen);
+    config.metrics_listen = metrics_listen;
+    let connect = Connect {
+        nats_url: config.nats_url.clone(),
+        nats_passwords: config.nats_passwords.clone(),
+        database_url: config.database_url.clone(),
+        owner_database_url: config.owner_database_url.clone(),
+        api_url: Some(format!("http://{}", config.listen)),
+        broadcaster_id: Some(config.broadcaster_id.clone()),
+        eventsub_secret: Some(config.eventsub_secret.clone()),
+    };
+    write_private(&servers.data.join(CONNECT_FILE), &serde_json::to_vec_pretty(&connect)?)?;
+    let key = overlay_key(&config, &servers.data.join("overlay.key")).await?;
+    println!("{}", screen(&config, servers, &key, started.elapsed()));
+    Ok(())
 }
 
 /// Ctrl-C and SIGTERM: the first asks, the second insists.
@@ -166,21 +187,6 @@ impl Stop {
     }
 }
 
-/// Migrates, applies streams.yaml, and returns the key that the overlay's address carries.
-async fn prepare(config: &Config, servers: &embedded::Connections) -> anyhow::Result<String> {
-    let mut owner = PgConnection::connect(&servers.owner_database_url).await?;
-    journal::MIGRATOR.run(&mut owner).await.context("the database could not be migrated")?;
-    owner.close().await?;
-
-    let broker = Broker::new(config.broker());
-    let jetstream = async_nats::jetstream::new(broker.client(Role::Admin).await?);
-    let steps = streams::apply(&jetstream, &StreamsFile::built_in()?).await?;
-    if let Some(refused) = steps.iter().find(|step| step.is_refused()) {
-        bail!("streams.yaml cannot be applied: {refused}; see `tapedeck streams plan`");
-    }
-    overlay_key(config, &servers.data.join("overlay.key")).await
-}
-
 /// The key of the last run, unless it was revoked or lost; then a new one.
 async fn overlay_key(config: &Config, path: &Path) -> anyhow::Result<String> {
     let pool = open_database(&config.database_url, 1, "up").await?;
@@ -205,11 +211,8 @@ fn address(
 ) -> anyhow::Result<SocketAddr> {
     let wanted = flag.unwrap_or(configured);
     match TcpListener::bind(wanted) {
-        Ok(listener) => Ok(listener.local_addr()?),
-        Err(_) if flag.is_none() && wanted == ordinary => {
-            let listener = TcpListener::bind((wanted.ip(), 0)).context("no port is free")?;
-            Ok(listener.local_addr()?)
-        }
+        Ok(_) => Ok(wanted),
+        Err(_) if flag.is_none() && wanted == ordinary => Ok(SocketAddr::new(wanted.ip(), 0)),
         Err(error) => Err(error).with_context(|| {
             format!("cannot listen on {wanted}: choose another address with {name}")
         }),
@@ -235,12 +238,7 @@ fn say(words: &str) {
 }
 
 /// Where everything is, how to stop it, and what to try next.
-fn screen(
-    config: &Config,
-    servers: &embedded::Connections,
-    overlay_key: &str,
-    took: Duration,
-) -> String {
+fn screen(config: &Config, servers: &Connections, overlay_key: &str, took: Duration) -> String {
     let data = servers.data.display();
     let base = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
     let base = base.trim_end_matches('/');
@@ -249,14 +247,17 @@ fn screen(
     let here = std::env::current_dir().is_ok_and(|folder| folder.join("data") == servers.data);
     let flag = if here { String::new() } else { format!(" --data {data}") };
     let mut text = format!("\nTapedeck is up, after {:.1} s.\n\n", took.as_secs_f64());
-    let mut rows: Vec<(&str, String)> = vec![
+    let rows: [(&str, String); 11] = [
         ("Overlay", format!("{base}/overlay#key={overlay_key}")),
         (
             "",
             "add it to OBS as a browser source; the key can read the feed and nothing else".into(),
         ),
         ("API", format!("{base}/api/v1, described in {base}/api/v1/openapi.json")),
-        ("Webhooks", format!("{base}/webhooks/eventsub, for channel {}", config.broadcaster_id)),
+        (
+            "Webhooks",
+            format!("{base}{}, for channel {}", twitch::webhook::PATH, config.broadcaster_id),
+        ),
         ("Health", format!("{base}/healthz, {base}/readyz")),
         ("Metrics", format!("http://{}/metrics", config.metrics_listen)),
         ("NATS", servers.nats_url.clone()),
@@ -265,19 +266,21 @@ fn screen(
         ("Data", format!("{data}")),
         ("Logs", servers.data.join("logs").display().to_string()),
     ];
-    for (name, value) in rows.drain(..) {
+    for (name, value) in rows {
         text.push_str(&format!("  {name:<11}{value}\n"));
     }
     text.push_str("\nTry next, in another terminal:\n\n");
-    for (command, what) in [
+    let commands = [
         ("simulate", "play a night of follows, cheers, subs and raids"),
         ("audit", "prove every balance from position 1"),
         ("events", "browse the journal"),
         ("key issue", "a key for the API"),
-        ("--help", "everything else"),
-    ] {
-        let flag = if command.starts_with('-') { "" } else { &flag };
-        text.push_str(&format!("  {:<44}{what}\n", format!("{program} {command}{flag}")));
+        ("doctor", "say what is well and what is not"),
+    ]
+    .map(|(command, what)| (format!("{program} {command}{flag}"), what));
+    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    for (command, what) in &commands {
+        text.push_str(&format!("  {command:<width$}   {what}\n"));
     }
     text.push_str("\nCtrl-C stops everything in good order.\n");
     text
@@ -292,18 +295,6 @@ fn without_password(url: &str) -> String {
         Some(format!("{scheme}://{user}@{place}"))
     });
     shown.unwrap_or_default()
-}
-
-// CONNECT (lead): `crate::cli::serve::serve` takes the place of this function. It has to call `ready` once it
-// listens, return when `stop` is cancelled and all that was in hand is done, and stop the intake first.
-async fn serve(
-    _config: Config,
-    stop: CancellationToken,
-    ready: impl FnOnce(),
-) -> anyhow::Result<()> {
-    ready();
-    stop.cancelled().await;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -321,7 +312,7 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").expect("free");
         let wanted = taken.local_addr().expect("bound");
         let other = address(None, wanted, wanted, "--listen").expect("another port");
-        assert_ne!(other.port(), wanted.port());
+        assert_eq!(other.port(), 0, "the system chooses one");
         let refusal = address(Some(wanted), wanted, wanted, "--listen").expect_err("taken");
         assert!(refusal.to_string().contains("--listen"), "{refusal}");
         let ordinary = "127.0.0.1:1".parse().expect("an address");

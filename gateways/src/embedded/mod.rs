@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use self::folder::temporary as temporary_folder;
 pub use self::secrets::random_secret;
 
 use self::postgres::DATABASE;

@@ -44,7 +44,7 @@ impl User {
             if metadata.mode() & 0o001 != 0 || metadata.uid() == self.uid {
                 continue;
             }
-            tracing::info!(folder = %ancestor.display(), user = self.name, "granting passage");
+            tracing::warn!(folder = %ancestor.display(), user = self.name, "granting passage");
             if grant_passage(ancestor, self.uid, metadata.mode()).is_err() {
                 let opened = PermissionsExt::from_mode(metadata.mode() | 0o001);
                 std::fs::set_permissions(ancestor, opened)
