@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use journal::Content;
 use projections::balances::Sums;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::finding::Findings;
 use super::ledger::Ledger;
@@ -55,7 +55,7 @@ pub struct Line {
 }
 
 /// All accounts together.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
     pub accounts: u64,
     pub credits: i128,

@@ -8,19 +8,20 @@ use sqlx::PgConnection;
 use super::accounts::{Accounts, Then};
 use super::finding::{Disagreement, Findings};
 
-const BALANCES: &str = "
-    SELECT account, credits, available, held, captured, reversed, position, updated_at
-    FROM projections.balances ORDER BY account COLLATE \"C\"";
-
-/// Compares every row; answers how many accounts were compared.
+/// Compares every row of the generation in `schema`; answers how many accounts were compared.
 pub async fn check(
     connection: &mut PgConnection,
+    schema: &str,
     accounts: &mut Accounts,
     findings: &mut Findings,
 ) -> sqlx::Result<u64> {
+    let query = format!(
+        "SELECT account, credits, available, held, captured, reversed, position, updated_at
+         FROM {schema}.balances ORDER BY account COLLATE \"C\""
+    );
     let mut count = 0;
     {
-        let mut batches = std::pin::pin!(copy::rows::<8>(connection, BALANCES));
+        let mut batches = std::pin::pin!(copy::rows::<8>(connection, &query));
         while let Some(batch) = batches.try_next().await? {
             for row in &batch {
                 let account = row.text(0)?;
@@ -38,13 +39,14 @@ pub async fn check(
 /// Compares the sums of `statements` up to `position` with the accounts as they were there.
 pub async fn check_as_of(
     connection: &mut PgConnection,
+    schema: &str,
     position: i64,
     accounts: &mut Accounts,
     findings: &mut Findings,
 ) -> sqlx::Result<u64> {
     let query = format!(
         "SELECT account, sum(available_delta)::bigint, sum(held_delta)::bigint, max(position)
-         FROM projections.statements WHERE position <= {position}
+         FROM {schema}.statements WHERE position <= {position}
          GROUP BY account ORDER BY account COLLATE \"C\""
     );
     let mut count = 0;

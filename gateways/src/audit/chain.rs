@@ -81,7 +81,9 @@ impl Chain {
                 position: Some(end),
                 about: "head".to_owned(),
                 field: "hash".to_owned(),
-                sentence: format!("head: its hash is {found}, but that of event {end} is {expected}"),
+                sentence: format!(
+                    "head: its hash is {found}, but that of event {end} is {expected}"
+                ),
                 expected,
                 found,
             });

@@ -65,7 +65,8 @@ impl Commands {
         };
         let expected = derived_id(content.command_id, n.unsigned_abs());
         if content.event_id != expected {
-            let says = format!("its id is {}, not the one derived from its command", content.event_id);
+            let says =
+                format!("its id is {}, not the one derived from its command", content.event_id);
             self.findings.event(content, "event_id", expected, content.event_id, says);
         }
     }

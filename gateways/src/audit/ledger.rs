@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use journal::Content;
 use projections::balances::Sums;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 /// The sums of an account, and its open holds.
@@ -41,7 +40,7 @@ enum Entry {
     Declined { entry: Uuid, points: i64, available: i64 },
     Captured { entry: Uuid, hold: Uuid, points: i64 },
     Released { entry: Uuid, hold: Uuid, points: i64 },
-    Reversed { entry: Uuid, reverses: IgnoredAny, points: i64 },
+    Reversed { entry: Uuid, points: i64 },
 }
 
 impl Ledger {
@@ -123,8 +122,8 @@ impl Ledger {
                 says: format!("after it {available} points are available"),
             });
         }
-        let placed = i128::from(available) + i128::from(held) + i128::from(captured)
-            - i128::from(reversed);
+        let placed =
+            i128::from(available) + i128::from(held) + i128::from(captured) - i128::from(reversed);
         if i128::from(credits) != placed {
             wrong.push(differs("credits", placed, credits));
         }
@@ -230,7 +229,12 @@ mod tests {
     }
 
     fn held(n: i64, points: i64) -> Event {
-        Event::Held { entry: entry(n), points, purpose: "p".to_owned(), expires_at: chrono::DateTime::UNIX_EPOCH }
+        Event::Held {
+            entry: entry(n),
+            points,
+            purpose: "p".to_owned(),
+            expires_at: chrono::DateTime::UNIX_EPOCH,
+        }
     }
 
     fn read(events: &[Event]) -> (Ledger, Vec<Wrong>) {

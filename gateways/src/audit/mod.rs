@@ -1,2 +1,267 @@
-mod accounts; mod balances; mod chain; mod commands; mod finding; mod ledger; mod outcomes; mod reversals; mod sequences; mod snapshot;
-#[cfg(test)] mod made;
+//! `tapedeck audit`: reads the whole history and proves what is known from it.
+//!
+//! One pass over history checks what history says about itself: positions, the hash chain, the numbers within each
+//! aggregate, and every account's books. Then everything made from it is compared with it: the outcomes of commands,
+//! the projections, and EVENTS. All reads of PostgreSQL see the same moment, so the audit runs beside a live system.
+//! Memory depends on the number of accounts, never on the length of history.
+
+mod accounts;
+mod balances;
+mod broker;
+mod chain;
+mod commands;
+mod compare;
+mod export;
+mod finding;
+mod import;
+mod ledger;
+#[cfg(test)]
+mod made;
+mod merge;
+mod outcomes;
+mod progress;
+mod published;
+mod rebuild;
+mod report;
+mod reversals;
+mod sequences;
+mod snapshot;
+mod walk;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use journal::broker::Broker;
+use journal::head::{self, Head};
+use journal::history;
+use journal::recorded::GENESIS;
+use projections::AsOf;
+use sqlx::{PgConnection, PgPool};
+use thiserror::Error;
+
+pub use accounts::{Line, Totals};
+pub use finding::{Disagreement, Findings, Proof};
+pub use import::check as import_check;
+pub use progress::Progress;
+pub use report::{Phase, Report};
+
+use accounts::Accounts;
+use compare::Checkpoints;
+use export::{Exporter, Header, Trailer};
+use snapshot::Snapshot;
+use walk::Walk;
+
+/// How many connections to PostgreSQL an audit uses at most.
+pub const CONNECTIONS: u32 = 8;
+
+/// What is to be proved.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Balances as they were at this moment; then only history up to it, and the statements up to it, are checked.
+    pub as_of: AsOf,
+    /// Only the books of these accounts, with their entries; all accounts when empty.
+    pub accounts: Vec<String>,
+    /// Only history itself and the balances.
+    pub quick: bool,
+    /// Where to write history while it is read.
+    pub export: Option<PathBuf>,
+    /// How long EVENTS may take to reach the position of the snapshot.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            as_of: AsOf::Now,
+            accounts: Vec::new(),
+            quick: false,
+            export: None,
+            patience: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why an audit could not be made. Disagreements are no errors: they are in the report.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("PostgreSQL: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("NATS: {0}")]
+    Broker(String),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("there is no position {0}: the journal ends at {1}")]
+    NoSuchPosition(i64, i64),
+    #[error("the audit stopped: {0}")]
+    Stopped(String),
+}
+
+impl Error {
+    /// Whether a server did not answer, so that nothing can be said.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Error::Broker(_) => true,
+            Error::Database(error) => !matches!(error, sqlx::Error::Database(_)),
+            _ => false,
+        }
+    }
+}
+
+/// Audits the journal that `pool` and `broker` lead to.
+pub async fn run(
+    pool: &PgPool,
+    broker: &Broker,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Report, Error> {
+    let begun = Instant::now();
+    let mut snapshot = Snapshot::take(pool).await?;
+    let head = head::read(&mut *snapshot.connection()).await?;
+    let until = resolve(snapshot.connection(), options.as_of, head.position).await?;
+    let checkpoints = Checkpoints::read(snapshot.connection()).await?;
+    let end = end_of(snapshot.connection(), &head, until).await?;
+    let now = Utc::now();
+
+    progress.begin("history", until);
+    let walking = Instant::now();
+    let mut walk = Walk {
+        accounts: Accounts::new(&options.accounts, checkpoints.of_balances(options.as_of)),
+        exporter: exporter(options, &end, now)?,
+        ..Walk::default()
+    };
+    // Beyond the head there is nothing, or it is found.
+    let last = if options.as_of == AsOf::Now { i64::MAX } else { until };
+    let mut reading = snapshot.another().await?;
+    walk = walk.read(history::stored(&mut reading, 0, last, None), progress).await?;
+    walk.finish(&end);
+    if let Some(exporter) = walk.exporter.take() {
+        exporter.finish(Trailer::of(walk.chain.count, &walk.accounts))?;
+    }
+    reading.rollback().await?;
+
+    let mut report = Report::new(end, until, now);
+    report.head = head.position;
+    let took = walking.elapsed();
+    report.phases.push(Phase::new("history", walk.chain.count, took));
+    report.proofs = history_proofs(&mut walk, took);
+
+    let comparing = Instant::now();
+    let compare = compare::Compare { snapshot: &snapshot, checkpoints: &checkpoints, head: until };
+    let compared = compare.all(pool, broker, options, &mut walk, progress).await?;
+    if let Some(after) = compared.published_after {
+        name_originals(&mut report.proofs, after);
+    }
+    report.proofs.extend(compared.proofs);
+    report.phases.push(Phase::new("comparison", walk.chain.count, comparing.elapsed()));
+    progress.end();
+    report.took = begun.elapsed();
+    report.finish(&mut walk);
+    Ok(report)
+}
+
+/// What the pass over history has proved.
+fn history_proofs(walk: &mut Walk, took: Duration) -> Vec<Proof> {
+    let events = walk.chain.count;
+    let (last, _) = walk.chain.end();
+    let mut proofs = Vec::new();
+    let mut proof = |check, claim: &str, proved, of, findings: &mut Findings| {
+        let findings = std::mem::take(findings);
+        proofs.push(Proof {
+            check,
+            claim: claim.to_owned(),
+            proved,
+            of,
+            note: None,
+            findings,
+            took,
+        });
+    };
+    let claim = format!("positions are 1 to {last} without gaps, and the head agrees");
+    proof("positions", &claim, events, "events", &mut walk.chain.positions);
+    let claim = "every link follows from the one before it and the event's content, from the first to the head";
+    proof("hash chain", claim, events, "events", &mut walk.chain.links);
+    proof(
+        "times",
+        "no event was recorded before the one before it",
+        events,
+        "events",
+        &mut walk.chain.times,
+    );
+    let aggregates = walk.sequences.aggregates();
+    let claim = "the events of every aggregate are numbered 1, 2, 3";
+    proof("sequences", claim, aggregates, "aggregates", &mut walk.sequences.findings);
+    let claim = "after every entry credits = available + held + captured - reversed, held is the open holds, \
+                 and available is not negative";
+    proof("accounts", claim, walk.accounts.events, "entries", &mut walk.accounts.findings);
+    proofs
+}
+
+/// Where an event was changed and EVENTS agrees with the hashes, its message has what was recorded: says so.
+fn name_originals(proofs: &mut [Proof], published_after: i64) {
+    let chain = proofs.iter_mut().filter(|proof| proof.check == "hash chain");
+    for found in chain.flat_map(|proof| &mut proof.findings.first) {
+        if let Some(position) = found.position
+            && position > published_after
+            && found.about != "head"
+        {
+            let original = format!("; message {position} of EVENTS still has what was recorded");
+            found.sentence.push_str(&original);
+        }
+    }
+}
+
+/// The position to prove up to.
+async fn resolve(connection: &mut PgConnection, as_of: AsOf, head: i64) -> Result<i64, Error> {
+    match as_of {
+        AsOf::Now => Ok(head),
+        AsOf::Position(position) if (0..=head).contains(&position) => Ok(position),
+        AsOf::Position(position) => Err(Error::NoSuchPosition(position, head)),
+        AsOf::Time(time) => Ok(history::position_at_within(connection, time).await?),
+    }
+}
+
+/// What the head was when `until` was the last event.
+async fn end_of(connection: &mut PgConnection, head: &Head, until: i64) -> Result<Head, Error> {
+    if until == head.position {
+        return Ok(head.clone());
+    }
+    let hash: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT hash FROM public.events WHERE position = $1")
+            .bind(until)
+            .fetch_optional(connection)
+            .await?;
+    let hash = hash.and_then(|hash| hash.try_into().ok()).unwrap_or(GENESIS);
+    Ok(Head { position: until, hash, epoch: head.epoch })
+}
+
+fn exporter(
+    options: &Options,
+    end: &Head,
+    now: chrono::DateTime<Utc>,
+) -> Result<Option<Exporter>, Error> {
+    let Some(path) = &options.export else { return Ok(None) };
+    let header = Header {
+        format: export::FORMAT.to_owned(),
+        epoch: end.epoch,
+        head: end.position,
+        hash: end.hash,
+        at: now,
+    };
+    Exporter::create(path, &header).map(Some)
+}
+
+/// Until the transaction ends, the planner reads tables along their index on the position.
+async fn read_in_order(connection: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query(
+        "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
+                set_config('enable_bitmapscan', 'off', true)",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn worker_failed(error: tokio::task::JoinError) -> Error {
+    Error::Stopped(error.to_string())
+}

@@ -121,8 +121,7 @@ struct Difference {
 impl Difference {
     fn disagreement(&self) -> Disagreement {
         let (field, expected, found) = self.field();
-        let about =
-            format!("command {} ({} {})", self.command, self.aggregate.0, self.aggregate.1);
+        let about = format!("command {} ({} {})", self.command, self.aggregate.0, self.aggregate.1);
         Disagreement {
             position: self.first.or(self.said_first),
             sentence: format!("{about}: history has {expected}, its outcome says {found}"),

@@ -115,7 +115,8 @@ fn judge(
 mod tests {
     use super::*;
 
-    const BACK: &str = r#"{"reversed":{"entry":"e","reverses":"r","points":-5,"note":"","actor":""}}"#;
+    const BACK: &str =
+        r#"{"reversed":{"entry":"e","reverses":"r","points":-5,"note":"","actor":""}}"#;
     const CREDIT: &str = r#"{"credited":{"entry":"r","points":5,"rules":1,"facts":{}}}"#;
 
     #[test]
@@ -134,10 +135,7 @@ mod tests {
         assert_eq!(field(Some(((12, "5001"), CREDIT)), 1), "an earlier entry");
         assert_eq!(field(Some(((3, "5001"), BACK)), 1), "a credit or a capture");
         let more = CREDIT.replace('5', "6");
-        assert_eq!(
-            field(Some(((3, "5001"), &more)), 1),
-            "-6 points, the opposite of event 3,"
-        );
+        assert_eq!(field(Some(((3, "5001"), &more)), 1), "-6 points, the opposite of event 3,");
         assert_eq!(field(Some(((3, "5001"), CREDIT)), 2), "the only reversal of event 3");
     }
 }

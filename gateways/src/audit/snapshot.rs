@@ -16,10 +16,10 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub async fn take(pool: &PgPool) -> sqlx::Result<Self> {
-        let mut holder =
-            pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let mut holder = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         sqlx::query(PATIENT).execute(&mut *holder).await?;
-        let name = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut *holder).await?;
+        let name =
+            sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut *holder).await?;
         Ok(Snapshot { pool: pool.clone(), name, holder })
     }
 

@@ -1,0 +1,102 @@
+//! `tapedeck audit`: proves what is known from what is recorded.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use journal::broker::Broker;
+use projections::AsOf;
+
+use super::balance::moment;
+use super::{Globals, print};
+use crate::audit::{self, CONNECTIONS, Error, Options, Progress, Report};
+use crate::config::{NotReachable, open_database};
+
+const EXIT_DISAGREES: u8 = 3;
+
+/// Prove every balance, and everything else that is known, from the recorded history
+///
+/// Reads the whole history once, in constant memory, and checks: positions are 1, 2, 3 without gaps; every link of the
+/// hash chain; every account's books, entry by entry; every accepted command is there exactly once; every balance, every
+/// projection and every message of EVENTS is what history says. It can run beside a live system: all reads of
+/// PostgreSQL see the same moment.
+///
+/// It prints what was proved. Where something disagrees it names the first places precisely, with the position, what was
+/// expected and what was found, goes on with the other checks, and ends with exit code 3.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLES\n  \
+    tapedeck audit\n  \
+    tapedeck audit --account 5001                    with every entry of that account\n  \
+    tapedeck audit --at 2026-11-21T20:15:00Z         the balances as they were then\n  \
+    tapedeck audit --export night.jsonl              and keep all of it as a file\n  \
+    tapedeck audit --import-check night.jsonl        verify such a file, without any server")]
+pub struct Audit {
+    /// Prove the balances as they were at a position, or at a time such as 2026-11-21T20:15:00Z
+    #[arg(long, value_name = "POSITION|TIME", value_parser = moment)]
+    at: Option<AsOf>,
+    /// Print this account's entries with the balance after each, and check only such accounts (repeatable)
+    #[arg(long = "account", value_name = "ID")]
+    accounts: Vec<String>,
+    /// Only history itself and the balances: neither EVENTS, nor outcomes, nor the other projections
+    #[arg(long)]
+    quick: bool,
+    /// Write the whole history as JSON lines, with the sums at its end
+    #[arg(long, value_name = "FILE", conflicts_with = "accounts")]
+    export: Option<PathBuf>,
+    /// Verify a file that --export wrote: no database, no broker
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["at", "quick", "export"])]
+    import_check: Option<PathBuf>,
+    /// How many seconds EVENTS may take to reach the last recorded event
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=600))]
+    wait: u64,
+    /// Print one line of JSON, and no progress
+    #[arg(long)]
+    json: bool,
+}
+
+impl Audit {
+    pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
+        let progress = if self.json { Progress::hidden() } else { Progress::on_standard_error() };
+        let report = tokio::select! {
+            report = self.report(globals, &progress) => report?,
+            () = progress.lines(), if !self.json => return Ok(ExitCode::FAILURE),
+        };
+        if self.json {
+            print::json(&report)?;
+        } else {
+            let lines: Vec<_> = report.text().lines().map(print::harmless).collect();
+            print::text(&lines.join("\n"))?;
+        }
+        Ok(if report.agrees { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DISAGREES) })
+    }
+
+    async fn report(&self, globals: &Globals, progress: &Progress) -> anyhow::Result<Report> {
+        let options = Options {
+            as_of: self.at.unwrap_or_default(),
+            accounts: self.accounts.clone(),
+            quick: self.quick,
+            export: self.export.clone(),
+            patience: Duration::from_secs(self.wait),
+        };
+        if let Some(file) = self.import_check.clone() {
+            let progress = progress.clone();
+            let checked = tokio::task::spawn_blocking(move || {
+                audit::import_check(&file, &options, &progress)
+            });
+            return Ok(checked.await??);
+        }
+        let config = globals.config()?;
+        config.require_servers(globals.data())?;
+        let pool = open_database(&config.database_url, CONNECTIONS, "audit").await?;
+        let broker = Broker::new(config.broker());
+        audit::run(&pool, &broker, &options, progress).await.map_err(reachable)
+    }
+}
+
+/// An error, marked if it means that a server did not answer.
+fn reachable(error: Error) -> anyhow::Error {
+    if error.is_unreachable() {
+        return NotReachable(error.to_string()).into();
+    }
+    error.into()
+}
