@@ -53,10 +53,13 @@ pub(crate) struct StoredEvent {
 /// A type of aggregate.
 pub(crate) struct Kind {
     pub(crate) empty: fn() -> Box<dyn State>,
-    pub(crate) restore: fn(snapshot: &str, sequence: i64) -> Result<Box<dyn State>, String>,
+    pub(crate) restore: Restore,
     /// Raised when the shape of the state changes: older snapshots are then left unread.
     pub(crate) snapshot_version: i32,
 }
+
+/// Makes a state from a snapshot and its sequence.
+type Restore = fn(&str, i64) -> Result<Box<dyn State>, String>;
 
 /// The aggregates there are: one line each.
 pub(crate) fn kinds() -> HashMap<&'static str, Kind> {

@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod dead;
+pub mod demo;
 pub mod doctor;
 pub mod events;
 pub mod guard;
@@ -106,6 +107,7 @@ enum Command {
     Dead(dead::Dead),
     Key(key::Key),
     Doctor(doctor::Doctor),
+    Demo(demo::Demo),
     #[command(hide = true)]
     Guard(guard::Guard),
 }
@@ -160,7 +162,7 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(up) => up.run(&globals).await,
         Command::Serve(serve) => serve.run(&globals).await,
-        Command::Simulate(simulate) => simulate.run().await,
+        Command::Simulate(simulate) => simulate.run(&globals).await,
         Command::Rebuild(rebuild) => rebuild.run(&globals).await,
         Command::Balance(balance) => balance.run(&globals).await,
         Command::Statement(statement) => statement.run(&globals).await,
@@ -169,6 +171,7 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Dead(dead) => dead.run(&globals).await,
         Command::Key(key) => key.run(&globals).await,
         Command::Doctor(doctor) => doctor.run(&globals).await,
+        Command::Demo(demo) => demo.run().await,
         Command::Guard(guard) => guard.run().await,
     }
 }

@@ -1,7 +1,6 @@
 //! `tapedeck simulate`: a night of broadcasting without an account at Twitch.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Url;
 use serde_json::json;
 
-use crate::config::{Config, Connect, NotReachable};
+use super::{Globals, print};
+use crate::config::{Connect, NotReachable};
 use crate::simulate::{Night, Options, Pace, Report, play};
 use crate::twitch::Secret;
 use crate::twitch::webhook::PATH;
@@ -22,20 +22,21 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// The channel of the night where none is configured, and so none is checked.
 const ANY_BROADCASTER: &str = "1000";
 
-/// Play a night of broadcasting: signed EventSub webhooks as Twitch sends them.
+/// Play a night of broadcasting: signed EventSub webhooks, as Twitch sends them
 ///
-/// Going live, follows, cheers (some anonymous), subs, gifts, raids, hype trains, rewards, a short outage and the
-/// goodbye are written from a seed and posted to a running Tapedeck. The same seed is the same night, so playing it
-/// again changes nothing: every notification is known already.
-///
-/// Examples:
-///   tapedeck simulate                                  200 notifications, sixty times as fast as they happen
-///   tapedeck simulate --speed max --duplicates 3       as fast as they are taken, most of them more than once
-///   tapedeck simulate --seed 8 --notifications 5000    another night, and a long one
-///
-/// Exit code: 0 when everything was accepted, 1 when something was refused or given up, 4 when nobody listens.
+/// Going live, follows, cheers (some anonymous), subs, gifts, raids, hype trains, rewards, a short outage and the goodbye
+/// are written from a seed and posted to a running Tapedeck. The same seed is the same night, so playing it again changes
+/// nothing: every notification is known already.
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "EXAMPLES\n  \
+    tapedeck simulate                                 200 notifications, sixty times as fast\n  \
+    tapedeck simulate --speed max --duplicates 3      as fast as they are taken, most more than once\n  \
+    tapedeck simulate --seed 8 --notifications 5000   another night, and a long one\n\n\
+    EXIT CODES\n  \
+    0    everything was accepted\n  \
+    1    something was refused, or given up after several tries\n  \
+    4    nobody listens there\n  \
+    130  interrupted")]
 pub struct Simulate {
     /// Where the webhooks go [default: the Tapedeck of the data folder, else of the configuration]
     #[arg(long, value_name = "URL")]
@@ -46,31 +47,25 @@ pub struct Simulate {
     /// The Twitch user id of the channel in which it all happens [default: as configured]
     #[arg(long, value_name = "ID")]
     broadcaster: Option<String>,
-    /// The data folder of a running `tapedeck up`
-    #[arg(long, env = "TAPEDECK_DATA", value_name = "FOLDER", default_value = "./data")]
-    data: PathBuf,
-    /// The configuration file; tapedeck.toml is read when it is there
-    #[arg(long, env = "TAPEDECK_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Which night.
+    /// Which night
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// How many notifications the night has.
+    /// How many notifications the night has
     #[arg(long, value_name = "N", default_value_t = 200)]
     notifications: usize,
-    /// How fast it passes: `1x`, `60x`, or `max` for as fast as it is taken.
+    /// How fast it passes: `1x`, `60x`, or `max` for as fast as it is taken
     #[arg(long, default_value = "60x", value_parser = pace)]
     speed: Pace,
-    /// How many deliveries may be under way at once.
+    /// How many deliveries may be under way at once
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     senders: u32,
-    /// Deliver each notification up to this many further times, as Twitch does now and then.
+    /// Deliver each notification up to this many further times, as Twitch does now and then
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     duplicates: u32,
-    /// Post to a host that is not this machine.
+    /// Post to a host that is not this machine
     #[arg(long)]
     yes_really_to_another_host: bool,
-    /// Print one JSON object with the result and what the night must come to, and no progress.
+    /// Print one JSON object with the result and what the night must come to, and no progress
     #[arg(long)]
     json: bool,
 }
@@ -83,8 +78,8 @@ struct Target {
 }
 
 impl Simulate {
-    pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let target = self.target()?;
+    pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
+        let target = self.target(globals)?;
         check(&target.to, self.yes_really_to_another_host)?;
         connect(&target.to).await?;
         let night =
@@ -109,17 +104,17 @@ impl Simulate {
         let report = played.context("cannot make an HTTP client")?;
         bar.finish_and_clear();
         if self.json {
-            println!("{}", self.as_json(&night, &report));
+            print::json(&self.as_json(&night, &report))?;
         } else {
-            self.print(&night, &report);
+            self.print(&night, &report)?;
         }
         Ok(ExitCode::from(u8::from(!report.all_accepted())))
     }
 
     /// What was asked for, completed by what is configured and by what `tapedeck up` left in the data folder.
-    fn target(&self) -> anyhow::Result<Target> {
-        let config = Config::load(self.config.as_deref(), &self.data)?;
-        let running = Connect::read(&self.data)?.and_then(|connect| connect.api_url);
+    fn target(&self, globals: &Globals) -> anyhow::Result<Target> {
+        let config = globals.config()?;
+        let running = Connect::read(globals.data())?.and_then(|connect| connect.api_url);
         let base = running.unwrap_or_else(|| format!("http://{}", config.listen));
         let to = match &self.to {
             Some(to) => to.clone(),
@@ -147,31 +142,33 @@ impl Simulate {
         Ok(ProgressBar::new(self.notifications as u64).with_style(style))
     }
 
-    fn print(&self, night: &Night, report: &Report) {
+    fn print(&self, night: &Night, report: &Report) -> anyhow::Result<()> {
         let ms = |share| report.latency(share).map_or("-".to_owned(), milliseconds);
-        let points: i64 = night.expected_points().values().sum();
-        let alerts = night.expected_alerts().len();
+        let count = |count: usize| print::points(count as i64);
+        let points = print::points(night.expected_points().values().sum());
+        let alerts = count(night.expected_alerts().len());
+        let rate = report.accepted as f64 / report.took.as_secs_f64().max(0.001);
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
-        let rate = report.accepted as f64 / report.took.as_secs_f64().max(0.001);
         for (name, value) in [
-            ("notifications", report.notifications.to_string()),
-            ("sent", report.requests.to_string()),
-            ("accepted", format!("{} ({rate:.0} a second)", report.accepted)),
-            ("refused", report.refused.to_string()),
-            ("given up", report.given_up.to_string()),
+            ("notifications", count(report.notifications)),
+            ("requests sent", count(report.requests)),
+            ("accepted", format!("{} ({rate:.0} a second)", count(report.accepted))),
+            ("refused", count(report.refused)),
+            ("given up", count(report.given_up)),
             ("answered within", format!("{} (p50), {} (p99)", ms(0.5), ms(0.99))),
-            ("must come to", format!("{points} points, {alerts} alerts")),
+            ("comes to", format!("{points} points and {alerts} alerts, under the default rules")),
         ] {
             table.add_row([name, &value]);
         }
-        println!("{table}");
+        print::text(&table.trim_fmt())?;
         if let Some(failure) = &report.first_failure {
-            println!("\nThe first that was not accepted: {failure}.");
+            print::text(&format!("\nThe first that was not accepted: {failure}."))?;
             if failure.starts_with("403") {
-                println!("403 means another secret (--secret), or a clock that is wrong.");
+                print::text("403 means another secret (--secret), or a clock that is wrong.")?;
             }
         }
+        Ok(())
     }
 
     fn as_json(&self, night: &Night, report: &Report) -> serde_json::Value {
@@ -227,7 +224,7 @@ fn milliseconds(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1_000.0)
 }
 
-fn pace(text: &str) -> Result<Pace, String> {
+pub(super) fn pace(text: &str) -> Result<Pace, String> {
     if text == "max" {
         return Ok(Pace::Max);
     }

@@ -9,6 +9,7 @@ mod delivery;
 mod night;
 mod payload;
 mod player;
+mod watcher;
 
 pub use cast::Viewer;
 pub use deed::{Deed, ExpectedAlert, Reward, Train};
@@ -16,3 +17,4 @@ pub use delivery::Delivery;
 pub use night::{Night, Scene};
 pub use payload::{Flavour, body};
 pub use player::{Options, Pace, Report, play};
+pub use watcher::{Shown, watch};

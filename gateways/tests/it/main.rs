@@ -3,4 +3,8 @@
 mod embedded;
 mod eventsub;
 mod journal;
+mod journey;
+mod processes;
+mod projections;
+mod tidy;
 mod world;

@@ -1,0 +1,222 @@
+//! A night of 5,000 signed webhooks while everything is killed at random: nothing is lost, nothing is doubled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::Utc;
+use gateways::simulate::{Delivery, ExpectedAlert, Night, Shown, watch};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::processes::{BROADCASTER, Process, Site};
+use crate::world::{PATIENCE, World, until};
+
+const NOTIFICATIONS: usize = 5_000;
+const SENDERS: usize = 8;
+const SEED: u64 = 20_261_121;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_webhooks_survive_the_death_of_everything() {
+    let mut world = World::start().await;
+    let site = Arc::new(Site::new(&world.servers, &world.pool).await);
+    let night = Night::script(SEED, NOTIFICATIONS).for_broadcaster(BROADCASTER);
+    let mut random = StdRng::seed_from_u64(SEED);
+    let deliveries = deliveries(&night, &site, &mut random);
+
+    let mut processes = start(&site);
+    site.answers().await;
+    let shown: Arc<Mutex<Vec<Shown>>> = Arc::default();
+    let seen = shown.clone();
+    let watching = watch(site.url("/api/v1/feed"), site.key.clone(), 0, move |alert| {
+        seen.lock().expect("no panic").push(alert);
+    });
+    let _watcher = AbortOnDropHandle::new(tokio::spawn(watching));
+
+    let total = deliveries.len();
+    let done = Arc::new(AtomicBool::new(false));
+    let sending = tokio::spawn(send_all(site.clone(), deliveries, done.clone()));
+    let nats_kills = kill_at_random(&mut world, &mut processes, &mut random, &done).await;
+    let requests = sending.await.expect("all are delivered in the end");
+
+    let expected_points = night.expected_points();
+    until("every command is decided", async || decided(&world).await).await;
+    world.caught_up().await;
+    assert_eq!(balances(&world).await, expected_points);
+
+    let mut expected = night.expected_alerts();
+    expected.sort();
+    until("the feed has shown as many alerts as it must", async || {
+        shown.lock().expect("no panic").len() >= expected.len()
+    })
+    .await;
+    site.audit().await;
+    let shown = shown.lock().expect("no panic").clone();
+    let ids: BTreeSet<_> = shown.iter().map(|alert| alert.id).collect();
+    assert_eq!(ids.len(), shown.len(), "an alert was shown twice");
+    assert!(shown.is_sorted_by_key(|alert| alert.position), "alerts were shown out of order");
+    let mut found: Vec<ExpectedAlert> = shown.iter().filter_map(ExpectedAlert::of).collect();
+    found.sort();
+    assert_eq!(found, expected);
+    let kills: u32 = processes.iter().map(|process| process.kills).sum();
+    println!(
+        "{NOTIFICATIONS} notifications, {total} deliveries, {requests} requests, {} alerts, \
+         {kills} processes and {nats_kills} nats-servers killed",
+        found.len()
+    );
+    assert!(kills >= 10 && nats_kills >= 2, "the night was too calm to prove anything");
+}
+
+/// Every notification one to three times, under its second id too where it has one, all in random order.
+fn deliveries(night: &Night, site: &Site, random: &mut StdRng) -> Vec<Delivery> {
+    let secret = site.secret();
+    let mut deliveries = Vec::new();
+    for scene in &night.scenes {
+        for _ in 0..random.random_range(1..=3) {
+            deliveries.push(night.delivery(scene, &secret, Utc::now()));
+        }
+        if let Some(second) = &scene.second_message_id {
+            deliveries.push(night.delivery_as(scene, second, &secret, Utc::now()));
+        }
+    }
+    deliveries.shuffle(random);
+    deliveries
+}
+
+/// Two of each part but the gateway, whose address there is only once.
+fn start(site: &Arc<Site>) -> Vec<Process> {
+    let parts = [
+        ("gateway", "gateway"),
+        ("processor-1", "processor"),
+        ("processor-2", "processor"),
+        ("relay-1", "relay,projections"),
+        ("relay-2", "relay,projections"),
+    ];
+    let process = |(name, roles): (&'static str, &'static str)| {
+        let site = site.clone();
+        Process::start(move || site.serve(name, roles))
+    };
+    parts.into_iter().map(process).collect()
+}
+
+/// Delivers as Twitch does: what is not answered with 2xx is sent again.
+async fn send_all(site: Arc<Site>, deliveries: Vec<Delivery>, done: Arc<AtomicBool>) -> usize {
+    let client =
+        reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
+    let deliveries = Arc::new(deliveries);
+    let next = Arc::new(AtomicUsize::new(0));
+    let senders = (0..SENDERS).map(|_| {
+        let (site, client) = (site.clone(), client.clone());
+        let (deliveries, next) = (deliveries.clone(), next.clone());
+        tokio::spawn(async move {
+            let mut requests = 0;
+            while let Some(delivery) = deliveries.get(next.fetch_add(1, Ordering::Relaxed)) {
+                requests += send(&site, &client, delivery).await;
+            }
+            requests
+        })
+    });
+    let requests = futures::future::join_all(senders.collect::<Vec<_>>()).await;
+    done.store(true, Ordering::Release);
+    requests.into_iter().map(|count| count.expect("no sender panics")).sum()
+}
+
+/// How many requests it took.
+async fn send(site: &Site, client: &reqwest::Client, delivery: &Delivery) -> usize {
+    let mut pause = tokio::time::interval(Duration::from_millis(50));
+    for requests in 1..=2_000 {
+        let mut request = client.post(site.url("/webhooks/twitch")).body(delivery.body.clone());
+        for (name, value) in &delivery.headers {
+            request = request.header(*name, value);
+        }
+        match request.send().await {
+            Ok(answer) if answer.status().is_success() => return requests,
+            Ok(answer) => assert!(answer.status().is_server_error(), "{}", answer.status()),
+            Err(_) => {}
+        }
+        pause.tick().await;
+    }
+    panic!("a delivery was never taken");
+}
+
+/// Kills a process every now and then, and the nats-server, until all is delivered. Gives how many nats-servers.
+async fn kill_at_random(
+    world: &mut World,
+    processes: &mut [Process],
+    random: &mut StdRng,
+    done: &AtomicBool,
+) -> u32 {
+    let mut kills = 0;
+    let mut rounds = tokio::time::interval(Duration::from_millis(400));
+    for round in 1.. {
+        rounds.tick().await;
+        if done.load(Ordering::Acquire) && round > 20 {
+            break;
+        }
+        if round % 7 == 0 {
+            world.servers.kill_nats().await.expect("killed");
+            world.servers.start_nats().await.expect("started again");
+            kills += 1;
+            continue;
+        }
+        let victim = random.random_range(0..processes.len());
+        processes[victim].replace().await;
+    }
+    kills
+}
+
+/// Whether every partition has been read to the end of COMMANDS.
+async fn decided(world: &World) -> bool {
+    let admin =
+        world.broker.jetstream(journal::broker::Role::Admin).await.expect("the admin gets in");
+    let Ok(stream) = admin.get_stream("COMMANDS").await else { return false };
+    let last = stream.cached_info().state.last_sequence;
+    world.count("SELECT min(cursor) FROM partitions").await
+        == i64::try_from(last).expect("a sequence")
+}
+
+async fn balances(world: &World) -> BTreeMap<String, i64> {
+    let rows =
+        sqlx::query_as("SELECT account, available FROM projections.balances WHERE credits > 0");
+    let rows: Vec<(String, i64)> = rows.fetch_all(&world.pool).await.expect("balances answer");
+    rows.into_iter().collect()
+}
+
+/// The points at which a process can be told to die, each once on its way through a few hundred webhooks.
+#[tokio::test(flavor = "multi_thread")]
+async fn dying_at_any_statement_of_the_commit_and_the_relay_changes_nothing() {
+    let world = World::start().await;
+    let site = Arc::new(Site::new(&world.servers, &world.pool).await);
+    let mut given: BTreeMap<String, i64> = BTreeMap::new();
+    for (n, point) in journal::crash::POINTS.into_iter().enumerate() {
+        let night = Night::script(n as u64, 120).for_broadcaster(BROADCASTER);
+        for (viewer, points) in night.expected_points() {
+            *given.entry(viewer).or_default() += points;
+        }
+        let all = "gateway,processor,relay,projections";
+        let mut doomed = site
+            .serve(point, all)
+            .env("TAPEDECK_CRASH_AT", format!("{point}@3"))
+            .spawn()
+            .expect("started");
+        site.answers().await;
+        let secret = site.secret();
+        let deliveries: Vec<Delivery> =
+            night.scenes.iter().map(|scene| night.delivery(scene, &secret, Utc::now())).collect();
+        let sending = tokio::spawn(send_all(site.clone(), deliveries, Arc::default()));
+        let died = tokio::time::timeout(PATIENCE, doomed.wait()).await;
+        let died = died.unwrap_or_else(|_| panic!("it never passed {point}")).expect("a status");
+        assert!(!died.success(), "{point}: {died}");
+        let healthy = site.serve(point, all).spawn().expect("started again");
+        sending.await.expect("all are delivered");
+        until("every command is decided", async || decided(&world).await).await;
+        world.caught_up().await;
+        world.relayed().await;
+        assert_eq!(balances(&world).await, given, "after dying at {point}");
+        drop(healthy);
+    }
+    site.audit().await;
+}
