@@ -1,6 +1,7 @@
 //! Inwards: `POST /webhooks/twitch`. A 2xx means that the commands are on the broker's disk.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,8 +14,6 @@ use bytes::BytesMut;
 use chrono::Utc;
 use futures::StreamExt;
 use futures::future::try_join_all;
-use opentelemetry::trace::TraceContextExt;
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use journal::Envelope;
 use journal::ingest::{PublishError, Publisher};
@@ -22,6 +21,7 @@ use journal::ingest::{PublishError, Publisher};
 use super::inbound::{Commands, Inbound, Received, label};
 use super::signature::SUBSCRIPTION_TYPE;
 use super::translate::keep;
+use crate::observe;
 
 pub const PATH: &str = "/webhooks/twitch";
 
@@ -40,14 +40,22 @@ pub struct Webhook {
 }
 
 pub fn router(webhook: Webhook) -> Router {
-    Router::new().route(PATH, post(receive)).with_state(Arc::new(webhook))
+    let desk = Desk { webhook, warned_at: AtomicI64::new(0) };
+    Router::new().route(PATH, post(receive)).with_state(Arc::new(desk))
 }
 
-async fn receive(State(webhook): State<Arc<Webhook>>, request: Request) -> Response {
+/// A webhook at work.
+struct Desk {
+    webhook: Webhook,
+    /// The second in which a refusal was last logged: a stranger must not fill the log.
+    warned_at: AtomicI64,
+}
+
+async fn receive(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let (kind, result, response) = match read(&parts.headers, body).await {
-        Ok(body) => webhook.answer(&parts.headers, &body).await,
+        Ok(body) => desk.answer(&parts.headers, &body).await,
         Err(status) => (header_kind(&parts.headers), "unreadable", status.into_response()),
     };
     metrics::counter!("tapedeck_notifications_total", "type" => kind, "result" => result)
@@ -56,16 +64,19 @@ async fn receive(State(webhook): State<Arc<Webhook>>, request: Request) -> Respo
     response
 }
 
-impl Webhook {
+impl Desk {
     /// The type and the result for the counters, and the answer.
     async fn answer(
         &self,
         headers: &HeaderMap,
         body: &[u8],
     ) -> (&'static str, &'static str, Response) {
-        match self.inbound.receive(headers, body, Utc::now()) {
+        let now = Utc::now();
+        match self.webhook.inbound.receive(headers, body, now) {
             Err(refusal) => {
-                tracing::warn!(reason = %refusal, "webhook request refused");
+                if self.warned_at.swap(now.timestamp(), Ordering::Relaxed) != now.timestamp() {
+                    tracing::warn!(reason = %refusal, "webhook requests are refused");
+                }
                 (header_kind(headers), refusal.name(), StatusCode::FORBIDDEN.into_response())
             }
             Ok(Received::Challenge(challenge)) => {
@@ -74,7 +85,7 @@ impl Webhook {
             }
             Ok(Received::Commands(commands)) => {
                 let (kind, result) = (commands.kind, commands.result.name());
-                match self.append(commands).await {
+                match self.webhook.append(commands).await {
                     Ok(()) => (kind, result, StatusCode::NO_CONTENT.into_response()),
                     Err(error) => {
                         tracing::error!(error = %error, kind, "notification not appended");
@@ -84,9 +95,11 @@ impl Webhook {
             }
         }
     }
+}
 
+impl Webhook {
     async fn append(&self, commands: Commands) -> Result<(), PublishError> {
-        let traceparent = traceparent();
+        let traceparent = observe::traceparent();
         let too_large = commands.too_large.clone();
         let traced = |envelope| Envelope { traceparent: traceparent.clone(), ..envelope };
         let envelopes: Vec<_> = commands.envelopes.into_iter().map(traced).collect();
@@ -136,12 +149,4 @@ fn unavailable() -> Response {
 /// The type by the unsigned header: good enough to count what was not believed.
 fn header_kind(headers: &HeaderMap) -> &'static str {
     label(headers.get(SUBSCRIPTION_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default())
-}
-
-/// The W3C trace context of the request, if it is being traced.
-fn traceparent() -> Option<String> {
-    let context = tracing::Span::current().context();
-    let span = context.span().span_context().clone();
-    let flags = span.trace_flags().to_u8();
-    span.is_valid().then(|| format!("00-{}-{}-{flags:02x}", span.trace_id(), span.span_id()))
 }
