@@ -1,5 +1,6 @@
 //! How the world reaches us and how we reach the world.
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod embedded;

@@ -1,5 +1,6 @@
 //! A person at a terminal: one file for each command, and what they have in common.
 
+pub mod audit;
 pub mod balance;
 pub mod dead;
 pub mod demo;
@@ -99,6 +100,7 @@ enum Command {
     Up(up::Up),
     Serve(serve::Serve),
     Simulate(simulate::Simulate),
+    Audit(audit::Audit),
     Rebuild(rebuild::Rebuild),
     Balance(balance::Balance),
     Statement(statement::Statement),
@@ -163,6 +165,7 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(up) => up.run(&globals).await,
         Command::Serve(serve) => serve.run(&globals).await,
         Command::Simulate(simulate) => simulate.run(&globals).await,
+        Command::Audit(audit) => audit.run(&globals).await,
         Command::Rebuild(rebuild) => rebuild.run(&globals).await,
         Command::Balance(balance) => balance.run(&globals).await,
         Command::Statement(statement) => statement.run(&globals).await,
