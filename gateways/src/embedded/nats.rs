@@ -13,6 +13,9 @@ use crate::cli::guard::StopSignal;
 /// Users, permissions and the fsync policy, as they also hold for a server that is not private.
 const NATS_CONF: &str = include_str!("../../../nats.conf");
 
+/// The file that sets the port and includes nats.conf.
+const SETTINGS: &str = "server.conf";
+
 /// It reads its whole store before it listens.
 const READY_MAX: Duration = Duration::from_secs(180);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -28,31 +31,17 @@ pub struct Broker<'a> {
 impl Broker<'_> {
     /// Starts it without waiting until it answers.
     pub async fn spawn(&self, port: u16) -> anyhow::Result<Server> {
-        let folder = self.folder.private("nats")?;
-        let log = self.folder.private("logs")?.join("nats-server.log");
-        let settings = folder.join("server.conf");
-        std::fs::write(folder.join("nats.conf"), NATS_CONF)?;
-        std::fs::write(&settings, settings_of(port, &log))
+        let recipe = self.recipe()?;
+        std::fs::write(recipe.folder.join("nats.conf"), NATS_CONF)?;
+        let settings = recipe.folder.join(SETTINGS);
+        std::fs::write(&settings, settings_of(port, &recipe.log))
             .with_context(|| format!("cannot write {}", settings.display()))?;
-        let passwords = self.secrets.nats_environment();
-        let mut environment: Vec<(String, String)> =
-            passwords.map(|(name, password)| (name, password.to_owned())).collect();
-        // nats.conf reads a variable's value as configuration, in which a path needs quotes.
-        let store = format!("{:?}", folder.join("store"));
-        environment.push(("TAPEDECK_NATS_STORE".to_owned(), store));
-        Server::start(Recipe {
-            name: "nats-server",
-            program: self.program.to_path_buf(),
-            arguments: vec!["-c".into(), settings.into()],
-            environment,
-            lock: folder.join("server.lock"),
-            folder,
-            log,
-            stop: StopSignal::Terminate,
-            user: None,
-            guard: self.guard.to_path_buf(),
-        })
-        .await
+        Server::start(recipe).await
+    }
+
+    /// Stops the one that an earlier run left behind.
+    pub async fn end_stale(&self) -> anyhow::Result<()> {
+        self.recipe()?.end_stale().await
     }
 
     /// Connects as a user of ours, which proves that it is our server that answers.
@@ -80,6 +69,28 @@ impl Broker<'_> {
             }
         }
         Err(server.failure("was not ready in time"))
+    }
+
+    fn recipe(&self) -> anyhow::Result<Recipe> {
+        let folder = self.folder.private("nats")?;
+        let passwords = self.secrets.nats_environment();
+        let mut environment: Vec<(String, String)> =
+            passwords.map(|(name, password)| (name, password.to_owned())).collect();
+        // nats.conf reads a variable's value as configuration, in which a path needs quotes.
+        let store = format!("{:?}", folder.join("store"));
+        environment.push(("TAPEDECK_NATS_STORE".to_owned(), store));
+        Ok(Recipe {
+            name: "nats-server",
+            program: self.program.to_path_buf(),
+            arguments: vec!["-c".into(), folder.join(SETTINGS).into()],
+            environment,
+            lock: folder.join("server.lock"),
+            folder,
+            log: self.folder.private("logs")?.join("nats-server.log"),
+            stop: StopSignal::Terminate,
+            user: None,
+            guard: self.guard.to_path_buf(),
+        })
     }
 }
 

@@ -90,8 +90,12 @@ impl Cluster<'_> {
 
     /// Gives the roles of an existing cluster the passwords we know, after secrets.json was lost.
     pub async fn restore_passwords(&self) -> anyhow::Result<()> {
-        self.recipe(0)?.end_stale().await?;
         self.assign_roles(&self.path()).await
+    }
+
+    /// Stops the one that an earlier run left behind.
+    pub async fn end_stale(&self) -> anyhow::Result<()> {
+        self.recipe(0)?.end_stale().await
     }
 
     /// Starts it without waiting until it answers.

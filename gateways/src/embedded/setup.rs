@@ -60,6 +60,9 @@ impl Setup {
     pub async fn make(&mut self) -> anyhow::Result<()> {
         let (secrets, added) = Secrets::load(&self.secrets_path())?;
         self.secrets = secrets;
+        // They hold the ports that are to stay the same, and the cluster that is to be altered.
+        let (broker, cluster) = (self.broker(), self.cluster());
+        tokio::try_join!(broker.end_stale(), cluster.end_stale())?;
         if added {
             if self.cluster().exists() {
                 self.cluster().restore_passwords().await?;

@@ -193,12 +193,15 @@ async fn after_a_kill_of_tapedeck_nothing_is_left_and_the_folder_starts_again() 
     up.is_up();
     let servers = server_ids(&options.data);
     assert!(servers.into_iter().all(is_alive));
+    let ports = || std::fs::read_to_string(options.data.join("ports.json")).expect("the ports");
+    let before = ports();
     up.signal(Signal::KILL);
     assert!(!up.ended().await.success());
     // At once, while the guards may still be stopping the old servers.
     let again = Up::start(&options.data);
     again.is_up();
     assert!(!servers.into_iter().any(is_alive));
+    assert_eq!(ports(), before, "it waited for the ports of the old servers");
     again.signal(Signal::KILL);
     again.ended().await;
     nothing_is_left(&options.data).await;
