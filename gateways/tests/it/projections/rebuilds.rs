@@ -1,0 +1,171 @@
+//! However the events arrive, in ones, in batches, twice, by two followers, or all again: the rows are the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use journal::{Recorded, follower};
+use projections::{AsOf, Page, balances, statements};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sqlx::{Connection, PgConnection};
+
+use super::night::{self, VIEWERS};
+use crate::world::{World, cheer};
+
+/// Every row of every projection as text, in order.
+async fn rows(connection: &mut PgConnection, schema: &str) -> BTreeMap<String, Vec<String>> {
+    let mut all = BTreeMap::new();
+    for projection in projections::all() {
+        for table in projection.tables() {
+            let query = format!("SELECT t::text FROM {schema}.{table} AS t ORDER BY 1");
+            let rows = sqlx::query_scalar(&query).fetch_all(&mut *connection).await;
+            all.insert((*table).to_owned(), rows.expect("the table answers"));
+        }
+    }
+    all
+}
+
+async fn live(world: &World) -> BTreeMap<String, Vec<String>> {
+    world.caught_up().await;
+    rows(&mut world.pool.acquire().await.expect("a connection"), "projections").await
+}
+
+async fn rebuild_all(world: &World) {
+    for projection in projections::all() {
+        let name = projection.name();
+        follower::rebuild(&world.pool, projection, |_, _| {})
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    }
+}
+
+/// Folds `events` into new tables in `schema`, `size` at a time.
+async fn folded(
+    world: &World,
+    schema: &str,
+    events: &[Recorded],
+    size: usize,
+) -> BTreeMap<String, Vec<String>> {
+    let url = &world.servers.owner_database_url;
+    let mut connection = PgConnection::connect(url).await.expect("the owner gets in");
+    sqlx::raw_sql(&format!("CREATE SCHEMA {schema}; SET search_path TO {schema}, public"))
+        .execute(&mut connection)
+        .await
+        .expect("a schema");
+    for projection in projections::all() {
+        projection.create(&mut connection).await.expect("tables");
+        for batch in events.chunks(size) {
+            let wanted = |event: &&Recorded| {
+                projection.aggregates().contains(&event.aggregate_type.as_str())
+            };
+            let batch: Vec<&Recorded> = batch.iter().filter(wanted).collect();
+            projection.apply(&mut connection, &batch).await.expect("folded");
+        }
+    }
+    rows(&mut connection, schema).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rebuilt_is_what_was_live_row_for_row() {
+    let world = World::start().await;
+    let parts = world.run();
+    night::play(&world).await;
+    let before = live(&world).await;
+    assert!(before.values().all(|rows| !rows.is_empty()), "a table is empty: {before:?}");
+    rebuild_all(&world).await;
+    assert_eq!(live(&world).await, before);
+    rebuild_all(&world).await;
+    assert_eq!(live(&world).await, before);
+    parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_by_one_and_all_at_once_make_the_same_rows() {
+    let world = World::start().await;
+    let parts = world.run();
+    let events = night::play(&world).await;
+    let live = live(&world).await;
+    assert_eq!(folded(&world, "by_one", &events, 1).await, live);
+    assert_eq!(folded(&world, "by_seven", &events, 7).await, live);
+    assert_eq!(folded(&world, "at_once", &events, usize::MAX).await, live);
+    parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_followers_that_are_killed_again_and_again_fold_everything_once() {
+    let world = World::start().await;
+    let mut parts = world.parts();
+    parts.processor();
+    parts.relay();
+    let asker = world.asker().await;
+    let mut random = StdRng::seed_from_u64(11);
+    for round in 0..6 {
+        let (mut one, mut other) = (world.parts(), world.parts());
+        one.follower();
+        other.follower();
+        night::traffic(&asker, &mut random, &format!("round-{round}"), 20).await;
+        // Dropped without a goodbye, wherever they are.
+    }
+    let mut last = world.parts();
+    last.follower();
+    let live = live(&world).await;
+    let events = world.recorded().await;
+    assert_eq!(folded(&world, "again", &events, usize::MAX).await, live);
+    last.stop().await;
+    parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_during_a_rebuild_always_see_one_generation() {
+    let world = World::start().await;
+    let parts = world.run();
+    let asker = world.asker().await;
+    for n in 0..40 {
+        asker.ask(cheer("5001", &format!("m{n}"), 1)).await;
+    }
+    world.caught_up().await;
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = tokio::spawn({
+        let (pool, done) = (world.pool.clone(), done.clone());
+        async move {
+            let mut answers = 0;
+            while !done.load(Ordering::Relaxed) {
+                let balance = balances::of(&pool, "5001", AsOf::Now).await.expect("an answer");
+                // All cheers are one point each: the sum is the position, or rows and position do not belong together.
+                assert_eq!(balance.sums.available, balance.position);
+                let page = Page::of(500);
+                let statement = statements::of(&pool, "5001", AsOf::Now, page).await;
+                let statement = statement.expect("an answer");
+                assert_eq!(statement.closing.available, statement.position);
+                assert_eq!(statement.lines.len() as i64, statement.position);
+                answers += 1;
+            }
+            answers
+        }
+    });
+    for n in 0..5 {
+        let rebuild = rebuild_all(&world);
+        let news = cheer("5001", &format!("news-{n}"), 1);
+        tokio::join!(rebuild, asker.ask(news));
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(reader.await.expect("no answer was wrong") > 10);
+    assert_eq!(world.available("5001").await, 45);
+    parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projection_that_nothing_was_told_of_is_empty_after_a_rebuild_too() {
+    let world = World::start().await;
+    let parts = world.run();
+    world.asker().await.ask(cheer("5001", "m1", 5)).await;
+    world.caught_up().await;
+    rebuild_all(&world).await;
+    for viewer in VIEWERS.iter().skip(1) {
+        let balance = balances::of(&world.pool, viewer, AsOf::Now).await.expect("an answer");
+        assert_eq!(balance.sums, balances::Sums::default());
+    }
+    assert_eq!(world.available("5001").await, 5);
+    parts.stop().await;
+}
