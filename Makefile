@@ -56,7 +56,7 @@ test: tools web browser ## Everything that CI runs: formatting, lints, tests, th
 	check formatting cargo fmt --all --check; \
 	check lints cargo clippy --release --locked --workspace --all-targets -- -D warnings; \
 	check tests cargo test --release --locked --workspace --no-fail-fast; \
-	check web env CHROMIUM="$(call browser_path)" npm --prefix web test; \
+	check web env CHROMIUM="$(call browser_path)" bash -c 'cd web && npm run --silent check && npx --no-install vitest run'; \
 	printf '\n%s' "$$summary"; \
 	exit $$failed
 
