@@ -23,12 +23,13 @@ use crate::config::{Config, NotReachable, open_database};
 use crate::feed::{self, Hub};
 use crate::http::keys::Keys;
 use crate::http::limits::Limits;
-use crate::http::{self, Api, listener};
+use crate::http::{self, Api, health, listener};
 use crate::observe;
 use crate::twitch::{self, Inbound, Secret, Webhook};
 
 /// How long PostgreSQL and NATS may take to answer at the start.
 const REACH_LIMIT: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 const REACH_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// How long all parts together may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -170,8 +171,31 @@ pub async fn serve(
     let lag = observe::measure_lag(pool.clone(), broker.clone(), rest);
     parts.runs("lag", async { Ok(lag.await) });
 
+    if roles.contains(&Role::Projections) {
+        built(&pool, &parts.stop).await;
+    }
     ready(Ready { listen, metrics_listen });
     parts.until_stopped().await
+}
+
+/// Waits until every projection answers, within the limit for starting: on a new database they are made first.
+async fn built(pool: &PgPool, stop: &CancellationToken) {
+    let all = async {
+        let wanted = projections::all().len();
+        loop {
+            let live = health::projections_behind(pool).await;
+            if live.is_ok_and(|live| live.len() >= wanted) {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        waited = tokio::time::timeout(REACH_LIMIT, all) => if waited.is_err() {
+            tracing::warn!("projections are still being built; queries wait for them");
+        },
+    }
 }
 
 /// The API and the feed behind it.

@@ -123,7 +123,7 @@ impl Wish<'_> {
             None => Ok(pending(id, head::read(&api.pool).await?.position)),
             Some(outcome) => {
                 require_same::<A>(api, aggregate_id, &outcome, same).await?;
-                decided(outcome)
+                decided(with_event_types(api, outcome).await?)
             }
         }
     }
@@ -218,6 +218,14 @@ fn decided(outcome: Outcome) -> Result<Response, ApiError> {
             Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "dead", words).details(details))
         }
     }
+}
+
+/// The answer to a command that was decided before says how many events it made, and not which.
+async fn with_event_types(api: &Api, outcome: Outcome) -> Result<Outcome, ApiError> {
+    if usize::try_from(outcome.events).is_ok_and(|count| count == outcome.event_types.len()) {
+        return Ok(outcome);
+    }
+    Ok(outcome::find(&api.pool, outcome.command_id).await?.unwrap_or(outcome))
 }
 
 /// Refuses a key that was used before for something else.

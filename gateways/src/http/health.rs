@@ -66,8 +66,18 @@ async fn postgres(app: &Api) -> Vec<Check> {
         Err(_) => vec![Check { name, ok: false, words: "does not answer".to_owned() }],
         Ok(Err(error)) => vec![Check { name, ok: false, words: error.to_string() }],
         Ok(Ok(lags)) => {
+            let unbuilt: Vec<Check> = projections::all()
+                .iter()
+                .filter(|projection| !lags.iter().any(|lag| lag.name == projection.name()))
+                .map(|projection| Check {
+                    name: projection.name().to_owned(),
+                    ok: false,
+                    words: "not built yet".to_owned(),
+                })
+                .collect();
             let answers = Check { name, ok: true, words: "answers".to_owned() };
-            [answers].into_iter().chain(lags.into_iter().map(Check::from)).collect()
+            let built = lags.into_iter().map(Check::from);
+            [answers].into_iter().chain(built).chain(unbuilt).collect()
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The parts together, on a real nats-server and a real PostgreSQL.
 
+mod audit;
 mod embedded;
 mod eventsub;
+mod feed;
+mod http;
 mod journal;
 mod journey;
 mod processes;
