@@ -367,6 +367,8 @@ impl Parts {
     /// Waits for the order to stop, or for a part that ends without it; then stops all in good order.
     async fn until_stopped(mut self) -> anyhow::Result<()> {
         let failed = tokio::select! {
+            // Looked at first: the order to stop also ends what takes in, which is then no failure.
+            biased;
             () = self.stop.cancelled() => None,
             Some(ended) = self.taking_in.join_next() => Some(ended),
             Some(ended) = self.running.join_next() => Some(ended),

@@ -223,12 +223,12 @@ impl Servers {
 
     /// The name of the server that had ended and runs again, if one had.
     async fn revive(&mut self) -> anyhow::Result<Option<&'static str>> {
-        if has_ended(&mut self.nats)? {
+        if is_gone(&mut self.nats)? {
             self.nats = None;
             self.start_nats().await?;
             return Ok(Some("nats-server"));
         }
-        if has_ended(&mut self.postgres)? {
+        if is_gone(&mut self.postgres)? {
             self.postgres = None;
             self.start_postgres().await?;
             return Ok(Some("postgres"));
@@ -297,9 +297,10 @@ async fn stop(server: Option<Server>) -> anyhow::Result<()> {
     }
 }
 
-fn has_ended(server: &mut Option<Server>) -> anyhow::Result<bool> {
+/// Ended, or never came back from an earlier end.
+fn is_gone(server: &mut Option<Server>) -> anyhow::Result<bool> {
     match server {
         Some(server) => Ok(server.ended()?.is_some()),
-        None => Ok(false),
+        None => Ok(true),
     }
 }

@@ -154,6 +154,12 @@ impl Up {
         let waited = tokio::task::spawn_blocking(move || self.process.wait());
         timeout(PATIENCE, waited).await.expect("ends in time").expect("waited").expect("a status")
     }
+
+    async fn ended_well(mut self) {
+        let said = std::mem::replace(&mut self.said, mpsc::channel().1);
+        let status = self.ended().await;
+        assert!(status.success(), "{status}, it said: {:#?}", said.iter().collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test]
@@ -216,7 +222,7 @@ async fn ctrl_c_stops_everything_in_good_order() {
         up.is_up();
         let servers = server_ids(&options.data);
         up.signal(sent);
-        assert!(up.ended().await.success());
+        up.ended_well().await;
         assert!(!servers.into_iter().any(is_alive), "it ends after its servers");
         let lock = File::open(options.data.join("postgres.lock")).expect("the lock file");
         assert!(lock.try_lock().is_ok());
