@@ -104,7 +104,8 @@ async fn range(
             Ok(stream) => {
                 let state = &stream.cached_info().state;
                 Some(Range {
-                    first: i64::try_from(state.first_sequence).unwrap_or(i64::MAX),
+                    // A new stream says that it begins at 0.
+                    first: i64::try_from(state.first_sequence.max(1)).unwrap_or(i64::MAX),
                     last: i64::try_from(state.last_sequence).unwrap_or(i64::MAX),
                 })
             }

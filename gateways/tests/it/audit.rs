@@ -6,8 +6,10 @@ use chrono::TimeDelta;
 use domain::account::{Account, Command};
 use domain::broadcast::{self, Broadcast, Moment};
 use domain::entry_id;
+use futures::TryStreamExt;
 use journal::Envelope;
 use journal::broker::Role;
+use journal::copy;
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -35,7 +37,11 @@ async fn recorded() -> World {
     asker.ask(reversal("reverse", "cheer-1", -101)).await;
     let follow = Moment::Followed { viewer: "5004".to_owned() };
     asker
-        .ask(to_channel("follow", |entry| broadcast::Command::Note { entry, at: at(), moment: follow }))
+        .ask(to_channel("follow", |entry| broadcast::Command::Note {
+            entry,
+            at: at(),
+            moment: follow,
+        }))
         .await;
     // A start under another id ends the first broadcast: one command, two events.
     asker.ask(to_channel("again", |entry| start(entry, "live-2"))).await;
@@ -76,7 +82,6 @@ async fn audit(world: &World, arguments: &[&str]) -> Output {
         .arg("--data")
         .arg(world.servers.data.join("none"))
         .arg("audit")
-        .args(["--wait", "1"])
         .args(arguments)
         .env("DATABASE_URL", &world.servers.database_url)
         .env("NATS_URL", &world.servers.nats_url)
@@ -89,7 +94,7 @@ async fn audit(world: &World, arguments: &[&str]) -> Output {
 
 /// The sentences of an audit that must not agree, with their positions, by check.
 async fn disagreements(world: &World) -> Vec<(String, Option<i64>, String)> {
-    let output = audit(world, &["--json"]).await;
+    let output = audit(world, &["--json", "--wait", "1"]).await;
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let proofs = report["proofs"].as_array().expect("proofs");
@@ -149,8 +154,19 @@ async fn an_untouched_journal_is_proved_in_whole_in_part_and_as_a_file() {
     let whole = audit(&world, &[]).await;
     assert!(whole.status.success(), "{}", text(&whole));
     for check in [
-        "positions", "hash chain", "times", "sequences", "accounts", "commands", "event ids", "reversals",
-        "balances", "statements", "alerts", "broadcasts", "EVENTS",
+        "positions",
+        "hash chain",
+        "times",
+        "sequences",
+        "accounts",
+        "commands",
+        "event ids",
+        "reversals",
+        "balances",
+        "statements",
+        "alerts",
+        "broadcasts",
+        "EVENTS",
     ] {
         assert!(text(&whole).contains(check), "{check} is not in {}", text(&whole));
     }
@@ -160,6 +176,8 @@ async fn an_untouched_journal_is_proved_in_whole_in_part_and_as_a_file() {
         let then = audit(&world, &["--at", &position.to_string()]).await;
         assert!(then.status.success(), "at {position}: {}", text(&then));
     }
+    let before = audit(&world, &["--at", "2020-01-01T00:00:00Z"]).await;
+    assert!(text(&before).contains(&format!("position 0 of {head}")), "{}", text(&before));
     let beyond = audit(&world, &["--at", &(head + 1).to_string()]).await;
     assert_eq!(beyond.status.code(), Some(1), "{}", text(&beyond));
 
@@ -242,15 +260,14 @@ async fn changes_of_history_are_named_with_their_position() {
 
     intruder.run("DELETE FROM events WHERE position = 20").await;
     let found = disagreements(&world).await;
-    assert_eq!(
-        found[0],
-        ("positions".to_owned(), Some(20), "event 20 is missing".to_owned())
-    );
+    assert_eq!(found[0], ("positions".to_owned(), Some(20), "event 20 is missing".to_owned()));
     assert!(!found.iter().any(|(check, ..)| check == "hash chain"), "{found:?}");
     intruder.run("INSERT INTO events SELECT * FROM kept WHERE position = 20").await;
     agrees(&world).await;
 
-    intruder.run("UPDATE events SET recorded_at = recorded_at - interval '1 day' WHERE position = 30").await;
+    intruder
+        .run("UPDATE events SET recorded_at = recorded_at - interval '1 day' WHERE position = 30")
+        .await;
     let found = disagreements(&world).await;
     assert!(found.iter().any(|(check, at, _)| check == "times" && *at == Some(30)), "{found:?}");
 }
@@ -262,7 +279,8 @@ async fn changes_of_what_was_made_from_history_are_named() {
     let last_of_5002 =
         intruder.number("SELECT max(position) FROM events WHERE aggregate_id = '5002'").await;
     let available = world.available("5002").await;
-    let reversed = intruder.number("SELECT position FROM events WHERE event_type = 'reversed'").await;
+    let reversed =
+        intruder.number("SELECT position FROM events WHERE event_type = 'reversed'").await;
 
     // What is done, what undoes it, and the check, position and words that must come of it.
     let cases = [
@@ -397,4 +415,27 @@ async fn servers_that_do_not_answer_are_not_a_disagreement() {
     world.servers.kill_postgres().await.expect("it can be killed");
     let output = audit(&world, &["--quick"]).await;
     assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_connection_never_looks_like_the_end() {
+    let world = World::start().await;
+    let mut reading = world.pool.acquire().await.expect("a connection");
+    let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut *reading)
+        .await
+        .expect("a process");
+    let query = "SELECT n, repeat('x', 1000) FROM generate_series(1::bigint, 1000000) AS n";
+    let mut batches = std::pin::pin!(copy::rows::<2>(&mut reading, query));
+    assert!(batches.try_next().await.expect("rows").is_some());
+    let ended = sqlx::query("SELECT pg_terminate_backend($1)").bind(backend);
+    ended.execute(&world.pool).await.expect("it can be ended");
+    let mut rows = 0;
+    let cut = loop {
+        match batches.try_next().await {
+            Ok(Some(batch)) => rows += batch.len(),
+            end => break end,
+        }
+    };
+    assert!(cut.is_err(), "it ended after {rows} rows as if there were no more");
 }
