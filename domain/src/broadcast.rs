@@ -4,14 +4,17 @@
 //! come late, twice and out of order; what the aggregate has noted decides what they still mean.
 
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::identity::{Identified, Recent};
-use crate::rules::Tier;
+
+mod event;
+
+pub use event::{Event, HypeTrain, Moment, Reward, Screening};
 
 /// What to note about a channel. `entry` names the command; see [`Identified`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,148 +54,6 @@ pub enum Command {
         at: DateTime<Utc>,
         moment: Moment,
     },
-}
-
-/// What happened in a channel. The names and shapes are the stored format: they never change, they are added to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Event {
-    Started {
-        broadcast: i64,
-        live_id: String,
-        at: DateTime<Utc>,
-    },
-    Resumed {
-        broadcast: i64,
-        live_id: String,
-        at: DateTime<Utc>,
-    },
-    Ended {
-        broadcast: i64,
-        at: DateTime<Utc>,
-        screening: Option<Screening>,
-    },
-    /// An end that came before its start: kept, so that the late start is not taken for a live channel.
-    OfflineNoted {
-        live_id: Option<String>,
-        at: DateTime<Utc>,
-    },
-    Retitled {
-        title: String,
-        category: String,
-        language: String,
-    },
-    ScreeningStarted {
-        broadcast: i64,
-        screening: Screening,
-    },
-    ScreeningEnded {
-        broadcast: i64,
-        screening: Screening,
-        at: DateTime<Utc>,
-    },
-    Followed {
-        entry: Uuid,
-        viewer: String,
-        at: DateTime<Utc>,
-    },
-    Raided {
-        entry: Uuid,
-        viewer: String,
-        viewers: i64,
-        at: DateTime<Utc>,
-    },
-    /// An anonymous cheer: shown, credited to nobody.
-    Cheered {
-        entry: Uuid,
-        bits: i64,
-        message: String,
-        at: DateTime<Utc>,
-    },
-    /// An anonymous gift: shown, credited to nobody.
-    SubsGifted {
-        entry: Uuid,
-        tier: Tier,
-        count: i64,
-        at: DateTime<Utc>,
-    },
-    /// A subscription came to an end; no points are taken back.
-    SubEnded {
-        entry: Uuid,
-        viewer: String,
-        tier: Tier,
-        gift: bool,
-        at: DateTime<Utc>,
-    },
-    RewardRedeemed {
-        entry: Uuid,
-        redemption: String,
-        viewer: String,
-        reward: Reward,
-        at: DateTime<Utc>,
-    },
-    RedemptionSettled {
-        entry: Uuid,
-        redemption: String,
-        viewer: String,
-        fulfilled: bool,
-        at: DateTime<Utc>,
-    },
-    HypeTrainStarted {
-        entry: Uuid,
-        train: HypeTrain,
-        at: DateTime<Utc>,
-    },
-    HypeTrainProgressed {
-        entry: Uuid,
-        train: HypeTrain,
-        at: DateTime<Utc>,
-    },
-    HypeTrainEnded {
-        entry: Uuid,
-        train: HypeTrain,
-        at: DateTime<Utc>,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Moment {
-    Followed { viewer: String },
-    Raided { viewer: String, viewers: i64 },
-    Cheered { bits: i64, message: String },
-    SubsGifted { tier: Tier, count: i64 },
-    SubEnded { viewer: String, tier: Tier, gift: bool },
-    RewardRedeemed { redemption: String, viewer: String, reward: Reward },
-    RedemptionSettled { redemption: String, viewer: String, fulfilled: bool },
-    HypeTrainStarted(HypeTrain),
-    HypeTrainProgressed(HypeTrain),
-    HypeTrainEnded(HypeTrain),
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Screening {
-    pub id: Uuid,
-    pub tape: String,
-    pub started_at: DateTime<Utc>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Reward {
-    pub id: String,
-    pub title: String,
-    pub cost: i64,
-    pub input: String,
-}
-
-/// A hype train as Twitch counts it (version 2). `kind` is `regular`, `treasure` or `golden_kappa`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HypeTrain {
-    pub id: String,
-    pub level: i64,
-    pub total: i64,
-    pub goal: Option<i64>,
-    pub kind: String,
 }
 
 /// Why a command was refused. The refusal is recorded as the command's outcome.
@@ -391,35 +252,6 @@ impl Aggregate for Broadcast {
             | Event::HypeTrainProgressed { entry, .. }
             | Event::HypeTrainEnded { entry, .. } => self.recent.push(entry, ()),
         }
-    }
-}
-
-impl DomainEvent for Event {
-    fn event_type(&self) -> String {
-        match self {
-            Event::Started { .. } => "started",
-            Event::Resumed { .. } => "resumed",
-            Event::Ended { .. } => "ended",
-            Event::OfflineNoted { .. } => "offline_noted",
-            Event::Retitled { .. } => "retitled",
-            Event::ScreeningStarted { .. } => "screening_started",
-            Event::ScreeningEnded { .. } => "screening_ended",
-            Event::Followed { .. } => "followed",
-            Event::Raided { .. } => "raided",
-            Event::Cheered { .. } => "cheered",
-            Event::SubsGifted { .. } => "subs_gifted",
-            Event::SubEnded { .. } => "sub_ended",
-            Event::RewardRedeemed { .. } => "reward_redeemed",
-            Event::RedemptionSettled { .. } => "redemption_settled",
-            Event::HypeTrainStarted { .. } => "hype_train_started",
-            Event::HypeTrainProgressed { .. } => "hype_train_progressed",
-            Event::HypeTrainEnded { .. } => "hype_train_ended",
-        }
-        .to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        "1.0".to_owned()
     }
 }
 

@@ -145,17 +145,11 @@ pub(crate) async fn flip(
     .bind(name)
     .fetch_all(&mut *connection)
     .await?;
-    for (status, was) in [("retired", "live"), ("live", "building")] {
-        sqlx::query(
-            "UPDATE checkpoints SET status = $3
-             WHERE name = $1 AND status = $4 AND (status = 'live' OR generation = $2)",
-        )
-        .bind(name)
-        .bind(next.number)
-        .bind(status)
-        .bind(was)
-        .execute(&mut *connection)
-        .await?;
+    for update in [
+        "UPDATE checkpoints SET status = 'retired' WHERE name = $1 AND status = 'live' AND generation <> $2",
+        "UPDATE checkpoints SET status = 'live' WHERE name = $1 AND generation = $2",
+    ] {
+        sqlx::query(update).bind(name).bind(next.number).execute(&mut *connection).await?;
     }
     show(connection, projection, &next.schema).await?;
     for schema in old {

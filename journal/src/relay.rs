@@ -147,7 +147,6 @@ async fn publish_from(pool: &PgPool, client: &Client, mut last: i64) -> anyhow::
             "event {} follows {last}: somebody wrote past the head",
             first.position
         );
-        crash::point("relay.read");
         last = publish(client, &events, last).await?;
     }
 }
@@ -160,6 +159,7 @@ async fn publish(client: &Client, events: &[Recorded], mut last: i64) -> anyhow:
         bytes += payload.len();
         waiting.push(Append { subject: event.subject(), payload });
         if waiting.len() == BATCH_MAX || bytes > BATCH_BYTES_MAX || n + 1 == events.len() {
+            crash::point("relay.read");
             let until = last + waiting.len() as i64;
             match append(client, std::mem::take(&mut waiting), Some(last)).await {
                 Ok(sequence) => anyhow::ensure!(
