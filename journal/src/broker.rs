@@ -126,6 +126,9 @@ impl Broker {
                             connections.send_modify(|count| *count += 1);
                             tracing::info!(role = name, "NATS connected");
                         }
+                        ending @ (async_nats::Event::Closed | async_nats::Event::Draining) => {
+                            tracing::debug!(role = name, event = %ending, "NATS connection");
+                        }
                         other => tracing::warn!(role = name, event = %other, "NATS connection"),
                     }
                 }

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -18,19 +16,16 @@ use crate::checkpoint::{self, Generation};
 use crate::fold::{OnPoison, Parked, fold, fold_within, key};
 use crate::head;
 use crate::history;
-use crate::projection::{Failure, Projection};
+use crate::projection::Projection;
+pub use crate::rebuild::{Rebuilt, rebuild};
 use crate::recorded::Recorded;
-use crate::relay::EVENTS;
 use crate::retry::Backoff;
+use crate::tail::tail;
 
 /// How many batches a projection may be behind the consumer.
 const BEHIND_MAX: usize = 64;
-/// The most events taken from EVENTS at once.
-const TAIL_BATCH_MAX: usize = 2_048;
 /// The most events folded in one transaction, live and while reading on in PostgreSQL.
 const FOLD_MAX: usize = 8_192;
-/// The most events folded in one transaction of a rebuild.
-const REBUILD_FOLD_MAX: usize = 32_768;
 /// How long a projection waits for news before it looks into PostgreSQL.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -54,70 +49,6 @@ pub async fn run(
         task?;
     }
     Ok(())
-}
-
-/// Hands on what the relay publishes from now on.
-async fn tail(
-    broker: Broker,
-    batches: broadcast::Sender<Arc<Vec<Recorded>>>,
-    stop: CancellationToken,
-) {
-    let mut backoff = Backoff::default();
-    while !stop.is_cancelled() {
-        let read = tokio::select! {
-            () = stop.cancelled() => return,
-            read = read_tail(&broker, &batches) => read,
-        };
-        if let Err(error) = read {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "cannot follow EVENTS, reading from PostgreSQL"
-            );
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = backoff.wait() => {}
-        }
-    }
-}
-
-async fn read_tail(
-    broker: &Broker,
-    batches: &broadcast::Sender<Arc<Vec<Recorded>>>,
-) -> anyhow::Result<()> {
-    let stream = broker.jetstream(Role::Follower).await?.get_stream(EVENTS).await?;
-    let mut connections = broker.connections(Role::Follower);
-    let start_sequence = stream.cached_info().state.last_sequence + 1;
-    let config = OrderedConfig {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
-        ..Default::default()
-    };
-    let mut messages = stream.create_consumer(config).await?.messages().await?;
-    loop {
-        let first = tokio::select! {
-            biased;
-            _ = connections.changed() => return Ok(()),
-            first = messages.next() => first.context("the consumer ended")??,
-        };
-        let mut batch = vec![parse(&first)?];
-        while batch.len() < TAIL_BATCH_MAX
-            && let Some(Some(message)) = messages.next().now_or_never()
-        {
-            batch.push(parse(&message?)?);
-        }
-        let _ = batches.send(Arc::new(batch));
-    }
-}
-
-fn parse(message: &async_nats::jetstream::Message) -> anyhow::Result<Recorded> {
-    let event: Recorded = serde_json::from_slice(&message.payload)?;
-    let sequence = message.info().map_err(anyhow::Error::msg)?.stream_sequence;
-    anyhow::ensure!(
-        u64::try_from(event.position)? == sequence,
-        "message {sequence} of EVENTS holds event {}",
-        event.position
-    );
-    Ok(event)
 }
 
 /// One projection of this process.
@@ -354,105 +285,5 @@ impl Follower {
         tx.commit().await?;
         folding.parked.remove(parked);
         Ok(())
-    }
-}
-
-/// What a rebuild made.
-#[derive(Clone, Debug)]
-pub struct Rebuilt {
-    pub position: i64,
-    pub events: i64,
-    pub generation: i32,
-}
-
-/// Folds the whole history into new tables beside the live ones, which go on answering, and puts them in their place
-/// in one transaction. `progress` is told how many events of how many are folded.
-pub async fn rebuild(
-    pool: &PgPool,
-    projection: Arc<dyn Projection>,
-    progress: impl Fn(i64, i64) + Send,
-) -> anyhow::Result<Rebuilt> {
-    let mut next = checkpoint::create(pool, &*projection).await?;
-    let built = build(pool, &*projection, &mut next, &progress).await;
-    if built.is_err() {
-        discard(pool, projection.name(), &next).await;
-    }
-    built
-}
-
-async fn build(
-    pool: &PgPool,
-    projection: &dyn Projection,
-    next: &mut Generation,
-    progress: &(impl Fn(i64, i64) + Send),
-) -> anyhow::Result<Rebuilt> {
-    let mut writer = pool.acquire().await?;
-    let mut reader = pool.acquire().await?;
-    loop {
-        let head = head::read(pool).await?.position;
-        if head - next.position <= FOLD_MAX as i64 && next.position > 0 || head == 0 {
-            break;
-        }
-        let after = next.position;
-        let mut rows = history::read(&mut reader, after, head, Some(projection.aggregates()));
-        let mut events: Vec<Recorded> = Vec::with_capacity(REBUILD_FOLD_MAX);
-        while let Some(page) = rows.try_next().await? {
-            events.extend(page.iter().map(history::Row::recorded));
-            if events.len() >= REBUILD_FOLD_MAX {
-                let until = events.last().map_or(after, |event| event.position);
-                fold_building(&mut writer, projection, next, &events, until).await?;
-                progress(until, head);
-                events.clear();
-            }
-        }
-        fold_building(&mut writer, projection, next, &events, head).await?;
-        progress(head, head);
-    }
-    // The rest, while the live generation stands still: the new one must not be behind it.
-    let mut tx = sqlx::Connection::begin(&mut *writer).await?;
-    checkpoint::hold_live(&mut tx, projection.name()).await?;
-    let head = head::read(pool).await?.position;
-    let rows: Vec<Vec<history::Row>> =
-        history::read(&mut reader, next.position, head, None).try_collect().await?;
-    let events: Vec<Recorded> = rows.iter().flatten().map(history::Row::recorded).collect();
-    checkpoint::set_schema(&mut tx, &next.schema).await?;
-    let batch: Vec<&Recorded> = events.iter().collect();
-    fold_within(&mut tx, projection, &batch, &Parked::new(), OnPoison::Stop).await?;
-    let name = projection.name();
-    let moved = checkpoint::advance(&mut tx, name, next.number, next.position, head).await?;
-    anyhow::ensure!(moved, "somebody else is building this generation");
-    checkpoint::flip(&mut tx, projection, next).await?;
-    tx.commit().await?;
-    progress(head, head);
-    Ok(Rebuilt { position: head, events: head, generation: next.number })
-}
-
-async fn fold_building(
-    writer: &mut PgConnection,
-    projection: &dyn Projection,
-    next: &mut Generation,
-    events: &[Recorded],
-    until: i64,
-) -> Result<(), Failure> {
-    let batch: Vec<&Recorded> = events.iter().collect();
-    let mut parked = Parked::new();
-    let moved = fold(writer, projection, next, &batch, until, &mut parked, OnPoison::Stop).await?;
-    let taken = || sqlx::Error::Protocol("somebody else is building this generation".to_owned());
-    if moved { Ok(()) } else { Err(Failure::Database(taken())) }
-}
-
-async fn discard(pool: &PgPool, name: &str, next: &Generation) {
-    let dropped = async {
-        sqlx::query(
-            "DELETE FROM checkpoints WHERE name = $1 AND generation = $2 AND status = 'building'",
-        )
-        .bind(name)
-        .bind(next.number)
-        .execute(pool)
-        .await?;
-        sqlx::query(&format!("DROP SCHEMA IF EXISTS {} CASCADE", next.schema)).execute(pool).await
-    };
-    if let Err(error) = dropped.await {
-        tracing::warn!(%error, schema = next.schema, "an unfinished rebuild was left behind");
     }
 }

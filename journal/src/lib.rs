@@ -25,11 +25,13 @@ mod partitions;
 pub mod positions;
 pub mod processor;
 pub mod projection;
+mod rebuild;
 pub mod recorded;
 pub mod relay;
 pub mod replies;
 mod retry;
 pub mod streams;
+mod tail;
 
 pub use command::{Envelope, Origin, ViewerName};
 pub use outcome::{Decision, Outcome};

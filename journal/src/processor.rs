@@ -16,10 +16,12 @@ use crate::cache::Cache;
 use crate::commit::{Batch, CommitError, Committed, Snapshot, commit};
 use crate::crash;
 use crate::decide::{Ruling, decide, key, known};
-use crate::inbox::{COMMANDS, Inbox, Incoming, created_at};
+use crate::inbox::{Inbox, Incoming};
 use crate::outcome::{Decision, Outcome};
-use crate::partitions::{Move, Ownership, lowest_cursor, match_stream};
+use crate::partitions::{Move, Ownership};
 use crate::retry::Backoff;
+
+mod upkeep;
 
 /// The most commands in one transaction.
 const BATCH_MAX: usize = 2_048;
@@ -29,8 +31,6 @@ const SNAPSHOT_EVERY: i64 = 100;
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How often decided commands are cleared away, and COMMANDS is looked at.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
-/// How full COMMANDS may be before decided commands are cleared away at once.
-const FULL_ENOUGH: f64 = 0.8;
 
 /// What an operator may choose.
 #[derive(Clone, Copy, Debug)]
@@ -334,44 +334,6 @@ impl Processor {
                 tracing::debug!(%error, "an outcome could not be sent; it can be asked for");
             }
         }
-    }
-
-    /// Checks that COMMANDS is the stream the cursors count in, and clears away what was decided long ago.
-    async fn tidy(&mut self) -> anyhow::Result<()> {
-        let jetstream = self.broker.jetstream(Role::Processor).await?;
-        let stream = jetstream
-            .get_stream(COMMANDS)
-            .await
-            .context("COMMANDS is not there: `tapedeck streams apply` makes it")?;
-        let info = stream.cached_info();
-        let last = i64::try_from(info.state.last_sequence)?;
-        if match_stream(&self.pool, &created_at(info), last).await? {
-            tracing::warn!("COMMANDS is another stream than before; reading it from its beginning");
-            self.ownership.owned.clear();
-            self.reopen();
-            return Ok(());
-        }
-        if !self.ownership.owned.contains_key(&0) {
-            return Ok(());
-        }
-        let lowest = lowest_cursor(&self.pool).await?;
-        self.decided.push_back((Instant::now(), lowest));
-        let old_enough = self.options.keep_decided;
-        let mut until = None;
-        while let Some((at, cursor)) = self.decided.front().copied()
-            && at.elapsed() >= old_enough
-        {
-            until = Some(cursor);
-            self.decided.pop_front();
-        }
-        let capacity = info.config.max_bytes;
-        if capacity > 0 && info.state.bytes as f64 > capacity as f64 * FULL_ENOUGH {
-            until = Some(lowest);
-        }
-        if let Some(until) = until.and_then(|until| u64::try_from(until).ok()).filter(|u| *u > 0) {
-            stream.purge().sequence(until + 1).await?;
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,75 @@
+//! Looking after COMMANDS: that it is the stream the cursors count in, and that what is decided does not fill it.
+
+use std::time::Instant;
+
+use anyhow::Context;
+use async_nats::jetstream::stream;
+
+use super::Processor;
+use crate::broker::Role;
+use crate::inbox::{COMMANDS, created_at};
+use crate::partitions::{lowest_cursor, match_stream};
+
+/// How full COMMANDS may be before decided commands are cleared away at once.
+const FULL_ENOUGH: f64 = 0.8;
+
+impl Processor {
+    /// Checks that COMMANDS is the stream the cursors count in, and clears away what was decided long ago.
+    pub(super) async fn tidy(&mut self) -> anyhow::Result<()> {
+        let jetstream = self.broker.jetstream(Role::Processor).await?;
+        let stream = jetstream
+            .get_stream(COMMANDS)
+            .await
+            .context("COMMANDS is not there: `tapedeck streams apply` makes it")?;
+        let info = stream.cached_info();
+        let last = i64::try_from(info.state.last_sequence)?;
+        if match_stream(&self.pool, &created_at(info), last).await? {
+            tracing::warn!("COMMANDS is another stream than before; reading it from its beginning");
+            self.ownership.owned.clear();
+            self.reopen();
+            return Ok(());
+        }
+        if last > self.read && self.has_decided_all(&stream).await? {
+            self.read = last;
+        }
+        if !self.ownership.owned.contains_key(&0) {
+            return Ok(());
+        }
+        let lowest = lowest_cursor(&self.pool).await?;
+        self.decided.push_back((Instant::now(), lowest));
+        let old_enough = self.options.keep_decided;
+        let mut until = None;
+        while let Some((at, cursor)) = self.decided.front().copied()
+            && at.elapsed() >= old_enough
+        {
+            until = Some(cursor);
+            self.decided.pop_front();
+        }
+        let capacity = info.config.max_bytes;
+        if capacity > 0 && info.state.bytes as f64 > capacity as f64 * FULL_ENOUGH {
+            until = Some(lowest);
+        }
+        if let Some(until) = until.and_then(|until| u64::try_from(until).ok()).filter(|u| *u > 0) {
+            stream.purge().sequence(until + 1).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether no command of an owned partition is left in the stream: then what comes after the last of them belongs
+    /// to others, and the cursors may pass it.
+    async fn has_decided_all(&self, stream: &stream::Stream) -> anyhow::Result<bool> {
+        if self.inbox.as_ref().is_none_or(|inbox| !inbox.queue.is_empty()) {
+            return Ok(false);
+        }
+        for (partition, owned) in &self.ownership.owned {
+            let last = stream.get_last_raw_message_by_subject(&format!("cmd.{partition}.>")).await;
+            match last {
+                Ok(message) if i64::try_from(message.sequence)? > owned.cursor => return Ok(false),
+                Ok(_) => {}
+                Err(error) if error.kind() == stream::LastRawMessageErrorKind::NoMessageFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+}
