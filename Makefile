@@ -37,7 +37,7 @@ demo: build ## Play a simulated night on servers of its own, then prove every ba
 	@exec $(TAPEDECK) demo $(ARGS)
 
 bench: tools web ## Measure Tapedeck beside stock cqrs-es and postgres-es
-	@exec cargo run --release --locked -p gateways --bin bench -- $(ARGS)
+	@exec cargo bench --locked -p gateways --bench bench -- $(ARGS)
 
 # Runs every check even when one failed, then says what became of each.
 test: tools web browser ## Everything that CI runs: formatting, lints, tests, the pages in a browser

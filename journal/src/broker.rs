@@ -95,6 +95,15 @@ impl Broker {
         cell.get_or_try_init(|| self.connect(role)).await.cloned()
     }
 
+    /// Ends every connection, as a program does that outlives its servers.
+    pub async fn close(&self) {
+        for client in self.inner.clients.iter().filter_map(OnceCell::get) {
+            if let Err(error) = client.drain().await {
+                tracing::debug!(%error, "a connection to NATS was gone already");
+            }
+        }
+    }
+
     /// The JetStream context of `role`.
     pub async fn jetstream(&self, role: Role) -> Result<jetstream::Context, BrokerError> {
         let mut context = jetstream::new(self.client(role).await?);

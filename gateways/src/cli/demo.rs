@@ -228,6 +228,7 @@ impl Stage {
 
     async fn close(mut self) -> anyhow::Result<()> {
         self.pool.close().await;
+        self.broker.close().await;
         let id = self.up.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(id) = id {
             rustix::process::kill_process(id, Signal::INT)?;
