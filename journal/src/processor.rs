@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use uuid::Uuid;
@@ -27,6 +28,8 @@ mod upkeep;
 const BATCH_MAX: usize = 2_048;
 /// How many events an aggregate may have since its snapshot.
 const SNAPSHOT_EVERY: i64 = 100;
+/// The connections of a processor.
+const CONNECTIONS_MAX: u32 = 4;
 /// How often leases are renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How often decided commands are cleared away, and COMMANDS is looked at.
@@ -56,7 +59,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let client = broker.client(Role::Processor).await?;
     let mut processor = Processor {
-        pool,
+        pool: looks_up_by_key(&pool),
         broker,
         client,
         options,
@@ -71,7 +74,17 @@ pub async fn run(
     if let Err(error) = resigned {
         tracing::warn!(%error, "leases not given back; they end by themselves");
     }
+    processor.pool.close().await;
     Ok(())
+}
+
+/// Connections on which every lookup goes through an index. The processor asks for some hundred keys at a time, and a
+/// plan that was made while the tables were small would read all of them, for every batch, for as long as it runs.
+fn looks_up_by_key(pool: &PgPool) -> PgPool {
+    let settings =
+        [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+    let options = pool.connect_options().as_ref().clone().options(settings);
+    PgPoolOptions::new().max_connections(CONNECTIONS_MAX).connect_lazy_with(options)
 }
 
 struct Processor {
