@@ -186,33 +186,50 @@ async fn send_messages(
     messages: mpsc::Sender<Vec<Message>>,
 ) -> Result<(), Error> {
     let mut consumer = consumer(jetstream, after).await?;
-    // One batch is on its way while another is read.
-    let mut next = request(&consumer).await?;
-    let (mut last, mut empty) = (after, 0);
+    let (mut last, mut delivered, mut empty) = (after, 0, 0);
     while last < until {
-        let this = std::mem::replace(&mut next, request(&consumer).await?);
-        let (mut batch, silence) = collect(this).await;
-        batch.retain(|message| sequence_of(message).is_ok_and(|at| last < at && at <= until));
+        // One request at a time: two at once are served in turns, and their messages would have to be sorted.
+        let (mut batch, silence) = collect(request(&consumer).await?).await;
+        let received = batch.len();
+        batch.truncate(in_a_row(&batch, delivered)?);
+        let lost = batch.len() < received;
+        delivered += batch.len() as u64;
+        batch.retain(|message| sequence_of(message).is_ok_and(|at| at <= until));
         if let Some(message) = batch.last() {
             (last, empty) = (sequence_of(message)?, 0);
             if messages.send(batch).await.is_err() {
                 break;
             }
-            continue;
-        }
-        let info = timeout(REQUEST_LIMIT, consumer.info()).await.map_err(unreachable)?;
-        if info.is_ok_and(|info| info.num_pending == 0 && silence.is_none()) {
-            break; // The rest was removed: there is nothing to wait for.
+            if !lost && silence.is_none() {
+                continue;
+            }
+        } else if !lost && silence.is_none() {
+            let info = timeout(REQUEST_LIMIT, consumer.info()).await.map_err(unreachable)?;
+            let info = info.map_err(unreachable)?;
+            if info.num_pending == 0 && info.delivered.consumer_sequence == delivered {
+                break; // The rest was removed: there is nothing to wait for.
+            }
         }
         empty += 1;
         if empty == EMPTY_MAX {
-            let reason = silence.unwrap_or_else(|| "no answer".to_owned());
+            let reason = silence.unwrap_or_else(|| "messages are lost on the way".to_owned());
             return Err(Error::Broker(format!("EVENTS cannot be read after {last}: {reason}")));
         }
-        consumer = self::consumer(jetstream, last).await?;
-        next = request(&consumer).await?;
+        (consumer, delivered) = (self::consumer(jetstream, last).await?, 0);
     }
     Ok(())
+}
+
+/// How many of these messages follow each other as they were sent, after `delivered` others. What was lost on the way
+/// is no hole in EVENTS: it is asked for again.
+fn in_a_row(batch: &[Message], delivered: u64) -> Result<usize, Error> {
+    for (message, expected) in batch.iter().zip(delivered + 1..) {
+        let info = message.info().map_err(|error| Error::Broker(error.to_string()))?;
+        if info.consumer_sequence != expected {
+            return Ok(usize::try_from(expected - delivered - 1).unwrap_or(0));
+        }
+    }
+    Ok(batch.len())
 }
 
 async fn consumer(jetstream: &jetstream::Context, after: i64) -> Result<PullConsumer, Error> {

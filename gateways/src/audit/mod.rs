@@ -153,7 +153,10 @@ pub async fn run(
         name_originals(&mut report.proofs, after);
     }
     report.proofs.extend(compared.proofs);
-    report.phases.push(Phase::new("comparison", walk.chain.count, comparing.elapsed()));
+    if !options.quick && options.as_of == AsOf::Now {
+        let took = comparing.elapsed();
+        report.phases.push(Phase::new("what was made from it", walk.chain.count, took));
+    }
     progress.end();
     report.took = begun.elapsed();
     report.finish(&mut walk);

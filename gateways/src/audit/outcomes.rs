@@ -78,9 +78,23 @@ pub async fn explain(
         };
         findings.add(|| difference.disagreement());
     }
+    if rows.is_empty() {
+        findings.add(not_the_same);
+    }
     let total: i64 = rows.first().map(|row| row.try_get(11)).transpose()?.unwrap_or(0);
     findings.total += u64::try_from(total).unwrap_or(0).saturating_sub(rows.len() as u64);
     Ok(())
+}
+
+fn not_the_same() -> Disagreement {
+    Disagreement {
+        position: None,
+        about: "commands".to_owned(),
+        field: "events".to_owned(),
+        expected: "the commands of history".to_owned(),
+        found: "other accepted outcomes".to_owned(),
+        sentence: "the commands of history and the accepted outcomes are not the same".to_owned(),
+    }
 }
 
 /// Names the outcomes that contradict themselves.

@@ -102,6 +102,9 @@ async fn key_of(scratch: &mut PgConnection, table: &str) -> sqlx::Result<Vec<Str
     .await
 }
 
+/// The row that is expected under a key, and the one that was found.
+type Pair = (Option<Map<String, Value>>, Option<Map<String, Value>>);
+
 /// Brings together what is expected and what was found by their keys, and names every column that differs.
 fn name_differences(
     table: &str,
@@ -115,8 +118,7 @@ fn name_differences(
             key.iter().map(|column| format!("{column} {}", shown(row.get(column)))).collect();
         parts.join(", ")
     };
-    let mut pairs: BTreeMap<String, (Option<Map<String, Value>>, Option<Map<String, Value>>)> =
-        BTreeMap::new();
+    let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
     for row in expected {
         let key = key_of(&row);
         pairs.entry(key).or_default().0 = Some(row);

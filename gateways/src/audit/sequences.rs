@@ -6,12 +6,15 @@ use journal::Content;
 
 use super::finding::Findings;
 
+/// The last sequence of each aggregate of one type, by id.
+type Last = HashMap<Box<str>, i64>;
+
 /// The last sequence of every aggregate.
 #[derive(Debug, Default)]
 pub struct Sequences {
     pub findings: Findings,
     /// By type, of which there are few, and id.
-    types: Vec<(Box<str>, HashMap<Box<str>, i64>)>,
+    types: Vec<(Box<str>, Last)>,
 }
 
 impl Sequences {
@@ -33,7 +36,7 @@ impl Sequences {
     fn take_last(&mut self, content: &Content<'_>) -> i64 {
         let known = self.types.iter().position(|(name, _)| **name == *content.aggregate_type);
         let place = known.unwrap_or_else(|| {
-            self.types.push((content.aggregate_type.into(), HashMap::new()));
+            self.types.push((content.aggregate_type.into(), Last::new()));
             self.types.len() - 1
         });
         let ids = &mut self.types[place].1;
