@@ -1,8 +1,9 @@
 //! What a person may decide: `tapedeck.toml`, the environment over it, and nothing else.
 //!
-//! From weakest to strongest: the defaults, what a running `tapedeck up` wrote into its data folder, the file, and
-//! the environment (`TAPEDECK_<KEY>`, and plain `DATABASE_URL` and `NATS_URL`). A key that does not exist is an
-//! error wherever it stands. Every key is in `tapedeck.example.toml`.
+//! From weakest to strongest: the defaults, what a running `tapedeck up` wrote into its data
+//! folder, the file, and the environment (`TAPEDECK_<KEY>`, and plain `DATABASE_URL` and
+//! `NATS_URL`). A key that does not exist is an error wherever it stands. Every key is in
+//! `tapedeck.example.toml`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,13 +15,15 @@ use journal::broker::BrokerConfig;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+mod servers;
+
+pub use servers::{CONNECT_FILE, Connect, NotReachable, open_database};
+
 /// The file that is read when `--config` names no other. It may be absent.
 pub const FILE: &str = "tapedeck.toml";
 
-/// What a running `tapedeck up` leaves in its data folder, readable by its owner only.
-pub const CONNECT_FILE: &str = "connect.json";
-
-/// Variables with our prefix that are no keys: flags of the command line, and where programs and rehearsals are.
+/// Variables with our prefix that are no keys: flags of the command line, and where programs and
+/// rehearsals are.
 const NOT_KEYS: [&str; 8] = [
     "TAPEDECK_API_KEY",
     "TAPEDECK_CONFIG",
@@ -48,7 +51,8 @@ pub struct Config {
     pub nats_passwords: BTreeMap<String, String>,
     /// Where webhooks, the API, the feed and the overlay are answered.
     pub listen: SocketAddr,
-    /// Where Prometheus reads `/metrics`; kept apart, so that it is never open to the internet by accident.
+    /// Where Prometheus reads `/metrics`; kept apart, so that it is never open to the internet by
+    /// accident.
     pub metrics_listen: SocketAddr,
     /// Where the world reaches `listen`, for the addresses that are shown and sent to Twitch.
     pub public_url: Option<String>,
@@ -66,7 +70,21 @@ pub struct Config {
     pub requests_per_minute: RequestsPerMinute,
     /// The most readers of the feed at one time.
     pub feed_readers_max: usize,
+    /// Where this was read, so that it can be read again.
+    #[serde(skip)]
+    pub source: Option<Source>,
 }
+
+/// Where a configuration was read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub file: PathBuf,
+    pub data: PathBuf,
+}
+
+/// The keys that take effect while a process runs. The others do when it is started again.
+const LIVE: [&str; 6] =
+    ["broadcaster_id", "eventsub_secret", "log", "public_url", "requests_per_minute", "rules"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,26 +132,9 @@ impl Default for Config {
             log_format: LogFormat::Auto,
             requests_per_minute: RequestsPerMinute::default(),
             feed_readers_max: 2_000,
+            source: None,
         }
     }
-}
-
-/// Where a running `tapedeck up` can be reached, as `<data>/connect.json`.
-#[derive(Clone, Default, Serialize, Deserialize)]
-pub struct Connect {
-    pub nats_url: String,
-    #[serde(default)]
-    pub nats_passwords: BTreeMap<String, String>,
-    pub database_url: String,
-    #[serde(default)]
-    pub owner_database_url: Option<String>,
-    /// The base of the HTTP API, such as `http://127.0.0.1:8090`.
-    #[serde(default)]
-    pub api_url: Option<String>,
-    #[serde(default)]
-    pub broadcaster_id: Option<String>,
-    #[serde(default)]
-    pub eventsub_secret: Option<String>,
 }
 
 /// Why there is no configuration to work with.
@@ -146,14 +147,9 @@ pub enum ConfigError {
     Refused(String),
 }
 
-/// A server that a command needs does not answer, or nobody says where it is. Ends a command with exit code 4.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct NotReachable(pub String);
-
 impl Config {
-    /// Reads `file` (or [`FILE`], if it is there), the environment of this process, and beneath both what
-    /// `tapedeck up` wrote into `data`.
+    /// Reads `file` (or [`FILE`], if it is there), the environment of this process, and beneath
+    /// both what `tapedeck up` wrote into `data`.
     pub fn load(file: Option<&Path>, data: &Path) -> Result<Self, ConfigError> {
         let text = match file {
             Some(path) => Some(read(path)?),
@@ -161,7 +157,34 @@ impl Config {
         };
         let name = file.unwrap_or(Path::new(FILE)).display().to_string();
         let connect = Connect::read(data)?;
-        Self::layered(connect, text.map(|text| (name, text)), std::env::vars())
+        let read = Self::layered(connect, text.map(|text| (name, text)), std::env::vars())?;
+        let file = file.unwrap_or(Path::new(FILE)).to_owned();
+        Ok(Config { source: Some(Source { file, data: data.to_owned() }), ..read })
+    }
+
+    /// This configuration with what changed between two readings of its source, and the names of the
+    /// keys that changed but cannot take effect now.
+    pub fn changed(
+        &self,
+        before: &Config,
+        now: &Config,
+    ) -> Result<(Config, Vec<String>), ConfigError> {
+        let refused = |error: serde_json::Error| ConfigError::Refused(error.to_string());
+        let value = |config: &Config| serde_json::to_value(config).map_err(refused);
+        let (mut mine, before, now) = (value(self)?, value(before)?, value(now)?);
+        let mut later = Vec::new();
+        for (key, value) in now.as_object().into_iter().flatten() {
+            if before[key] == *value {
+                continue;
+            }
+            if LIVE.contains(&key.as_str()) {
+                mine[key] = value.clone();
+            } else {
+                later.push(key.clone());
+            }
+        }
+        let changed: Config = serde_json::from_value(mine).map_err(refused)?;
+        Ok((Config { source: self.source.clone(), ..changed }, later))
     }
 
     /// Puts the layers together; `file` is its name and text.
@@ -239,42 +262,6 @@ impl Config {
     }
 }
 
-impl Connect {
-    /// What `tapedeck up` left in `data`; `None` when it never ran there.
-    pub fn read(data: &Path) -> Result<Option<Self>, ConfigError> {
-        let path = data.join(CONNECT_FILE);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(ConfigError::Unreadable { path, source }),
-        };
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| ConfigError::Refused(format!("{}: {error}", path.display())))
-    }
-
-    /// The keys of [`Config`] that it knows.
-    fn layer(self) -> serde_json::Value {
-        let mut layer = serde_json::json!({
-            "nats_url": self.nats_url,
-            "nats_passwords": self.nats_passwords,
-            "database_url": self.database_url,
-        });
-        let optional = [
-            ("owner_database_url", self.owner_database_url),
-            ("public_url", self.api_url),
-            ("broadcaster_id", self.broadcaster_id),
-            ("eventsub_secret", self.eventsub_secret),
-        ];
-        for (key, value) in optional {
-            if let Some(value) = value {
-                layer[key] = value.into();
-            }
-        }
-        layer
-    }
-}
-
 impl std::fmt::Debug for Config {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
@@ -290,36 +277,13 @@ impl std::fmt::Debug for Config {
     }
 }
 
-/// Opens PostgreSQL for `purpose`, or says in words why not.
-pub async fn open_database(
-    url: &str,
-    connections: u32,
-    purpose: &str,
-) -> Result<sqlx::PgPool, NotReachable> {
-    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-    let options: PgConnectOptions = url
-        .parse()
-        .map_err(|error| NotReachable(format!("database_url cannot be read: {error}")))?;
-    let place = format!("{}:{}", options.get_host(), options.get_port());
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(std::time::Duration::from_secs(10))
-        .connect_with(options.application_name(&format!("tapedeck {purpose}")))
-        .await
-        .map_err(|error| {
-            NotReachable(format!(
-                "PostgreSQL at {place} does not let us in: {error}. Is `tapedeck up` running, or is DATABASE_URL \
-                 right?"
-            ))
-        })
-}
-
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
 }
 
-/// JSON is not among the formats that we compile in, so what is in `connect.json` is set key by key.
+/// JSON is not among the formats that we compile in, so what is in `connect.json` is set key by
+/// key.
 fn layer_of_json(layer: serde_json::Value) -> Result<config::Config, ConfigError> {
     let refused = |error: config::ConfigError| ConfigError::Refused(error.to_string());
     let mut builder = config::Config::builder();
@@ -363,123 +327,4 @@ fn keys_of_environment(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EXAMPLE: &str = include_str!("../../tapedeck.example.toml");
-
-    fn layered(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        Config::layered(None, Some(("tapedeck.toml".to_owned(), file.to_owned())), environment)
-    }
-
-    /// The example with every key that it shows as `#key = …` or `#[table]` switched on.
-    fn example_switched_on() -> String {
-        let shown = |line: &str| {
-            let rest = line.strip_prefix('#')?;
-            rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[' || c == '"')
-                .then(|| rest.to_owned())
-        };
-        EXAMPLE.lines().map(|line| shown(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
-    }
-
-    #[test]
-    fn every_key_is_in_the_example_and_the_example_is_the_default() {
-        let value: toml_keys::Keys = toml_keys::of(&example_switched_on());
-        let known = serde_json::to_value(Config::default()).expect("a config");
-        assert_eq!(value.top, toml_keys::names(&known));
-        assert_eq!(value.rules, toml_keys::names(&known["rules"]));
-        assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
-        let plain = layered(EXAMPLE, &[]).expect("readable as it is");
-        assert_eq!(
-            serde_json::to_value(plain).expect("a config"),
-            serde_json::to_value(Config::default()).expect("a config")
-        );
-        layered(&example_switched_on(), &[]).expect("readable with every key switched on");
-    }
-
-    #[test]
-    fn an_unknown_key_is_named() {
-        let error = layered("listen_at = \"127.0.0.1:1\"", &[]).expect_err("unknown");
-        assert!(error.to_string().contains("listen_at"), "{error}");
-        assert!(error.to_string().contains("tapedeck.toml"), "{error}");
-        let error = layered("[rules]\npoints_per_bits = 2", &[]).expect_err("unknown");
-        assert!(error.to_string().contains("points_per_bits"), "{error}");
-        let error = layered("", &[("TAPEDECK_LISTEM", "x")]).expect_err("unknown");
-        assert!(error.to_string().contains("listem"), "{error}");
-    }
-
-    #[test]
-    fn the_environment_is_stronger_than_the_file() {
-        let config = layered(
-            "nats_url = \"nats://file\"\ndatabase_url = \"postgres://file\"\nlisten = \"127.0.0.1:1\"",
-            &[
-                ("NATS_URL", "nats://plain"),
-                ("DATABASE_URL", "postgres://plain"),
-                ("TAPEDECK_DATABASE_URL", "postgres://ours"),
-                ("TAPEDECK_RULES__POINTS_PER_BIT", "7"),
-                ("TAPEDECK_BROADCASTER_ID", "0012"),
-                ("TAPEDECK_NATS_PASSWORDS__GATEWAY", "1e5"),
-                ("TAPEDECK_DATA", "no key"),
-            ],
-        )
-        .expect("readable");
-        assert_eq!(config.nats_url, "nats://plain");
-        assert_eq!(config.database_url, "postgres://ours");
-        assert_eq!(config.listen.port(), 1);
-        assert_eq!(config.rules.points_per_bit, 7);
-        assert_eq!(config.broadcaster_id, "0012");
-        assert_eq!(config.nats_passwords["gateway"], "1e5");
-    }
-
-    #[test]
-    fn what_up_wrote_is_weaker_than_the_file() {
-        let connect = Connect {
-            nats_url: "nats://up".to_owned(),
-            nats_passwords: BTreeMap::from([("gateway".to_owned(), "p".to_owned())]),
-            database_url: "postgres://up".to_owned(),
-            ..Connect::default()
-        };
-        let file = ("tapedeck.toml".to_owned(), "nats_url = \"nats://file\"".to_owned());
-        let config = Config::layered(Some(connect), Some(file), []).expect("readable");
-        assert_eq!(config.nats_url, "nats://file");
-        assert_eq!(config.database_url, "postgres://up");
-        assert_eq!(config.nats_passwords["gateway"], "p");
-    }
-
-    #[test]
-    fn printing_shows_no_secret() {
-        let config = Config {
-            eventsub_secret: "hush-hush-hush".to_owned(),
-            database_url: "postgres://a:hush@b/c".to_owned(),
-            ..Config::default()
-        };
-        assert!(!format!("{config:?}").contains("hush"));
-    }
-
-    /// The names of the keys of a TOML text and of a JSON object.
-    mod toml_keys {
-        use std::collections::BTreeSet;
-
-        pub struct Keys {
-            pub top: BTreeSet<String>,
-            pub rules: BTreeSet<String>,
-            pub requests: BTreeSet<String>,
-        }
-
-        pub fn of(text: &str) -> Keys {
-            let source = config::File::from_str(text, config::FileFormat::Toml);
-            let read = config::Config::builder().add_source(source).build().expect("TOML");
-            let value: serde_json::Value = read.try_deserialize().expect("values");
-            Keys {
-                top: names(&value),
-                rules: names(&value["rules"]),
-                requests: names(&value["requests_per_minute"]),
-            }
-        }
-
-        pub fn names(value: &serde_json::Value) -> BTreeSet<String> {
-            value.as_object().expect("a table").keys().cloned().collect()
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
-//! What an operator sees of the running process: logs, numbers for Prometheus, and traces that cross the broker.
+//! What an operator sees of the running process: logs, numbers for Prometheus, and traces that
+//! cross the broker.
 
 use std::io::IsTerminal;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,15 +15,17 @@ use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_otlp::{Protocol, WithExportConfig};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
 use sqlx::PgPool;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::config::{Config, LogFormat};
 use crate::http::health::{self, Lag};
@@ -41,10 +44,15 @@ const COUNTS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.
 
 /// Logs warnings to a person's terminal: for commands that do one thing and end.
 pub fn begin_quietly() {
-    let filter = EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("RUST_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,journal::broker=error"));
     // Logging that was set up before stays as it is.
     let _ = Registry::default().with(logs(LogFormat::Text).with_filter(filter)).try_init();
 }
+
+/// What others say of every connection and of every table that is not there yet; `log` can ask for
+/// it.
+const QUIET: &str = "async_nats=warn,sqlx::postgres::notice=warn";
 
 /// What was set up and has to be ended.
 pub struct Observed {
@@ -53,8 +61,8 @@ pub struct Observed {
 
 /// Sets up logging, and traces where a collector is configured. Once per process.
 pub fn begin(config: &Config) -> anyhow::Result<Observed> {
-    let filter = EnvFilter::try_new(&config.log)
-        .with_context(|| format!("log = {:?} is not a level nor a list of them", config.log))?;
+    let (filter, chosen) = reload::Layer::new(filter_of(&config.log)?);
+    let _ = LOG.set(chosen);
     let traces = config.otlp_endpoint.as_deref().map(exporter).transpose()?;
     let traced = traces.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
@@ -68,6 +76,23 @@ pub fn begin(config: &Config) -> anyhow::Result<Observed> {
         .context("logging was set up before")?;
     Ok(Observed { traces })
 }
+
+/// Changes what is logged from now on.
+pub fn log_instead(log: &str) -> anyhow::Result<()> {
+    let filter = filter_of(log)?;
+    match LOG.get() {
+        Some(chosen) => chosen.reload(filter).context("logging is over"),
+        None => Ok(()),
+    }
+}
+
+fn filter_of(log: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(format!("{QUIET},{log}"))
+        .with_context(|| format!("log = {log:?} is not a level nor a list of them"))
+}
+
+/// Where [`log_instead`] reaches the running filter.
+static LOG: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 impl Observed {
     /// Sends what was traced and not yet sent.
@@ -110,7 +135,38 @@ fn exporter(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
         .build()
         .context("otlp_endpoint cannot be used")?;
     let resource = Resource::builder().with_service_name("tapedeck").build();
+    let exporter = OnRuntime { exporter: Arc::new(exporter), runtime: Handle::current() };
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// An exporter whose requests run on our runtime: spans are batched on a thread that has none.
+#[derive(Debug)]
+struct OnRuntime<E> {
+    exporter: Arc<E>,
+    runtime: Handle,
+}
+
+impl<E: SpanExporter + 'static> SpanExporter for OnRuntime<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let exporter = Arc::clone(&self.exporter);
+        let export = self.runtime.spawn(async move { exporter.export(batch).await });
+        export.await.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())))
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        // Nobody else has the exporter yet: this is called before the first export.
+        if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
+            exporter.set_resource(resource);
+        }
+    }
 }
 
 /// The recorder of numbers, set up the first time somebody asks.
@@ -157,7 +213,8 @@ pub fn metrics_router(handle: PrometheusHandle) -> Router {
     Router::new().route("/metrics", get(render))
 }
 
-/// The trace that this code runs in, as W3C `traceparent`, to put into an envelope. `None` when nothing is traced.
+/// The trace that this code runs in, as W3C `traceparent`, to put into an envelope. `None` when
+/// nothing is traced.
 pub fn traceparent() -> Option<String> {
     let context = Span::current().context();
     if !context.span().span_context().is_valid() {

@@ -1,4 +1,5 @@
-//! The pages that people look at: the overlay for OBS, as built by `web/` and embedded here. Goes out.
+//! The pages that people look at: the overlay for OBS, as built by `web/` and embedded here. Goes
+//! out.
 
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};

@@ -9,7 +9,8 @@ use crate::http::query::parse_moment;
 
 /// What a viewer has, now or at any moment of history
 ///
-/// The balance is read from the projection for now, and summed from the viewer's entries for a moment of history.
+/// The balance is read from the projection for now, and summed from the viewer's entries for a
+/// moment of history.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     tapedeck balance 5001\n  \

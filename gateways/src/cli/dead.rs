@@ -20,8 +20,8 @@ const LISTED_MAX: i64 = 500;
 
 /// List, show and retry dead letters
 ///
-/// A command that cannot be decided, or an event that cannot be folded, is kept here with all that is needed to try
-/// again, and everything else goes on. Retry a letter when its cause is gone.
+/// A command that cannot be decided, or an event that cannot be folded, is kept here with all that
+/// is needed to try again, and everything else goes on. Retry a letter when its cause is gone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     tapedeck dead list\n  \
@@ -87,8 +87,8 @@ impl Dead {
     }
 }
 
-/// A notification that an older version did not understand, as the commands that this version makes of it; `None` for
-/// letters that are sent again as they are.
+/// A notification that an older version did not understand, as the commands that this version makes
+/// of it; `None` for letters that are sent again as they are.
 fn read_again(letter: &DeadLetter, config: &Config) -> anyhow::Result<Option<Vec<Envelope>>> {
     let Some(envelope) = letter.envelope().filter(|envelope| envelope.aggregate_type == KEPT)
     else {

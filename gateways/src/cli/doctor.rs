@@ -25,9 +25,9 @@ const POSTGRES_MIN: i32 = 140_000;
 
 /// Check everything Tapedeck needs, and say how to mend what is wrong
 ///
-/// Looks at the configuration, NATS, its streams, PostgreSQL, its safety settings, the migrations, the clocks, the
-/// disk, the projections and the dead letters. Exits 0 when all is well, 1 when something is wrong, 4 when a server
-/// does not answer.
+/// Looks at the configuration, NATS, its streams, PostgreSQL, its safety settings, the migrations,
+/// the clocks, the disk, the projections and the dead letters. Exits 0 when all is well, 1 when
+/// something is wrong, 4 when a server does not answer.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
     /// Print one line of JSON for each check
@@ -90,7 +90,8 @@ async fn examine(globals: &Globals) -> Vec<Finding> {
     findings
 }
 
-/// Runs a group of checks with a limit; a failure of the whole group means that its server does not answer.
+/// Runs a group of checks with a limit; a failure of the whole group means that its server does not
+/// answer.
 async fn limited(
     check: &'static str,
     group: impl Future<Output = anyhow::Result<Vec<Finding>>>,

@@ -20,8 +20,8 @@ const PAGE: i64 = 500;
 
 /// Browse the journal, or watch it
 ///
-/// Every event has a position: 1, 2, 3, without gaps. Each line shows the position, when it was recorded, whose it is,
-/// what it is, and what it says.
+/// Every event has a position: 1, 2, 3, without gaps. Each line shows the position, when it was
+/// recorded, whose it is, what it is, and what it says.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     tapedeck events                                    the newest events\n  \
@@ -188,7 +188,7 @@ impl Events {
         if self.json {
             return rows.iter().try_for_each(print::json);
         }
-        let lines: Vec<String> = rows.iter().map(Row::line).collect();
+        let lines: Vec<String> = rows.iter().map(|row| print::fitted(row.line())).collect();
         if lines.is_empty() { Ok(()) } else { print::text(&lines.join("\n")) }
     }
 }

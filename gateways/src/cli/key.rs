@@ -9,7 +9,8 @@ use crate::http::keys::{self, Key as Stored, Scope};
 
 /// Issue, list and revoke keys of the API and the feed
 ///
-/// A key is 256 random bits, shown once and kept as a hash. It can do what its scopes say and nothing else:
+/// A key is 256 random bits, shown once and kept as a hash. It can do what its scopes say and
+/// nothing else:
 ///
 ///   accounts:read    balances and statements
 ///   accounts:write   manual credits and reversals

@@ -31,9 +31,10 @@ const EXIT_NOT_REACHABLE: u8 = 4;
 
 /// The points, broadcasts and alerts of a Twitch channel, each provable from its history
 ///
-/// Tapedeck takes in what Twitch says, records it as a journal of numbered events, shows alerts in OBS, and can replay
-/// the journal to prove every viewer's balance. `tapedeck up` runs all of it on this machine, with nothing to
-/// configure; the other commands find what it runs through its data folder.
+/// Tapedeck takes in what Twitch says, records it as a journal of numbered events, shows alerts in
+/// OBS, and can replay the journal to prove every viewer's balance. `tapedeck up` runs all of it on
+/// this machine, with nothing to configure; the other commands find what it runs through its data
+/// folder.
 #[derive(Debug, Parser)]
 #[command(
     name = "tapedeck",

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use chrono::{DateTime, Utc};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 use serde::Serialize;
 
 /// Prints a value as one line of JSON.
@@ -29,7 +29,9 @@ fn write_all(text: &str) -> anyhow::Result<()> {
 pub fn table(head: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .load_preset(presets::NOTHING)
+        .set_style(TableComponent::HeaderLines, '─')
+        .set_style(TableComponent::MiddleHeaderIntersections, '─')
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(head.to_vec());
     for column in right {
@@ -40,6 +42,21 @@ pub fn table(head: &[&str], right: &[usize]) -> Table {
     table
 }
 
+/// Cuts a line to the width of the terminal; what goes into a file or a program stays whole.
+pub fn fitted(line: String) -> String {
+    match Table::new().width() {
+        Some(width) => shortened(line, usize::from(width)),
+        None => line,
+    }
+}
+
+fn shortened(line: String, characters_max: usize) -> String {
+    if line.chars().count() <= characters_max {
+        return line;
+    }
+    line.chars().take(characters_max.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// `4,210`.
 pub fn points(points: i64) -> String {
     let digits = points.unsigned_abs().to_string();
@@ -48,7 +65,7 @@ pub fn points(points: i64) -> String {
         grouped.push('-');
     }
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -70,7 +87,8 @@ pub fn time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// Text from outside, made harmless for a terminal: control characters would let a viewer's message move the cursor.
+/// Text from outside, made harmless for a terminal: control characters would let a viewer's message
+/// move the cursor.
 pub fn harmless(text: &str) -> String {
     let hidden = |c: char| {
         c.is_control()
@@ -94,6 +112,12 @@ mod tests {
             (change(150).as_str(), change(-5).as_str(), change(0).as_str()),
             ("+150", "-5", "")
         );
+    }
+
+    #[test]
+    fn a_long_line_ends_with_the_terminal() {
+        assert_eq!(shortened("abcdef".to_owned(), 4), "abc…");
+        assert_eq!(shortened("äöü".to_owned(), 3), "äöü");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::{Globals, print};
 
 /// Fold the whole journal anew into a projection's tables, while the old ones go on answering
 ///
-/// Nobody is interrupted: the new tables are built beside the live ones and take their place in one moment. Nothing
-/// outside can happen through this: a rebuild sends and shows nothing.
+/// Nobody is interrupted: the new tables are built beside the live ones and take their place in one
+/// moment. Nothing outside can happen through this: a rebuild sends and shows nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     tapedeck rebuild balances\n  \

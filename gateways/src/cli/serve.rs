@@ -1,25 +1,31 @@
-//! `tapedeck serve`: the parts of the backend in this process. The only place where everything is wired.
+//! `tapedeck serve`: the parts of the backend in this process. The only place where everything is
+//! wired.
 
-use std::future::Future;
+mod parts;
+mod reach;
+mod reload;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
-use journal::broker::{Broker, Role as User};
+use axum::Router;
+use futures::FutureExt;
+use journal::broker::Broker;
 use journal::ingest::Publisher;
 use journal::positions::Positions;
 use journal::replies::Replies;
-use journal::streams::{self, Step, StreamsFile};
 use journal::{follower, head, processor, relay};
 use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::parts::Parts;
+use self::reach::reach;
 use super::Globals;
-use crate::config::{Config, NotReachable, open_database};
+use crate::config::Config;
 use crate::feed::{self, Hub};
 use crate::http::keys::Keys;
 use crate::http::limits::Limits;
@@ -30,20 +36,18 @@ use crate::twitch::{self, Inbound, Secret, Webhook};
 /// How long PostgreSQL and NATS may take to answer at the start.
 const REACH_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-const REACH_AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// How long all parts together may take to stop.
-const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// Connections beside those of feed readers.
 const CONNECTIONS_BESIDE: usize = 1_024;
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// Run the backend against a NATS and a PostgreSQL that are already there
 ///
-/// All parts run in this process unless --roles names some. As many processes as wanted can run each part: processors
-/// share the work by lease, one relay leads and others wait, and any number of gateways answer.
+/// All parts run in this process unless --roles names some. As many processes as wanted can run
+/// each part: processors share the work by lease, one relay leads and others wait, and any number
+/// of gateways answer.
 ///
-/// The servers are named by DATABASE_URL and NATS_URL, or in tapedeck.toml. Pending migrations are applied, and
-/// streams that are missing are made.
+/// The servers are named by DATABASE_URL and NATS_URL, or in tapedeck.toml. Pending migrations are
+/// applied, and streams that are missing are made.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     DATABASE_URL=postgres://… NATS_URL=nats://… tapedeck serve\n  \
@@ -116,7 +120,8 @@ impl Serve {
     }
 }
 
-/// Runs the given parts until told to stop, or until one of them fails. `ready` is called once all of them run.
+/// Runs the given parts until told to stop, or until one of them fails. `ready` is called once all
+/// of them run.
 pub async fn serve(
     config: Config,
     roles: &[Role],
@@ -135,6 +140,7 @@ pub async fn serve(
     let metrics_at = listener::bind(config.metrics_listen)?;
     let metrics_listen = metrics_at.local_addr()?;
     let metrics = observe::metrics_router(metrics);
+    let metrics = watch::Sender::new(metrics).subscribe();
     let scrapes = listener::serve(metrics_at, metrics, METRICS_CONNECTIONS_MAX, parts.rest.clone());
     parts.runs("metrics", scrapes);
 
@@ -144,14 +150,19 @@ pub async fn serve(
         let listening = listener::bind(config.listen)?;
         listen = Some(listening.local_addr()?);
         let api = gateway(&config, &pool, &broker, &mut parts).await?;
-        let webhooks = twitch::router(Webhook {
-            inbound: inbound(&config)?,
-            publisher: api.publisher.clone(),
-        });
-        let router = http::router(api, webhooks);
-        let intake = parts.intake.clone();
+        let routers = watch::Sender::new(router(&api, None)?);
+        let (intake, answering) = (parts.intake.clone(), routers.subscribe());
         let connections_max = config.feed_readers_max + CONNECTIONS_BESIDE;
-        parts.comes_in("http", listener::serve(listening, router, connections_max, intake));
+        parts.comes_in("http", listener::serve(listening, answering, connections_max, intake));
+        let apply = move |now: Arc<Config>, before: &Config| {
+            let api = Api { config: now, ..api.clone() };
+            drop(routers.send_replace(router(&api, Some(before))?));
+            Ok(())
+        };
+        parts.runs("reload", reload::run(Arc::clone(&config), apply, parts.rest.clone()));
+    } else {
+        let nothing = |_, _: &Config| Ok(());
+        parts.runs("reload", reload::run(Arc::clone(&config), nothing, parts.rest.clone()));
     }
 
     // What happens inside, and goes out.
@@ -169,7 +180,7 @@ pub async fn serve(
         parts.runs("projections", follower::run(pool.clone(), broker.clone(), all, rest.clone()));
     }
     let lag = observe::measure_lag(pool.clone(), broker.clone(), rest);
-    parts.runs("lag", async { Ok(lag.await) });
+    parts.runs("lag", lag.map(Ok));
 
     if roles.contains(&Role::Projections) {
         built(&pool, &parts.stop).await;
@@ -178,7 +189,8 @@ pub async fn serve(
     parts.until_stopped().await
 }
 
-/// Waits until every projection answers, within the limit for starting: on a new database they are made first.
+/// Waits until every projection answers, within the limit for starting: on a new database they are
+/// made first.
 async fn built(pool: &PgPool, stop: &CancellationToken) {
     let all = async {
         let wanted = projections::all().len();
@@ -204,7 +216,7 @@ async fn gateway(
     pool: &PgPool,
     broker: &Broker,
     parts: &mut Parts,
-) -> anyhow::Result<http::State> {
+) -> anyhow::Result<Api> {
     let positions = Positions::start(pool.clone(), broker).await?;
     let head = head::read(pool).await?;
     let built: Option<i64> =
@@ -216,10 +228,13 @@ async fn gateway(
     let hub = Hub::new(head.epoch, built.unwrap_or(head.position), config.feed_readers_max);
     let looking = positions.clone();
     let rest = parts.rest.clone();
-    parts.runs("positions", async move { Ok(looking.keep_looking(rest).await) });
+    parts.runs("positions", async move {
+        looking.keep_looking(rest).await;
+        Ok(())
+    });
     let rest = parts.rest.clone();
     parts.runs("feed", feed::run(hub.clone(), pool.clone(), positions.clone(), rest));
-    Ok(Arc::new(Api {
+    Ok(Api {
         config: Arc::clone(config),
         pool: pool.clone(),
         publisher: Publisher::start(broker).await?,
@@ -228,85 +243,34 @@ async fn gateway(
         broker: broker.clone(),
         hub,
         keys: Keys::new(pool.clone()),
-        limits: Limits::default(),
+        limits: Arc::new(Limits::default()),
         stop: parts.intake.clone(),
-    }))
+    })
 }
 
-/// Who may post notifications, and what they are worth.
-fn inbound(config: &Config) -> anyhow::Result<Inbound> {
+/// All that is answered over HTTP. `before` is the configuration that this one takes the place of.
+fn router(api: &Api, before: Option<&Config>) -> anyhow::Result<Router> {
+    let inbound = inbound(&api.config, before)?;
+    let webhooks = twitch::router(Webhook { inbound, publisher: api.publisher.clone() });
+    Ok(http::router(Arc::new(api.clone()), webhooks))
+}
+
+/// Who may post notifications, and what they are worth. A secret that was just replaced is still
+/// believed, because Twitch may not know the new one yet.
+fn inbound(config: &Config, before: Option<&Config>) -> anyhow::Result<Inbound> {
     if config.eventsub_secret.is_empty() {
         tracing::warn!("no eventsub_secret is configured: every webhook will be refused");
     }
-    let secrets = match config.eventsub_secret.as_str() {
-        "" => Vec::new(),
-        secret => vec![Secret::new(secret)?],
-    };
+    let replaced = before.map(|before| before.eventsub_secret.as_str());
+    let secrets = [Some(config.eventsub_secret.as_str()), replaced].into_iter().flatten();
+    let secrets = secrets.filter(|secret| !secret.is_empty()).map(Secret::new);
     let broadcaster_id =
         Some(config.broadcaster_id.clone()).filter(|broadcaster| !broadcaster.is_empty());
-    Ok(Inbound { secrets, rules: Arc::new(config.rules.clone()), broadcaster_id })
-}
-
-/// Waits until both servers answer, migrates the database, and makes the streams that are missing.
-async fn reach(config: &Config, broker: &Broker) -> anyhow::Result<PgPool> {
-    let owner = config.owner_database_url.as_deref().unwrap_or(&config.database_url);
-    let owner = again(|| open_database(owner, 1, "migrate")).await?;
-    journal::MIGRATOR.run(&owner).await.context("migrating the database")?;
-    owner.close().await;
-    let user = match has_admin(config) {
-        true => User::Admin,
-        false => User::Gateway,
-    };
-    again(|| async {
-        let client = broker.client(user).await;
-        client.map_err(|error| NotReachable(format!("{error}. Is NATS_URL right?")))
+    Ok(Inbound {
+        secrets: secrets.collect::<Result<_, _>>()?,
+        rules: Arc::new(config.rules.clone()),
+        broadcaster_id,
     })
-    .await?;
-    if has_admin(config) {
-        make_streams(broker).await?;
-    }
-    let (url, connections) = (&config.database_url, config.database_connections);
-    again(|| open_database(url, connections, "serve")).await.map_err(Into::into)
-}
-
-/// Whether this process may make streams. Where it may not, the operator runs `tapedeck streams apply`.
-fn has_admin(config: &Config) -> bool {
-    config.nats_passwords.is_empty() || config.nats_passwords.contains_key(User::Admin.name())
-}
-
-async fn make_streams(broker: &Broker) -> anyhow::Result<()> {
-    let jetstream = broker.jetstream(User::Admin).await?;
-    let steps = streams::apply(&jetstream, &StreamsFile::built_in()?).await?;
-    let refused: Vec<String> =
-        steps.iter().filter(|step| step.is_refused()).map(Step::to_string).collect();
-    if !refused.is_empty() {
-        bail!(
-            "the streams on this NATS are not as streams.yaml says, and changing them would lose data:\n{}",
-            refused.join("\n"),
-        );
-    }
-    for step in
-        steps.iter().filter(|step| matches!(step, Step::Create { .. } | Step::Extend { .. }))
-    {
-        tracing::info!(%step, "streams");
-    }
-    Ok(())
-}
-
-/// Tries until it succeeds or the limit for starting is reached.
-async fn again<T, F>(attempt: impl Fn() -> F) -> Result<T, NotReachable>
-where
-    F: Future<Output = Result<T, NotReachable>>,
-{
-    let began = Instant::now();
-    loop {
-        match attempt().await {
-            Ok(reached) => return Ok(reached),
-            Err(error) if began.elapsed() > REACH_LIMIT => return Err(error),
-            Err(error) => tracing::debug!(%error, "not reached yet"),
-        }
-        tokio::time::sleep(REACH_AGAIN_AFTER).await;
-    }
 }
 
 /// Cancelled by Ctrl-C and SIGTERM.
@@ -324,69 +288,4 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         stopped.cancel();
     });
     Ok(stop)
-}
-
-/// The running parts of this process.
-struct Parts {
-    stop: CancellationToken,
-    /// Ends what takes in.
-    intake: CancellationToken,
-    /// Ends the others, once nothing is taken in any more.
-    rest: CancellationToken,
-    taking_in: JoinSet<Ended>,
-    running: JoinSet<Ended>,
-}
-
-type Ended = (&'static str, anyhow::Result<()>);
-
-impl Parts {
-    fn new(stop: CancellationToken) -> Self {
-        Parts {
-            intake: stop.child_token(),
-            rest: CancellationToken::new(),
-            stop,
-            taking_in: JoinSet::new(),
-            running: JoinSet::new(),
-        }
-    }
-
-    fn comes_in<F>(&mut self, name: &'static str, part: F)
-    where
-        F: Future<Output = anyhow::Result<()>> + Send + 'static,
-    {
-        self.taking_in.spawn(async move { (name, part.await) });
-    }
-
-    fn runs<F>(&mut self, name: &'static str, part: F)
-    where
-        F: Future<Output = anyhow::Result<()>> + Send + 'static,
-    {
-        self.running.spawn(async move { (name, part.await) });
-    }
-
-    /// Waits for the order to stop, or for a part that ends without it; then stops all in good order.
-    async fn until_stopped(mut self) -> anyhow::Result<()> {
-        let failed = tokio::select! {
-            // Looked at first: the order to stop also ends what takes in, which is then no failure.
-            biased;
-            () = self.stop.cancelled() => None,
-            Some(ended) = self.taking_in.join_next() => Some(ended),
-            Some(ended) = self.running.join_next() => Some(ended),
-        };
-        self.intake.cancel();
-        let stopped = tokio::time::timeout(STOP_LIMIT, async {
-            while self.taking_in.join_next().await.is_some() {}
-            self.rest.cancel();
-            while self.running.join_next().await.is_some() {}
-        });
-        if stopped.await.is_err() {
-            tracing::warn!(parts = self.running.len(), "some parts did not stop in time");
-        }
-        match failed {
-            None => Ok(()),
-            Some(Err(panic)) => Err(anyhow::Error::new(panic).context("a part panicked")),
-            Some(Ok((name, Err(error)))) => Err(error.context(format!("{name} failed"))),
-            Some(Ok((name, Ok(())))) => bail!("{name} ended by itself"),
-        }
-    }
 }

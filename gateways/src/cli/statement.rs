@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use domain::account::Facts;
+use domain::rules::Tier;
 use projections::statements::{self, Line, Part, Parts, Statement as Page};
 use projections::{AsOf, Page as Wanted};
 
@@ -11,8 +12,8 @@ use super::{Globals, print};
 
 /// Why a viewer has the points they have: every entry with its cause, newest first
 ///
-/// Each line says what happened, who or what caused it, what it changed, and what was left. The id in the last column
-/// is the entry's: name it to reverse it over the API.
+/// Each line says what happened, who or what caused it, what it changed, and what was left. The id
+/// in the last column is the entry's: name it to reverse it over the API.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     tapedeck statement 5001\n  \
@@ -127,12 +128,12 @@ fn why(line: &Line) -> String {
     let facts = cause.facts.as_ref().map(|facts| match facts {
         Facts::Cheer { bits, message } => format!("{bits} bits{}", said(message)),
         Facts::Subscription { tier, gift } => {
-            format!("{} at tier {tier:?}", if *gift { "gifted sub" } else { "sub" })
+            format!("{}, tier {}", if *gift { "a sub as a gift" } else { "sub" }, number(*tier))
         }
         Facts::Resubscription { tier, months, message, .. } => {
-            format!("resub at tier {tier:?}, month {months}{}", said(message))
+            format!("resub, tier {}, month {months}{}", number(*tier), said(message))
         }
-        Facts::GiftSubs { tier, count, .. } => format!("gave {count} subs at tier {tier:?}"),
+        Facts::GiftSubs { tier, count, .. } => format!("gave {count} subs, tier {}", number(*tier)),
         Facts::Reward { title, cost, .. } => format!("reward {title} for {cost}"),
         Facts::Manual { note, actor } => format!("{note} ({actor})"),
     });
@@ -151,4 +152,12 @@ fn why(line: &Line) -> String {
         .or_else(|| of_hold("spent"))
         .or(noted)
         .unwrap_or_else(|| "the journal lacks its event: run tapedeck audit".to_owned())
+}
+
+fn number(tier: Tier) -> u8 {
+    match tier {
+        Tier::One => 1,
+        Tier::Two => 2,
+        Tier::Three => 3,
+    }
 }

@@ -11,8 +11,8 @@ use super::{EXIT_FAILED, Globals, print};
 
 /// Compare the streams on NATS with streams.yaml, and create or extend them
 ///
-/// `apply` creates what is missing and extends what is too small. It never deletes, shrinks or changes what would lose
-/// data: such a step is refused, and then nothing at all is done.
+/// `apply` creates what is missing and extends what is too small. It never deletes, shrinks or
+/// changes what would lose data: such a step is refused, and then nothing at all is done.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     tapedeck streams plan                       show what apply would do; exits 1 if it would refuse\n  \

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::envelope::{Frame, Mode};
 
-/// How many alerts a reader may be behind before it is cut. The frames are shared, so this bounds the memory of all
-/// readers together.
+/// How many alerts a reader may be behind before it is cut. The frames are shared, so this bounds
+/// the memory of all readers together.
 const BEHIND_MAX: usize = 4_096;
 /// How many alerts are read at once.
 const PAGE: i64 = 256;
@@ -23,7 +23,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Where readers join.
 pub struct Hub {
     epoch: Uuid,
-    /// How far the hub has handed on. Held while frames are sent, so that who joins knows exactly what it has missed.
+    /// How far the hub has handed on. Held while frames are sent, so that who joins knows exactly
+    /// what it has missed.
     position: Mutex<i64>,
     frames: broadcast::Sender<Arc<Frame>>,
     places: Arc<Semaphore>,

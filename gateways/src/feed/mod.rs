@@ -1,8 +1,8 @@
 //! The feed: every alert, in order, to whoever shows it. Goes out.
 //!
-//! One [`Hub`] per process reads each new alert once and makes its bytes once; all readers share them. A reader has
-//! a bounded place behind the hub: one that falls further behind is told `bye` and cut, and goes on from its
-//! position when it returns. Nobody waits for a slow reader.
+//! One [`Hub`] per process reads each new alert once and makes its bytes once; all readers share
+//! them. A reader has a bounded place behind the hub: one that falls further behind is told `bye`
+//! and cut, and goes on from its position when it returns. Nobody waits for a slow reader.
 
 mod envelope;
 mod hub;
@@ -45,7 +45,8 @@ pub struct Wish {
     after: Option<i64>,
     /// The epoch that `after` was given in.
     epoch: Option<Uuid>,
-    /// Only these types, divided by commas: `follow`, `cheer`, `sub`, `resub`, `gift`, `raid`, `hype_train`.
+    /// Only these types, divided by commas: `follow`, `cheer`, `sub`, `resub`, `gift`, `raid`,
+    /// `hype_train`.
     types: Option<String>,
     /// `1`: answer with JSON lines of what there is, and end.
     poll: Option<u8>,
@@ -102,8 +103,9 @@ pub fn kinds_of(names: &str) -> Result<Vec<Kind>, ApiError> {
 
 /// Alerts as they happen, oldest first, over server-sent events.
 ///
-/// The first frame is `hello`, a `ping` follows every ten seconds of silence, and `bye` precedes a cut. Go on after a
-/// disconnection with `Last-Event-ID` or `after`. With `poll=1` the answer is JSON lines of what there is, and ends.
+/// The first frame is `hello`, a `ping` follows every ten seconds of silence, and `bye` precedes a
+/// cut. Go on after a disconnection with `Last-Event-ID` or `after`. With `poll=1` the answer is
+/// JSON lines of what there is, and ends.
 #[utoipa::path(
     get, path = "/feed", tag = "feed", params(Wish),
     responses(
@@ -130,7 +132,8 @@ pub(crate) async fn feed(
 
 /// The feed over a WebSocket: one envelope per text frame.
 ///
-/// Browsers, which cannot send headers here, offer the subprotocols `tapedeck.v1` and `bearer.<key>`.
+/// Browsers, which cannot send headers here, offer the subprotocols `tapedeck.v1` and
+/// `bearer.<key>`.
 #[utoipa::path(
     get, path = "/feed/ws", tag = "feed", params(Wish),
     responses(

@@ -1,4 +1,5 @@
-//! The feed as JSON lines of what there is, for scripts and for those whose network cuts long answers.
+//! The feed as JSON lines of what there is, for scripts and for those whose network cuts long
+//! answers.
 
 use std::convert::Infallible;
 

@@ -30,7 +30,8 @@ pub(super) enum Until {
     Cut,
 }
 
-/// The frames of one reader. It does nothing between calls of [`Reader::next`] but keep its place behind the hub.
+/// The frames of one reader. It does nothing between calls of [`Reader::next`] but keep its place
+/// behind the hub.
 pub(super) struct Reader {
     app: AppState,
     key: Uuid,
@@ -114,7 +115,8 @@ impl Reader {
         let until = joined.position;
         let same_epoch = self.request.epoch.is_none_or(|epoch| epoch == hub.epoch());
         let resumed = same_epoch && self.request.after.is_some_and(|after| after <= until);
-        // A position beyond the end belongs to a history that was cut back: from the end on it is another one.
+        // A position beyond the end belongs to a history that was cut back: from the end on it is
+        // another one.
         let after = self.request.after.map(|after| after.min(until));
         let hello = Frame::hello(hub.epoch(), until, after, resumed);
         let after = after.unwrap_or(until);
@@ -147,7 +149,8 @@ impl Reader {
         Ok((reached.max(after), page.collect()))
     }
 
-    /// Waits for the next live frame, a ping's time, or the end. `None`: nothing for this reader yet.
+    /// Waits for the next live frame, a ping's time, or the end. `None`: nothing for this reader
+    /// yet.
     async fn wait(&mut self, mut joined: Joined) -> Option<Arc<Frame>> {
         let hub = Arc::clone(&self.app.hub);
         let next = async {

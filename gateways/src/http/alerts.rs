@@ -43,7 +43,8 @@ pub struct AlertAnswer {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
-    /// Only these types, divided by commas: `follow`, `cheer`, `sub`, `resub`, `gift`, `raid`, `hype_train`.
+    /// Only these types, divided by commas: `follow`, `cheer`, `sub`, `resub`, `gift`, `raid`,
+    /// `hype_train`.
     types: Option<String>,
     /// Answer only when this position is known. Waits up to 5 seconds, then answers 504 `behind`.
     min_position: Option<i64>,

@@ -94,7 +94,8 @@ fn with_headers(mut response: Response, allowance: Option<Allowance>) -> Respons
     response
 }
 
-/// The key as it was sent: as a bearer, or, by browsers on a WebSocket, as the subprotocol `bearer.<key>`.
+/// The key as it was sent: as a bearer, or, by browsers on a WebSocket, as the subprotocol
+/// `bearer.<key>`.
 fn key_text(headers: &HeaderMap) -> Option<String> {
     let bearer = headers
         .get(header::AUTHORIZATION)

@@ -1,4 +1,5 @@
-//! Bodies and refusals in our own shape: what axum would say in plain text is said as every other failure.
+//! Bodies and refusals in our own shape: what axum would say in plain text is said as every other
+//! failure.
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};

@@ -1,4 +1,5 @@
-//! Health: `/healthz` says that the process lives, `/readyz` whether it can do its work, each dependency by name.
+//! Health: `/healthz` says that the process lives, `/readyz` whether it can do its work, each
+//! dependency by name.
 
 use std::time::Duration;
 

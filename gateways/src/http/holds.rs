@@ -1,4 +1,5 @@
-//! Holds: setting points aside for something not yet delivered, and then spending them or giving them back.
+//! Holds: setting points aside for something not yet delivered, and then spending them or giving
+//! them back.
 
 use axum::extract::State as FromState;
 use axum::response::Response;

@@ -178,6 +178,13 @@ struct Stored {
     hash: Vec<u8>,
 }
 
+#[derive(sqlx::FromRow)]
+struct Row {
+    #[sqlx(flatten)]
+    key: Key,
+    hash: Vec<u8>,
+}
+
 impl Keys {
     pub fn new(pool: PgPool) -> Self {
         Keys { pool, remembered: Arc::default() }
@@ -204,17 +211,14 @@ impl Keys {
         {
             return Ok(found);
         }
-        let row: Option<(Uuid, String, Vec<String>, DateTime<Utc>, Vec<u8>)> = sqlx::query_as(
-            "SELECT id, name, scopes, created_at, hash FROM api_keys
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT id, name, scopes, created_at, revoked_at, hash FROM api_keys
              WHERE id = $1 AND revoked_at IS NULL",
         )
         .bind(id)
         .fetch_optional(&self.pool)
         .await?;
-        let found = row.map(|(id, name, scopes, created_at, hash)| {
-            let key = Key { id, name, scopes, created_at, revoked_at: None };
-            Arc::new(Stored { key: Arc::new(key), hash })
-        });
+        let found = row.map(|Row { key, hash }| Arc::new(Stored { key: Arc::new(key), hash }));
         let mut all = self.remembered();
         if all.len() >= REMEMBERED_MAX {
             all.retain(|_, remembered| remembered.at.elapsed() < BELIEVED_FOR);

@@ -1,8 +1,9 @@
 //! Accepting connections, and ending those whose other side does not read.
 //!
-//! The body of a feed is only asked for more while its socket takes bytes, so a reader that stops reading would be
-//! kept for ever. [`Impatient`] ends a connection on which a write made no progress for [`WRITE_LIMIT`]; together
-//! with a small socket buffer this bounds what any one reader can hold.
+//! The body of a feed is only asked for more while its socket takes bytes, so a reader that stops
+//! reading would be kept for ever. [`Impatient`] ends a connection on which a write made no
+//! progress for [`WRITE_LIMIT`]; together with a small socket buffer this bounds what any one
+//! reader can hold.
 
 use std::future::Future;
 use std::io;
@@ -20,7 +21,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -55,10 +56,11 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Answers connections until told to stop, at most `connections_max` at a time; the others wait to be accepted.
+/// Answers connections until told to stop, at most `connections_max` at a time; the others wait to
+/// be accepted.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    routers: watch::Receiver<Router>,
     connections_max: usize,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -75,7 +77,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, peer, router.clone(), stop.clone());
+                let connection = connection(stream, peer, routers.clone(), stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -95,12 +97,18 @@ pub async fn serve(
     Ok(())
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    routers: watch::Receiver<Router>,
+    stop: CancellationToken,
+) {
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNANSWERED_LIMIT_MS);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(Request::from(request.map(axum::body::Body::new)))
+        let router = routers.borrow().clone();
+        router.oneshot(Request::from(request.map(axum::body::Body::new)))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

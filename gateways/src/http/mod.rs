@@ -1,6 +1,8 @@
-//! The HTTP side: the API under `/api/v1`, the feed, health, the overlay page, and webhooks. Comes in and goes out.
+//! The HTTP side: the API under `/api/v1`, the feed, health, the overlay page, and webhooks. Comes
+//! in and goes out.
 //!
-//! An endpoint is a handler in one of these files and a line in [`api`]; its OpenAPI description is made from it.
+//! An endpoint is a handler in one of these files and a line in [`api`]; its OpenAPI description is
+//! made from it.
 
 pub mod accounts;
 pub mod alerts;
@@ -48,6 +50,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// What every handler works with.
+#[derive(Clone)]
 pub struct Api {
     pub config: Arc<Config>,
     pub pool: PgPool,
@@ -57,14 +60,15 @@ pub struct Api {
     pub broker: journal::broker::Broker,
     pub hub: Arc<Hub>,
     pub keys: Keys,
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// Cancelled when the process is asked to stop.
     pub stop: CancellationToken,
 }
 
 pub type State = Arc<Api>;
 
-/// Everything that is answered on `listen`. `webhooks` are the routes of the gateways that the world calls.
+/// Everything that is answered on `listen`. `webhooks` are the routes of the gateways that the
+/// world calls.
 pub fn router(app: State, webhooks: Router) -> Router {
     let (api, document) = api().split_for_parts();
     let api = api

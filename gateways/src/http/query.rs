@@ -1,4 +1,5 @@
-//! What queries have in common: the moment they ask about, the position they wait for, and the page they want.
+//! What queries have in common: the moment they ask about, the position they wait for, and the page
+//! they want.
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ const WAIT_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AtLeast {
-    /// Answer only when this position is known, such as the one that a command's answer carried. Waits up to 5
-    /// seconds, then answers 504 `behind`.
+    /// Answer only when this position is known, such as the one that a command's answer carried.
+    /// Waits up to 5 seconds, then answers 504 `behind`.
     pub min_position: Option<i64>,
 }
 
@@ -31,8 +32,8 @@ pub struct AtLeast {
 pub struct Moment {
     /// A position (`124`) or a time (`2026-11-21T20:15:00Z`); now, if left out.
     pub as_of: Option<String>,
-    /// Answer only when this position is known, such as the one that a command's answer carried. Waits up to 5
-    /// seconds, then answers 504 `behind`.
+    /// Answer only when this position is known, such as the one that a command's answer carried.
+    /// Waits up to 5 seconds, then answers 504 `behind`.
     pub min_position: Option<i64>,
 }
 

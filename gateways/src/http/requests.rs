@@ -1,4 +1,5 @@
-//! What holds for every request: an id, a span, a time limit, and headers that keep browsers careful.
+//! What holds for every request: an id, a span, a time limit, and headers that keep browsers
+//! careful.
 
 use std::time::Instant;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use gateways::cli::serve::{Ready, Role, serve};
-use gateways::config::{Config, RequestsPerMinute};
+use gateways::config::{Config, RequestsPerMinute, Source};
 use gateways::http::keys::{self, Scope};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -508,4 +508,39 @@ async fn a_revoked_key_is_useless_within_seconds() {
     })
     .await;
     serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_configuration_takes_effect_and_a_wrong_one_does_not() {
+    let folder = std::env::temp_dir().join(format!("tapedeck-config-{}", Uuid::new_v4().simple()));
+    std::fs::create_dir(&folder).expect("a folder");
+    let file = folder.join("tapedeck.toml");
+    let write = |limit: &str| {
+        std::fs::write(&file, format!("[requests_per_minute]\nuser = {limit}\n")).expect("written");
+    };
+    write("500");
+    let source = Source { file: file.clone(), data: folder.clone() };
+    let serving = Serving::with(&Role::ALL, |config| {
+        config.requests_per_minute.user = 500;
+        config.source = Some(source);
+    })
+    .await;
+    let key = serving.key(&[Scope::AccountsRead]).await;
+    let limit = async || {
+        let request = serving.request(Method::GET, &key, "/accounts/5001");
+        let response = request.send().await.expect("an answer");
+        response.headers()["x-ratelimit-limit"].to_str().expect("text").to_owned()
+    };
+    assert_eq!(limit().await, "500");
+    write("700");
+    until("the new limit holds", async || limit().await == "700").await;
+    write("\"many\"");
+    let looked = Instant::now();
+    while looked.elapsed() < Duration::from_secs(3) {
+        assert_eq!(limit().await, "700", "the old one stays");
+    }
+    write("800");
+    until("the corrected one holds", async || limit().await == "800").await;
+    serving.stop().await;
+    std::fs::remove_dir_all(folder).expect("removed");
 }

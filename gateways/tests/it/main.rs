@@ -10,4 +10,5 @@ mod journey;
 mod processes;
 mod projections;
 mod tidy;
+mod traces;
 mod world;

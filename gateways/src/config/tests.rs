@@ -1,0 +1,131 @@
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../tapedeck.example.toml");
+
+fn layered(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    Config::layered(None, Some(("tapedeck.toml".to_owned(), file.to_owned())), environment)
+}
+
+/// The example with every key that it shows as `#key = …` or `#[table]` switched on.
+fn example_switched_on() -> String {
+    let shown = |line: &str| {
+        let rest = line.strip_prefix('#')?;
+        rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[' || c == '"')
+            .then(|| rest.to_owned())
+    };
+    EXAMPLE.lines().map(|line| shown(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
+}
+
+#[test]
+fn every_key_is_in_the_example_and_the_example_is_the_default() {
+    let value: toml_keys::Keys = toml_keys::of(&example_switched_on());
+    let known = serde_json::to_value(Config::default()).expect("a config");
+    assert_eq!(value.top, toml_keys::names(&known));
+    assert_eq!(value.rules, toml_keys::names(&known["rules"]));
+    assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
+    let plain = layered(EXAMPLE, &[]).expect("readable as it is");
+    assert_eq!(
+        serde_json::to_value(plain).expect("a config"),
+        serde_json::to_value(Config::default()).expect("a config")
+    );
+    layered(&example_switched_on(), &[]).expect("readable with every key switched on");
+}
+
+#[test]
+fn an_unknown_key_is_named() {
+    let error = layered("listen_at = \"127.0.0.1:1\"", &[]).expect_err("unknown");
+    assert!(error.to_string().contains("listen_at"), "{error}");
+    assert!(error.to_string().contains("tapedeck.toml"), "{error}");
+    let error = layered("[rules]\npoints_per_bits = 2", &[]).expect_err("unknown");
+    assert!(error.to_string().contains("points_per_bits"), "{error}");
+    let error = layered("", &[("TAPEDECK_LISTEM", "x")]).expect_err("unknown");
+    assert!(error.to_string().contains("listem"), "{error}");
+}
+
+#[test]
+fn the_environment_is_stronger_than_the_file() {
+    let config = layered(
+        "nats_url = \"nats://file\"\ndatabase_url = \"postgres://file\"\nlisten = \"127.0.0.1:1\"",
+        &[
+            ("NATS_URL", "nats://plain"),
+            ("DATABASE_URL", "postgres://plain"),
+            ("TAPEDECK_DATABASE_URL", "postgres://ours"),
+            ("TAPEDECK_RULES__POINTS_PER_BIT", "7"),
+            ("TAPEDECK_BROADCASTER_ID", "0012"),
+            ("TAPEDECK_NATS_PASSWORDS__GATEWAY", "1e5"),
+            ("TAPEDECK_DATA", "no key"),
+        ],
+    )
+    .expect("readable");
+    assert_eq!(config.nats_url, "nats://plain");
+    assert_eq!(config.database_url, "postgres://ours");
+    assert_eq!(config.listen.port(), 1);
+    assert_eq!(config.rules.points_per_bit, 7);
+    assert_eq!(config.broadcaster_id, "0012");
+    assert_eq!(config.nats_passwords["gateway"], "1e5");
+}
+
+#[test]
+fn what_up_wrote_is_weaker_than_the_file() {
+    let connect = Connect {
+        nats_url: "nats://up".to_owned(),
+        nats_passwords: BTreeMap::from([("gateway".to_owned(), "p".to_owned())]),
+        database_url: "postgres://up".to_owned(),
+        ..Connect::default()
+    };
+    let file = ("tapedeck.toml".to_owned(), "nats_url = \"nats://file\"".to_owned());
+    let config = Config::layered(Some(connect), Some(file), []).expect("readable");
+    assert_eq!(config.nats_url, "nats://file");
+    assert_eq!(config.database_url, "postgres://up");
+    assert_eq!(config.nats_passwords["gateway"], "p");
+}
+
+#[test]
+fn only_what_changed_and_can_change_now_takes_effect() {
+    let before = layered("listen = \"127.0.0.1:1\"", &[]).expect("readable");
+    let running = Config { broadcaster_id: "given by a flag".to_owned(), ..before.clone() };
+    let file = "listen = \"127.0.0.1:2\"\n[rules]\nversion = 2\npoints_per_bit = 3";
+    let now = layered(file, &[]).expect("readable");
+    let (changed, later) = running.changed(&before, &now).expect("values");
+    assert_eq!((changed.rules.version, changed.rules.points_per_bit), (2, 3));
+    assert_eq!(changed.listen.port(), 1);
+    assert_eq!(changed.broadcaster_id, "given by a flag");
+    assert_eq!(later, ["listen"]);
+}
+
+#[test]
+fn printing_shows_no_secret() {
+    let config = Config {
+        eventsub_secret: "hush-hush-hush".to_owned(),
+        database_url: "postgres://a:hush@b/c".to_owned(),
+        ..Config::default()
+    };
+    assert!(!format!("{config:?}").contains("hush"));
+}
+
+/// The names of the keys of a TOML text and of a JSON object.
+mod toml_keys {
+    use std::collections::BTreeSet;
+
+    pub struct Keys {
+        pub top: BTreeSet<String>,
+        pub rules: BTreeSet<String>,
+        pub requests: BTreeSet<String>,
+    }
+
+    pub fn of(text: &str) -> Keys {
+        let source = config::File::from_str(text, config::FileFormat::Toml);
+        let read = config::Config::builder().add_source(source).build().expect("TOML");
+        let value: serde_json::Value = read.try_deserialize().expect("values");
+        Keys {
+            top: names(&value),
+            rules: names(&value["rules"]),
+            requests: names(&value["requests_per_minute"]),
+        }
+    }
+
+    pub fn names(value: &serde_json::Value) -> BTreeSet<String> {
+        value.as_object().expect("a table").keys().cloned().collect()
+    }
+}
