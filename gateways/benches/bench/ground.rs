@@ -1,0 +1,93 @@
+//! What is measured on: private servers as `tapedeck up` starts them, migrated, with their streams.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use gateways::embedded::{Options, Servers};
+use journal::broker::{Broker, BrokerConfig, Role};
+use journal::streams::{self, StreamsFile};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+
+pub const TAPEDECK: &str = env!("CARGO_BIN_EXE_tapedeck");
+
+/// As many connections as one `tapedeck serve` keeps by default.
+const CONNECTIONS: u32 = 16;
+
+pub struct Ground {
+    pub servers: Servers,
+    pub pool: PgPool,
+    pub nats_process: u32,
+    pub postgres_process: u32,
+}
+
+/// In a folder of its own that goes afterwards, or in `kept`, which stays.
+pub fn options(kept: Option<PathBuf>) -> anyhow::Result<Options> {
+    let options = match kept {
+        Some(data) => Options::new(data),
+        None => Options::temporary()?,
+    };
+    Ok(options.guard(TAPEDECK))
+}
+
+impl Ground {
+    pub async fn prepare(servers: Servers) -> anyhow::Result<Self> {
+        let owner = PgPool::connect(&servers.owner_database_url).await?;
+        journal::MIGRATOR.run(&owner).await.context("migrating")?;
+        owner.close().await;
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .connect(&servers.database_url)
+            .await?;
+        let (mut nats_process, mut postgres_process) = (0, 0);
+        for id in servers.process_ids()? {
+            let name = std::fs::read_to_string(format!("/proc/{id}/comm"))?;
+            let place =
+                if name.starts_with("nats") { &mut nats_process } else { &mut postgres_process };
+            *place = id;
+        }
+        let ground = Ground { servers, pool, nats_process, postgres_process };
+        let jetstream = ground.broker().jetstream(Role::Admin).await?;
+        streams::apply(&jetstream, &StreamsFile::built_in()?).await?;
+        Ok(ground)
+    }
+
+    /// Connections of their own to nats-server, for an engine or a gateway.
+    pub fn broker(&self) -> Broker {
+        Broker::new(BrokerConfig {
+            url: self.servers.nats_url.clone(),
+            passwords: self.servers.nats_passwords.clone(),
+        })
+    }
+
+    /// As the superuser, for what no part of Tapedeck may do.
+    pub async fn admin(&self) -> anyhow::Result<PgPool> {
+        Ok(PgPool::connect(&self.servers.database_url_of("postgres", "tapedeck")).await?)
+    }
+
+    pub async fn position(&self) -> anyhow::Result<i64> {
+        Ok(journal::head::read(&self.pool).await?.position)
+    }
+
+    /// What tells a `tapedeck` process where these servers are.
+    pub fn environment(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let servers = &self.servers;
+        let mut variables = vec![
+            ("DATABASE_URL".to_owned(), servers.database_url.clone()),
+            ("TAPEDECK_OWNER_DATABASE_URL".to_owned(), servers.owner_database_url.clone()),
+            ("NATS_URL".to_owned(), servers.nats_url.clone()),
+        ];
+        for (role, password) in &servers.nats_passwords {
+            variables.push((
+                format!("TAPEDECK_NATS_PASSWORDS__{}", role.to_uppercase()),
+                password.clone(),
+            ));
+        }
+        Ok(variables)
+    }
+
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.pool.close().await;
+        self.servers.stop().await
+    }
+}

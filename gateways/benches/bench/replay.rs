@@ -1,0 +1,186 @@
+//! The whole history: proved by the audit, and folded anew into a projection.
+
+use std::collections::HashMap;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use domain::account::Event;
+use futures::TryStreamExt;
+use journal::copy;
+use tokio::process::Command;
+
+use crate::figures::{Figure, Report, number};
+use crate::ground::{Ground, TAPEDECK};
+use crate::measure::resident_kib_max;
+use crate::parts::Scale;
+use crate::stock::{AccountView, Stock};
+use crate::work::ACCOUNTS;
+
+const AUDIT_GROUP: &str = "Audit";
+const REBUILD_GROUP: &str = "Rebuild of balances";
+const AUDIT_MAX: Duration = Duration::from_secs(900);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+const AUDIT_MIB_MAX: f64 = 256.0;
+
+pub async fn audit(ground: &Ground, scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
+    let position = ground.position().await?;
+    eprintln!("audit of {position} events");
+    let stock = Stock::prepare(ground, 10).await?;
+    stock.fill(ground, position).await?;
+    let (elapsed, replayed) = stock.replay_in_memory().await?;
+    stock.remove(ground).await?;
+    ensure!(replayed > 0, "stock replayed nothing");
+    let stock_rate = replayed as f64 / elapsed.as_secs_f64();
+    let fold = bare_fold(ground, position).await?;
+    let fold_rate = position as f64 / fold.as_secs_f64();
+    let audited = run_audit(ground).await?;
+    let rate = position as f64 / audited.elapsed.as_secs_f64();
+    report.add(
+        Figure::new(AUDIT_GROUP, "tapedeck audit, everything it proves", "events per second", rate)
+            .beside(stock_rate)
+            .target("2× QueryReplay in memory", rate >= 2.0 * stock_rate),
+    );
+    report.add(Figure::new(
+        AUDIT_GROUP,
+        "a bare COPY and a JSON fold",
+        "events per second",
+        fold_rate,
+    ));
+    let share = rate / fold_rate * 100.0;
+    report.add(
+        Figure::new(AUDIT_GROUP, "the audit's speed as a share of the bare fold", "%", share)
+            .target("aim 80 %", share >= 80.0),
+    );
+    let mib = audited.resident_kib_max as f64 / 1024.0;
+    report.add(
+        Figure::new(AUDIT_GROUP, "the most memory the audit had resident", "MiB", mib)
+            .less_is_better()
+            .target("at most 256 MiB", mib <= AUDIT_MIB_MAX),
+    );
+    report.note(format!(
+        "Audit: `tapedeck audit --json` as its own process over {} events in all, {} of them asked for with --events \
+         (made by commands through the whole path, {ACCOUNTS} accounts, with holds, captures and releases), in {} s \
+         from start to exit, starting the program included. Memory is VmHWM, read while it runs. Stock is \
+         `QueryReplay::replay_all` over the same events in its own table, into a HashMap; it checks nothing.",
+        position,
+        scale.events,
+        number(audited.elapsed.as_secs_f64()),
+    ));
+    Ok(())
+}
+
+struct Audited {
+    elapsed: Duration,
+    resident_kib_max: u64,
+}
+
+async fn run_audit(ground: &Ground) -> anyhow::Result<Audited> {
+    let started = Instant::now();
+    let mut child = Command::new(TAPEDECK)
+        .args(["audit", "--json"])
+        .envs(ground.environment()?)
+        .current_dir(&ground.servers.data)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("starting the audit")?;
+    let id = child.id().context("the audit has no process id")?;
+    let mut resident = 0;
+    let output = {
+        let ended = child.wait();
+        tokio::pin!(ended);
+        loop {
+            tokio::select! {
+                status = &mut ended => break status?,
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    resident = resident_kib_max(id).unwrap_or(0).max(resident);
+                    ensure!(started.elapsed() < AUDIT_MAX, "the audit took longer than {AUDIT_MAX:?}");
+                }
+            }
+        }
+    };
+    let elapsed = started.elapsed();
+    let rest = child.wait_with_output().await?;
+    ensure!(
+        output.success(),
+        "the audit ended with {output}: {}{}",
+        String::from_utf8_lossy(&rest.stdout),
+        String::from_utf8_lossy(&rest.stderr),
+    );
+    Ok(Audited { elapsed, resident_kib_max: resident })
+}
+
+/// As fast as it can be with this format: the payloads by COPY, parsed, summed up by account, and nothing else.
+async fn bare_fold(ground: &Ground, until: i64) -> anyhow::Result<Duration> {
+    let mut connection = ground.pool.acquire().await?;
+    let started = Instant::now();
+    let query = format!("SELECT aggregate_id, payload FROM events WHERE position <= {until}");
+    let mut accounts: HashMap<String, AccountView> = HashMap::new();
+    let mut count = 0;
+    {
+        let mut rows = std::pin::pin!(copy::rows::<2>(&mut connection, &query));
+        while let Some(batch) = rows.try_next().await? {
+            for row in &batch {
+                let event: Event = serde_json::from_str(row.text(1)?)?;
+                let account = row.text(0)?;
+                match accounts.get_mut(account) {
+                    Some(view) => view.fold(&event),
+                    None => {
+                        let mut view = AccountView::default();
+                        view.fold(&event);
+                        accounts.insert(account.to_owned(), view);
+                    }
+                }
+            }
+            count += batch.len() as i64;
+        }
+    }
+    ensure!(count == until, "the fold read {count} of {until} events");
+    Ok(started.elapsed())
+}
+
+pub async fn rebuild(ground: &Ground, scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
+    let position = ground.position().await?;
+    eprintln!("rebuild of balances from {position} events");
+    let mut rates = HashMap::new();
+    for projection in projections::all() {
+        let (name, started) = (projection.name(), Instant::now());
+        let rebuilt =
+            journal::follower::rebuild(&ground.pool, Arc::clone(&projection), |_, _| {}).await?;
+        ensure!(rebuilt.position == position, "{name} was rebuilt to {}", rebuilt.position);
+        rates.insert(name, position as f64 / started.elapsed().as_secs_f64());
+        eprintln!("    {name}: {:.0} events per second", rates[name]);
+    }
+    let stock = Stock::prepare(ground, 10).await?;
+    let events = stock.fill(ground, i64::try_from(scale.view_events)?.min(position)).await?;
+    let elapsed = stock.replay_into_view().await?;
+    stock.remove(ground).await?;
+    let stock_rate = events as f64 / elapsed.as_secs_f64();
+    let rate = rates["balances"];
+    report.add(
+        Figure::new(
+            REBUILD_GROUP,
+            "balances rebuilt beside the live ones",
+            "events per second",
+            rate,
+        )
+        .beside(stock_rate)
+        .target("50×, aim 100×", rate >= 50.0 * stock_rate),
+    );
+    report.add(Figure::new(
+        REBUILD_GROUP,
+        "statements, likewise",
+        "events per second",
+        rates["statements"],
+    ));
+    report.note(format!(
+        "Rebuild: `journal::follower::rebuild` folds {position} events into new tables and puts them in the place of \
+         the old ones. Stock: `QueryReplay` into an empty `GenericQuery` view, over the first {events} of the same \
+         events only, because it would take many minutes with all of them.",
+    ));
+    Ok(())
+}
