@@ -6,7 +6,7 @@ use std::time::Duration;
 use journal::positions::Positions;
 use projections::{QueryError, alerts};
 use sqlx::PgPool;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -17,6 +17,8 @@ use super::envelope::{Frame, Mode};
 const BEHIND_MAX: usize = 4_096;
 /// How many alerts are read at once.
 const PAGE: i64 = 256;
+/// How many readers may read at once what they missed.
+const READS_MAX: usize = 4;
 /// How soon a failed read is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -28,6 +30,8 @@ pub struct Hub {
     position: Mutex<i64>,
     frames: broadcast::Sender<Arc<Frame>>,
     places: Arc<Semaphore>,
+    /// Few of those who come back read at once what they missed, so that the database stays free for others.
+    reads: Semaphore,
 }
 
 /// A reader's end of the hub.
@@ -45,6 +49,7 @@ impl Hub {
             position: Mutex::new(position),
             frames: broadcast::Sender::new(BEHIND_MAX),
             places: Arc::new(Semaphore::new(readers_max.min(Semaphore::MAX_PERMITS))),
+            reads: Semaphore::new(READS_MAX),
         })
     }
 
@@ -55,6 +60,11 @@ impl Hub {
     /// How far the hub is.
     pub fn position(&self) -> i64 {
         *self.lock()
+    }
+
+    /// A turn to read what was missed.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.reads.acquire().await.ok()
     }
 
     pub(super) fn places(&self) -> Arc<Semaphore> {

@@ -131,6 +131,7 @@ impl Reader {
         until: i64,
     ) -> Result<(i64, VecDeque<Arc<Frame>>), QueryError> {
         let (pool, kinds) = (&self.app.pool, &self.request.kinds);
+        let _turn = self.app.hub.turn().await;
         let mut shown = alerts::after(pool, after, PAGE, kinds).await?;
         for _ in 0..LOOKS_MAX {
             if shown.position >= until || shown.alerts.len() as i64 == PAGE {

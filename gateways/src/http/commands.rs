@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::auth::Asker;
 use super::error::{ApiError, ErrorBody, POSITION};
-use super::extract::Path;
+use super::extract::{Path, Query};
 use super::keys::{Key, Scope};
 use super::{API, Api, State, query};
 use crate::observe;
@@ -143,8 +143,10 @@ pub(crate) async fn one(
     FromState(app): FromState<State>,
     asker: Asker,
     Path(id): Path<Uuid>,
+    Query(at_least): Query<query::AtLeast>,
 ) -> Result<Response, ApiError> {
     asker.require(Scope::CommandsRead)?;
+    query::wait_for_head(&app, at_least.min_position).await?;
     let Some(outcome) = outcome::find(&app.pool, id).await? else {
         let position = head::read(&app.pool).await?.position;
         let words = "no command of this id is decided yet";

@@ -14,12 +14,15 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// How long a key that was looked up is believed; a revoked one works this much longer at most.
 pub const BELIEVED_FOR: Duration = Duration::from_secs(5);
 
 const REMEMBERED_MAX: usize = 4_096;
+/// How many keys are looked up at once.
+const LOOKUPS_MAX: usize = 2;
 const NAME_LENGTH_MAX: usize = 64;
 
 /// What a key may do.
@@ -165,9 +168,9 @@ pub async fn revoke(pool: &PgPool, id_or_name: &str) -> sqlx::Result<Vec<Key>> {
 pub struct Keys {
     pool: PgPool,
     remembered: Arc<Mutex<HashMap<Uuid, Remembered>>>,
+    lookups: Arc<Semaphore>,
 }
 
-#[derive(Clone)]
 struct Remembered {
     at: Instant,
     found: Option<Arc<Stored>>,
@@ -187,7 +190,7 @@ struct Row {
 
 impl Keys {
     pub fn new(pool: PgPool) -> Self {
-        Keys { pool, remembered: Arc::default() }
+        Keys { pool, remembered: Arc::default(), lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 
     /// The key of this text, if it is one and was not revoked.
@@ -205,10 +208,12 @@ impl Keys {
     }
 
     async fn find(&self, id: Uuid) -> sqlx::Result<Option<Arc<Stored>>> {
-        let remembered = self.remembered().get(&id).cloned();
-        if let Some(Remembered { at, found }) = remembered
-            && at.elapsed() < BELIEVED_FOR
-        {
+        if let Some(found) = self.recall(id) {
+            return Ok(found);
+        }
+        // A thousand readers that come back at once are a few lookups, not a thousand.
+        let _turn = self.lookups.acquire().await;
+        if let Some(found) = self.recall(id) {
             return Ok(found);
         }
         let row: Option<Row> = sqlx::query_as(
@@ -227,6 +232,13 @@ impl Keys {
             all.insert(id, Remembered { at: Instant::now(), found: found.clone() });
         }
         Ok(found)
+    }
+
+    /// What was found a moment ago.
+    fn recall(&self, id: Uuid) -> Option<Option<Arc<Stored>>> {
+        let all = self.remembered();
+        let fresh = all.get(&id).filter(|remembered| remembered.at.elapsed() < BELIEVED_FOR);
+        fresh.map(|remembered| remembered.found.clone())
     }
 
     fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Remembered>> {

@@ -16,6 +16,9 @@ use super::error::{ApiError, POSITION};
 /// How long a query waits for the position it was given.
 const WAIT_LIMIT: Duration = Duration::from_secs(5);
 
+/// How often the end of the journal is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// The position that a query waits for.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -115,6 +118,22 @@ pub async fn wait(api: &Api, projections: &[&str], position: Option<i64>) -> Res
             .map_err(|current| ApiError::behind(projection, position, current))?;
     }
     Ok(())
+}
+
+/// Waits until the journal has come to `position`.
+pub async fn wait_for_head(api: &Api, position: Option<i64>) -> Result<(), ApiError> {
+    let Some(position) = position else { return Ok(()) };
+    let waited = tokio::time::Instant::now();
+    loop {
+        let head = journal::head::read(&api.pool).await?.position;
+        if head >= position {
+            return Ok(());
+        }
+        if waited.elapsed() >= WAIT_LIMIT {
+            return Err(ApiError::behind("the journal", position, head));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// `124` or `2026-11-21T20:15:00Z`.

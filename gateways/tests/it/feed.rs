@@ -8,7 +8,7 @@ use futures::{SinkExt, StreamExt};
 use gateways::http::keys::Scope;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -255,7 +255,22 @@ async fn a_reader_that_never_reads_is_cut_and_delays_nobody() {
         serving.metric("tapedeck_http_unread_connections_total").await > unread_before
     })
     .await;
-    drop(silent);
+    // What had left before the cut is whole, and the rest comes to one who returns.
+    let mut sent = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut sent)).await.expect("closed");
+    let sent = String::from_utf8_lossy(&sent);
+    let before: Vec<i64> =
+        sent.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect();
+    assert!(before.len() < ALERTS as usize, "it was cut before the end");
+    let whole = sent.matches("\n\n").count().saturating_sub(2);
+    let mut seen: Vec<i64> = before.into_iter().take(whole).collect();
+    let mut feed = Sse::open(&serving, &key, "", Some(seen.last().copied().unwrap_or(0))).await;
+    feed.next().await.expect("hello");
+    while seen.len() < ALERTS as usize {
+        seen.push(feed.alert().await["position"].as_i64().expect("a position"));
+    }
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), ALERTS as usize);
+    assert!(seen.is_sorted(), "in order");
     serving.stop().await;
 }
 
