@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use chrono::{DateTime, Utc};
 use journal::broker::{Broker, Role};
 use journal::dead_letters;
@@ -13,7 +12,7 @@ use sqlx::PgPool;
 
 use super::{EXIT_FAILED, EXIT_NOT_REACHABLE, Globals, print};
 use crate::config::{Config, open_database};
-use crate::http::health;
+use crate::http::health::{self, Lag};
 
 /// How long one check may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(10);
@@ -22,6 +21,8 @@ const FREE_BYTES_MIN: u64 = 2 << 30;
 const BEHIND_MAX_S: f64 = 30.0;
 const NATS_MIN: (u64, u64) = (2, 12);
 const POSTGRES_MIN: i32 = 140_000;
+const RUNNING: &str =
+    "is `tapedeck up` or `tapedeck serve` running? Its relay and projections catch up";
 
 /// Check everything Tapedeck needs, and say how to mend what is wrong
 ///
@@ -251,21 +252,23 @@ async fn migrations(pool: &PgPool, config: &Config) -> anyhow::Result<Finding> {
 }
 
 async fn lag(pool: &PgPool, config: &Config) -> anyhow::Result<Vec<Finding>> {
-    let mut lags = health::projections_behind(pool).await?;
-    lags.push(health::relay_behind(pool, &Broker::new(config.broker())).await.context("EVENTS")?);
-    Ok(lags
-        .into_iter()
-        .map(|lag| {
-            let words = format!(
-                "{} is at position {}, {} events ({:.1} s) behind",
-                lag.name, lag.position, lag.events, lag.seconds
-            );
-            match lag.seconds <= BEHIND_MAX_S {
-                true => well("lag", words),
-                false => wrong("lag", words, "is `tapedeck up` or `tapedeck serve` running?"),
-            }
-        })
-        .collect())
+    let projections = health::projections_behind(pool).await?;
+    let mut findings: Vec<Finding> = projections.into_iter().map(lag_finding).collect();
+    findings.push(match health::relay_behind(pool, &Broker::new(config.broker())).await {
+        Ok(lag) => lag_finding(lag),
+        Err(error) => wrong("lag", format!("the relay's EVENTS: {error:#}"), RUNNING),
+    });
+    Ok(findings)
+}
+
+fn lag_finding(lag: Lag) -> Finding {
+    let Lag { name, position, events, seconds } = lag;
+    let words =
+        format!("{name} is at position {position}, {events} events ({seconds:.1} s) behind");
+    match seconds <= BEHIND_MAX_S {
+        true => well("lag", words),
+        false => wrong("lag", words, RUNNING),
+    }
 }
 
 async fn letters(pool: &PgPool) -> anyhow::Result<Finding> {
