@@ -180,7 +180,8 @@ fn history_proofs(walk: &mut Walk, took: Duration) -> Vec<Proof> {
             took,
         });
     };
-    let claim = format!("positions are 1 to {last} without gaps, and the head agrees");
+    let claim =
+        format!("positions are 1 to {} without gaps, and the head agrees", report::grouped(last));
     proof("positions", &claim, events, "events", &mut walk.chain.positions);
     let claim = "every link follows from the one before it and the event's content, from the first to the head";
     proof("hash chain", claim, events, "events", &mut walk.chain.links);

@@ -1,12 +1,13 @@
 //! How far an audit is: a bar on a terminal, a line every few seconds elsewhere, nothing in tests.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 const LINE_EVERY: Duration = Duration::from_secs(3);
-const BAR: &str = "{msg:<24} {bar:32} {pos:>11}/{len} {per_sec:>16} {eta:>5} left";
+const BAR: &str = "{msg:<22} {bar:30} {human_pos} of {human_len}, {rate}, {eta} left";
 
 /// A handle on what is shown; clones show the same.
 #[derive(Clone)]
@@ -24,17 +25,21 @@ impl Progress {
     pub fn on_standard_error() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
         if let Ok(style) = ProgressStyle::with_template(BAR) {
-            bar.set_style(style.progress_chars("━╸─"));
+            let rate = |state: &ProgressState, text: &mut dyn Write| {
+                let _ = write!(text, "{}/s", HumanCount(state.per_sec() as u64));
+            };
+            bar.set_style(style.with_key("rate", rate).progress_chars("━╸─"));
         }
         Progress { bar }
     }
 
     /// Begins a part of the work, of which `length` is known.
     pub fn begin(&self, part: &'static str, length: i64) {
-        self.bar.set_length(u64::try_from(length).unwrap_or(0));
-        self.bar.set_position(0);
-        self.bar.reset_elapsed();
-        self.bar.reset_eta();
+        self.bar.reset();
+        self.bar.update(|state| {
+            state.set_len(u64::try_from(length).unwrap_or(0));
+            state.set_pos(0);
+        });
         self.bar.set_message(part);
     }
 

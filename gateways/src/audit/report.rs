@@ -143,8 +143,9 @@ impl Report {
     fn summary(&self) -> String {
         let totals = &self.totals;
         let mut text = format!(
-            "{} accounts: {} credited = {} available + {} held + {} captured - ({}) reversed\n",
+            "{} {}: {} credited = {} available + {} held + {} captured - ({}) reversed\n",
             grouped(totals.accounts),
+            if totals.accounts == 1 { "account" } else { "accounts" },
             grouped(totals.credits),
             grouped(totals.available),
             grouped(totals.held),
@@ -153,11 +154,11 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "position {} of {}, hash {}, epoch {}",
+            "position {} of {}, epoch {}\nhash {}",
             grouped(self.position),
             grouped(self.head),
-            hex::encode(self.hash),
-            self.epoch
+            self.epoch,
+            hex::encode(self.hash)
         );
         for phase in &self.phases {
             let _ = writeln!(
@@ -231,7 +232,7 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
 }
 
 /// `1,234,567`.
-fn grouped(number: impl ToString) -> String {
+pub fn grouped(number: impl ToString) -> String {
     let text = number.to_string();
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),

@@ -58,9 +58,11 @@ impl Audit {
     pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
         let progress = if self.json { Progress::hidden() } else { Progress::on_standard_error() };
         let report = tokio::select! {
-            report = self.report(globals, &progress) => report?,
+            report = self.report(globals, &progress) => report,
             () = progress.lines(), if !self.json => return Ok(ExitCode::FAILURE),
         };
+        progress.end();
+        let report = report?;
         if self.json {
             print::json(&report)?;
         } else {
