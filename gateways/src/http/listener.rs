@@ -29,8 +29,9 @@ use tower::ServiceExt;
 
 /// How long a write may make no progress.
 pub const WRITE_LIMIT: Duration = Duration::from_secs(10);
-/// How long the head of a request may take to arrive.
-const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// How long the head of the next request may take to arrive. Longer than proxies keep idle
+/// connections, so that it is them who close and no request meets a closed door.
+const HEAD_LIMIT: Duration = Duration::from_secs(75);
 /// How long a connection whose other side has vanished is kept while bytes are on their way.
 const UNANSWERED_LIMIT_MS: u32 = 30_000;
 /// What the kernel keeps for a reader that is behind.

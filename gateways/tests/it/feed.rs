@@ -1,11 +1,12 @@
 //! The feed on a whole Tapedeck: every alert once and in order, whatever becomes of its readers.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures::{SinkExt, StreamExt};
 use gateways::http::keys::Scope;
+use gateways::http::listener::WRITE_LIMIT;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -271,6 +272,45 @@ async fn a_reader_that_never_reads_is_cut_and_delays_nobody() {
     }
     assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), ALERTS as usize);
     assert!(seen.is_sorted(), "in order");
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_falls_far_behind_is_told_so_and_goes_on_when_it_returns() {
+    const ALERTS: i64 = 6_000;
+    let serving = Serving::start().await;
+    let key = serving.key(&[Scope::FeedRead]).await;
+    let asker = serving.world.asker().await;
+    let mut feed = Sse::open(&serving, &key, "", None).await;
+    feed.next().await.expect("hello");
+    let began = Instant::now();
+    for from in (1..=ALERTS).step_by(500) {
+        cheers(&asker, from, 500).await;
+    }
+    serving.world.caught_up().await;
+    if began.elapsed() > WRITE_LIMIT / 2 {
+        // On so slow a machine it may be cut for silence instead, which another test shows.
+        return;
+    }
+    let mut seen = Vec::new();
+    let reason = loop {
+        let envelope = feed.next().await.expect("bye comes before the end");
+        match envelope["type"].as_str() {
+            Some("cheer") => seen.push(envelope["position"].as_i64().expect("a position")),
+            Some("bye") => break envelope["data"]["reason"].clone(),
+            other => assert_eq!(other, Some("ping")),
+        }
+    };
+    assert_eq!(reason, "slow");
+    assert!(feed.next().await.is_none(), "closed after bye");
+    assert!(seen.len() < ALERTS as usize);
+    let mut feed = Sse::open(&serving, &key, "", seen.last().copied()).await;
+    feed.next().await.expect("hello");
+    while seen.len() < ALERTS as usize {
+        seen.push(feed.alert().await["position"].as_i64().expect("a position"));
+    }
+    assert!(seen.is_sorted());
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), ALERTS as usize);
     serving.stop().await;
 }
 
