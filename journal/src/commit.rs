@@ -77,7 +77,9 @@ pub(crate) async fn commit(pool: &PgPool, batch: &Batch<'_>) -> Result<Committed
     }
     crash::point("commit.fenced");
     note_names(&mut tx, batch).await?;
+    crash::point("commit.named");
     note_snapshots(&mut tx, batch.snapshots).await?;
+    crash::point("commit.snapped");
     note_dead(&mut tx, batch).await?;
     crash::point("commit.noted");
     let (head, now) = head::lock(&mut tx).await?;

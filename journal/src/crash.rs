@@ -7,10 +7,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Every point there is, in the order in which a command passes them.
-pub const POINTS: [&str; 12] = [
+pub const POINTS: [&str; 14] = [
     "commit.decided",
     "commit.begun",
     "commit.fenced",
+    "commit.named",
+    "commit.snapped",
     "commit.noted",
     "commit.locked",
     "commit.recorded",

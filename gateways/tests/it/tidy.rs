@@ -29,7 +29,8 @@ fn tracked(endings: &[&str]) -> Vec<PathBuf> {
         .output()
         .expect("git is there");
     let files = String::from_utf8(output.stdout).expect("names in UTF-8");
-    let files = files.split('\0').filter(|name| endings.iter().any(|ending| name.ends_with(ending)));
+    let files =
+        files.split('\0').filter(|name| endings.iter().any(|ending| name.ends_with(ending)));
     files.map(|name| root().join(name)).filter(|path| path.is_file()).collect()
 }
 
