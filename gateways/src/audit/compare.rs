@@ -1,13 +1,15 @@
 //! What was made from history against history: outcomes, projections, EVENTS.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use journal::broker::Broker;
 use journal::{Projection, copy, history};
 use projections::AsOf;
 use sqlx::{PgConnection, PgPool};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::accounts::Accounts;
 use super::commands::Commands;
@@ -16,7 +18,9 @@ use super::merge::{Merge, alerts_query, statements_query};
 use super::progress::Progress;
 use super::snapshot::Snapshot;
 use super::walk::Walk;
-use super::{Error, Options, balances, broker, outcomes, read_in_order, rebuild, reversals};
+use super::{
+    Error, Options, balances, broker, outcomes, read_in_order, rebuild, reversals, worker_failed,
+};
 
 const BALANCES: &str = projections::balances::NAME;
 const STATEMENTS: &str = projections::statements::NAME;
@@ -49,9 +53,10 @@ impl Checkpoints {
 }
 
 /// The comparisons of one audit.
-pub struct Compare<'a> {
-    pub snapshot: &'a Snapshot,
-    pub checkpoints: &'a Checkpoints,
+#[derive(Clone)]
+pub struct Compare {
+    pub snapshot: Arc<Snapshot>,
+    pub checkpoints: Arc<Checkpoints>,
     /// The last position that the audit looks at.
     pub head: i64,
 }
@@ -63,7 +68,7 @@ pub struct Compared {
     pub published_after: Option<i64>,
 }
 
-impl Compare<'_> {
+impl Compare {
     /// Makes all comparisons that `options` asks for, side by side.
     pub async fn all(
         &self,
@@ -81,6 +86,15 @@ impl Compare<'_> {
             return Ok(Compared { proofs: vec![proof], published_after: None });
         }
         progress.begin("projections and EVENTS", self.head.saturating_mul(2));
+        let projections = beside({
+            let (this, progress) = (self.clone(), progress.clone());
+            async move { this.projections(&progress).await }
+        });
+        let events = beside({
+            let (this, pool, broker) = (self.clone(), pool.clone(), broker.clone());
+            let (patience, progress) = (options.patience, progress.clone());
+            async move { this.events(&pool, &broker, patience, &progress).await }
+        });
         let Walk { commands, accounts, .. } = walk;
         let ledger = async {
             let mut proofs = self.commands(commands).await?;
@@ -88,11 +102,8 @@ impl Compare<'_> {
             proofs.push(self.balances(accounts).await?);
             Ok::<_, Error>(proofs)
         };
-        let (mut proofs, projections, (events, after)) = tokio::try_join!(
-            ledger,
-            self.projections(progress),
-            self.events(pool, broker, options, progress)
-        )?;
+        let (mut proofs, projections, (events, after)) =
+            tokio::try_join!(ledger, projections, events)?;
         proofs.extend(projections);
         let published_after = events.findings.is_empty().then_some(after);
         proofs.push(events);
@@ -236,7 +247,7 @@ impl Compare<'_> {
         let mut proof = self.proof_of(projection.name(), "rows");
         let Some((schema, at)) = self.live(projection.name(), &mut proof) else { return Ok(proof) };
         proof.proved =
-            rebuild::check(self.snapshot, projection, schema, at, &mut proof.findings).await?;
+            rebuild::check(&self.snapshot, projection, schema, at, &mut proof.findings).await?;
         proof.took = begun.elapsed();
         Ok(proof)
     }
@@ -245,13 +256,13 @@ impl Compare<'_> {
         &self,
         pool: &PgPool,
         broker: &Broker,
-        options: &Options,
+        patience: Duration,
         progress: &Progress,
     ) -> Result<(Proof, i64), Error> {
         let begun = Instant::now();
         let mut links = self.snapshot.another().await?;
         let compared =
-            broker::check(broker, pool, &mut links, self.head, options.patience, progress).await?;
+            broker::check(broker, pool, &mut links, self.head, patience, progress).await?;
         let proof = Proof {
             check: "EVENTS",
             claim: "each message of EVENTS is the event of its number".to_owned(),
@@ -273,7 +284,7 @@ impl Compare<'_> {
             of,
             note: note.map(|(_, at)| format!("as of position {at}, where it has come to")),
             findings: Findings::default(),
-            took: std::time::Duration::ZERO,
+            took: Duration::ZERO,
         }
     }
 
@@ -297,4 +308,11 @@ impl Compare<'_> {
         });
         None
     }
+}
+
+/// Runs `work` on another core; it ends with whoever waits for it.
+async fn beside<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    AbortOnDropHandle::new(tokio::spawn(work)).await.map_err(worker_failed)?
 }

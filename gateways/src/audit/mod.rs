@@ -29,6 +29,7 @@ mod snapshot;
 mod walk;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -147,7 +148,11 @@ pub async fn run(
     report.proofs = history_proofs(&mut walk, took);
 
     let comparing = Instant::now();
-    let compare = compare::Compare { snapshot: &snapshot, checkpoints: &checkpoints, head: until };
+    let compare = compare::Compare {
+        snapshot: Arc::new(snapshot),
+        checkpoints: Arc::new(checkpoints),
+        head: until,
+    };
     let compared = compare.all(pool, broker, options, &mut walk, progress).await?;
     if let Some(after) = compared.published_after {
         name_originals(&mut report.proofs, after);
