@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 type Batches = broadcast::Receiver<Arc<Vec<Recorded>>>;
 
 /// Keeps `projections` up to date until told to stop. Any number of processes may run this: one folds, others wait.
-pub async fn run(
+pub fn run(
+    pool: PgPool,
+    broker: Broker,
+    projections: Vec<Arc<dyn Projection>>,
+    stop: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(follow_all(pool, broker, projections, stop))
+}
+
+async fn follow_all(
     pool: PgPool,
     broker: Broker,
     projections: Vec<Arc<dyn Projection>>,

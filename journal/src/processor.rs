@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use futures::future::BoxFuture;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
@@ -51,7 +52,16 @@ impl Default for Options {
 }
 
 /// Decides commands until told to stop. Any number of processes may run this: they share the partitions.
-pub async fn run(
+pub fn run(
+    pool: PgPool,
+    broker: Broker,
+    options: Options,
+    stop: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(process(pool, broker, options, stop))
+}
+
+async fn process(
     pool: PgPool,
     broker: Broker,
     options: Options,

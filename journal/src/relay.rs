@@ -9,6 +9,7 @@ use async_nats::Client;
 use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use sqlx::{PgPool, Row};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,15 @@ const BATCH_BYTES_MAX: usize = 2_000_000;
 const LEADER_LOCK: i64 = 0x7461_7065_6465_636b;
 
 /// Publishes until told to stop. In every process that runs this, one is the leader and the others wait for it to go.
-pub async fn run(pool: PgPool, broker: Broker, stop: CancellationToken) -> anyhow::Result<()> {
+pub fn run(
+    pool: PgPool,
+    broker: Broker,
+    stop: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(relay(pool, broker, stop))
+}
+
+async fn relay(pool: PgPool, broker: Broker, stop: CancellationToken) -> anyhow::Result<()> {
     let mut backoff = Backoff::default();
     loop {
         let led = tokio::select! {

@@ -143,9 +143,17 @@ impl Globals {
 }
 
 /// Runs what the command line says.
-pub async fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let Cli { globals, command } = Cli::parse();
-    match run(globals, command).await {
+    // The runtime is here and not in the binary, so that everything below is compiled once, in this crate.
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("tapedeck: cannot start: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    match runtime.block_on(run(globals, command)) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
