@@ -1,5 +1,7 @@
 //! Appending to a stream: one message, or many as one atomic batch that shares a single sync to disk.
 
+use std::task::Poll;
+
 use async_nats::header::{
     NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
     NATS_EXPECTED_LAST_SEQUENCE,
@@ -8,6 +10,7 @@ use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use serde::Deserialize;
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 use crate::broker::REQUEST_LIMIT;
 
@@ -39,10 +42,12 @@ pub(crate) enum AppendError {
 }
 
 /// Appends `messages`, all or none, and gives the sequence of the last. With `after`, only if the stream ends there.
+/// `sent` is told once all of them are on the connection, long before the answer.
 pub(crate) async fn append(
     client: &Client,
     messages: Vec<Append>,
     after: Option<i64>,
+    sent: Option<oneshot::Sender<()>>,
 ) -> Result<u64, AppendError> {
     let count = messages.len();
     let batch = (count > 1).then(|| client.new_inbox());
@@ -65,7 +70,7 @@ pub(crate) async fn append(
         if batch.is_some() {
             headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
         }
-        return acknowledged(client, message, headers).await;
+        return acknowledged(client, message, headers, sent).await;
     }
     Err(AppendError::Refused("there was nothing to append".to_owned()))
 }
@@ -79,15 +84,23 @@ async fn acknowledged(
     client: &Client,
     message: Append,
     headers: HeaderMap,
+    sent: Option<oneshot::Sender<()>>,
 ) -> Result<u64, AppendError> {
     let request = async_nats::Request::new()
         .headers(headers)
         .payload(message.payload)
         .timeout(Some(REQUEST_LIMIT));
-    let answer = client
-        .send_request(message.subject, request)
-        .await
-        .map_err(|error| AppendError::Unknown(error.to_string()))?;
+    let mut answer = std::pin::pin!(client.send_request(message.subject, request));
+    // Asked once, the request is handed to the connection; what follows is waiting.
+    let at_once = futures::poll!(answer.as_mut());
+    if let Some(sent) = sent {
+        let _ = sent.send(());
+    }
+    let answer = match at_once {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => answer.await,
+    };
+    let answer = answer.map_err(|error| AppendError::Unknown(error.to_string()))?;
     let ack: Ack = serde_json::from_slice(&answer.payload)
         .map_err(|error| AppendError::Unknown(error.to_string()))?;
     match ack.error {

@@ -1,6 +1,7 @@
 //! Following the journal: what is new from EVENTS, what is behind from PostgreSQL, always from the stored position.
 //!
-//! One consumer for all projections of the process hands on what the relay publishes. Each projection folds it in
+//! One consumer for all projections of the process hands on what the relay publishes, and with it comes, sooner, what this
+//! process committed itself. Each projection folds it in
 //! its own transaction at its own pace; one that falls too far behind reads on in PostgreSQL and comes back.
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::retry::Backoff;
 use crate::tail::tail;
 
 /// How many batches a projection may be behind the consumer.
-const BEHIND_MAX: usize = 64;
+const BEHIND_MAX: usize = 128;
 /// The most events folded in one transaction, live and while reading on in PostgreSQL.
 const FOLD_MAX: usize = 8_192;
 /// How long a projection waits for news before it looks into PostgreSQL.
@@ -54,11 +55,33 @@ async fn follow_all(
         let follower = Follower { pool: pool.clone(), broker: broker.clone(), projection };
         tasks.spawn(follower.run(batches.subscribe(), stop.clone()));
     }
+    tasks.spawn(committed_here(broker.clone(), batches.clone(), stop.clone()));
     tasks.spawn(tail(broker, batches, stop));
     while let Some(task) = tasks.join_next().await {
         task?;
     }
     Ok(())
+}
+
+/// Hands on what this process commits, which need not make the detour over EVENTS.
+async fn committed_here(
+    broker: Broker,
+    batches: broadcast::Sender<Arc<Vec<Recorded>>>,
+    stop: CancellationToken,
+) {
+    let mut committed = broker.committed().subscribe();
+    loop {
+        let batch = tokio::select! {
+            () = stop.cancelled() => return,
+            batch = committed.recv() => batch,
+        };
+        match batch {
+            Ok(batch) => drop(batches.send(batch)),
+            // What was left out comes from EVENTS.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
 }
 
 /// One projection of this process.
@@ -155,22 +178,24 @@ impl Follower {
         folding: &mut Folding,
         batches: &[Arc<Vec<Recorded>>],
     ) -> anyhow::Result<()> {
-        let position = folding.generation.position;
-        let mut events: Vec<&Recorded> = batches
-            .iter()
-            .flat_map(|batch| batch.iter())
-            .filter(|e| e.position > position)
-            .collect();
-        // After a consumer that was made anew, batches may overlap or leave something out.
-        let dense =
-            events.iter().zip(position + 1..).all(|(event, wanted)| event.position == wanted);
-        if !dense {
-            self.catch_up(folding).await?;
-            events.clear();
+        let mut next = folding.generation.position + 1;
+        let mut events: Vec<&Recorded> = Vec::new();
+        let mut complete = true;
+        // Batches overlap: what was committed in this process comes from EVENTS as well.
+        for event in batches.iter().flat_map(|batch| batch.iter()) {
+            if event.position > next {
+                complete = false;
+                break;
+            }
+            if event.position == next {
+                events.push(event);
+                next += 1;
+            }
         }
-        let Some(last) = events.last() else { return Ok(()) };
-        let until = last.position;
-        self.fold(folding, &events, until).await
+        if !events.is_empty() {
+            self.fold(folding, &events, next - 1).await?;
+        }
+        if complete { Ok(()) } else { self.catch_up(folding).await }
     }
 
     /// Folds everything that PostgreSQL has.

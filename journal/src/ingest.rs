@@ -2,6 +2,8 @@
 //! atomic batch, so that a gateway under load pays for one sync instead of many.
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,6 +17,9 @@ const COMMAND_BYTES_MAX: usize = 4_000_000;
 const BATCH_BYTES_MAX: usize = 4_000_000;
 /// How many commands may wait to be sent; further senders wait to be let in.
 const WAITING_MAX: usize = 8_192;
+
+/// How many batches may be unacknowledged.
+const ON_THEIR_WAY_MAX: usize = 3;
 
 /// Why a command was not appended, as far as is known: after `Unavailable` it may have been, and sending it again
 /// does no harm.
@@ -71,38 +76,75 @@ impl Publisher {
     }
 }
 
-/// Sends what waits, a batch at a time: one command when idle, up to a thousand under load.
+/// Sends what waits: one command when idle, batches of up to a thousand under load. The next batch is on its way while
+/// the one before it is being synced; both go over one connection, so they are stored in the order they were sent.
 async fn send_all(client: async_nats::Client, mut queue: mpsc::Receiver<Waiting>) {
     let mut held_back: Option<Waiting> = None;
+    let mut on_their_way = FuturesUnordered::new();
     loop {
-        let first = match held_back.take() {
-            Some(waiting) => waiting,
-            None => match queue.recv().await {
-                Some(waiting) => waiting,
-                None => return,
-            },
+        let may_send = on_their_way.len() < ON_THEIR_WAY_MAX;
+        let first = tokio::select! {
+            biased;
+            Some(()) = on_their_way.next() => continue,
+            first = next(&mut held_back, &mut queue), if may_send => first,
         };
-        let mut bytes = first.message.payload.len();
-        let mut messages = vec![first.message];
-        let mut answers = vec![first.answer];
-        while messages.len() < BATCH_MAX
-            && let Ok(waiting) = queue.try_recv()
-        {
-            bytes += waiting.message.payload.len();
-            if bytes > BATCH_BYTES_MAX {
-                held_back = Some(waiting);
-                break;
-            }
-            messages.push(waiting.message);
-            answers.push(waiting.answer);
-        }
+        let Some(first) = first else { break };
+        let (messages, answers) = gather(first, &mut held_back, &mut queue);
         metrics::histogram!("tapedeck_ingest_batch_commands").record(messages.len() as f64);
-        let result = append(&client, messages, None).await.map_err(PublishError::from);
-        let count = answers.len() as u64;
-        for (n, answer) in answers.into_iter().enumerate() {
-            let _ = answer.send(result.clone().map(|last| last + 1 + n as u64 - count));
+        let (sent, is_sent) = oneshot::channel();
+        let client = client.clone();
+        on_their_way.push(async move {
+            let result = append(&client, messages, None, Some(sent)).await;
+            let result = result.map_err(PublishError::from);
+            let count = answers.len() as u64;
+            for (n, answer) in answers.into_iter().enumerate() {
+                let _ = answer.send(result.clone().map(|last| last + 1 + n as u64 - count));
+            }
+        });
+        // Not before all of this batch is on the connection may the next follow.
+        let mut is_sent = is_sent;
+        while !on_their_way.is_empty() {
+            tokio::select! {
+                biased;
+                _ = &mut is_sent => break,
+                Some(()) = on_their_way.next() => {}
+            }
         }
     }
+    while on_their_way.next().await.is_some() {}
+}
+
+async fn next(
+    held_back: &mut Option<Waiting>,
+    queue: &mut mpsc::Receiver<Waiting>,
+) -> Option<Waiting> {
+    match held_back.take() {
+        Some(waiting) => Some(waiting),
+        None => queue.recv().await,
+    }
+}
+
+/// `first`, and what else is there, as far as it fits into one batch.
+fn gather(
+    first: Waiting,
+    held_back: &mut Option<Waiting>,
+    queue: &mut mpsc::Receiver<Waiting>,
+) -> (Vec<Append>, Vec<oneshot::Sender<Result<u64, PublishError>>>) {
+    let mut bytes = first.message.payload.len();
+    let mut messages = vec![first.message];
+    let mut answers = vec![first.answer];
+    while messages.len() < BATCH_MAX
+        && let Ok(waiting) = queue.try_recv()
+    {
+        bytes += waiting.message.payload.len();
+        if bytes > BATCH_BYTES_MAX {
+            *held_back = Some(waiting);
+            break;
+        }
+        messages.push(waiting.message);
+        answers.push(waiting.answer);
+    }
+    (messages, answers)
 }
 
 impl From<AppendError> for PublishError {

@@ -3,6 +3,7 @@
 //! Every publish names the sequence it must follow, so JetStream itself refuses gaps and repetitions: the relay needs
 //! no cursor, a second relay does no harm, and a lost stream is filled again from its beginning.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -75,7 +76,10 @@ async fn lead(pool: &PgPool, broker: &Broker) -> anyhow::Result<()> {
             tokio::select! {
                 batch = committed.recv() => match batch {
                     Ok(batch) if batch.first().is_some_and(|event| event.position == last + 1) => {
-                        last = publish(&client, &batch, last).await?;
+                        let batches = with_what_follows(batch, &mut committed);
+                        let events: Vec<&Recorded> =
+                            batches.iter().flat_map(|batch| batch.iter()).collect();
+                        last = publish(&client, &events, last).await?;
                     }
                     Ok(batch) if batch.last().is_some_and(|event| event.position <= last) => {}
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => break,
@@ -156,21 +160,42 @@ async fn publish_from(pool: &PgPool, client: &Client, mut last: i64) -> anyhow::
             "event {} follows {last}: somebody wrote past the head",
             first.position
         );
-        last = publish(client, &events, last).await?;
+        last = publish(client, &events.iter().collect::<Vec<_>>(), last).await?;
     }
 }
 
-async fn publish(client: &Client, events: &[Recorded], mut last: i64) -> anyhow::Result<i64> {
+/// The batches committed while the last ones were published, so that they share one sync.
+fn with_what_follows(
+    first: Arc<Vec<Recorded>>,
+    committed: &mut broadcast::Receiver<Arc<Vec<Recorded>>>,
+) -> Vec<Arc<Vec<Recorded>>> {
+    let mut count = first.len();
+    let mut batches = vec![first];
+    while count < BATCH_MAX
+        && let Ok(batch) = committed.try_recv()
+    {
+        count += batch.len();
+        batches.push(batch);
+    }
+    batches
+}
+
+async fn publish(client: &Client, events: &[&Recorded], mut last: i64) -> anyhow::Result<i64> {
     let mut waiting: Vec<Append> = Vec::with_capacity(events.len().min(BATCH_MAX));
     let mut bytes = 0;
     for (n, event) in events.iter().enumerate() {
+        anyhow::ensure!(
+            event.position == last + 1 + waiting.len() as i64,
+            "event {} does not follow {last}",
+            event.position
+        );
         let payload = Bytes::from(serde_json::to_vec(event)?);
         bytes += payload.len();
         waiting.push(Append { subject: event.subject(), payload });
         if waiting.len() == BATCH_MAX || bytes > BATCH_BYTES_MAX || n + 1 == events.len() {
             crash::point("relay.read");
             let until = last + waiting.len() as i64;
-            match append(client, std::mem::take(&mut waiting), Some(last)).await {
+            match append(client, std::mem::take(&mut waiting), Some(last), None).await {
                 Ok(sequence) => anyhow::ensure!(
                     i64::try_from(sequence)? == until,
                     "message {sequence} should have been {until}"

@@ -1,6 +1,7 @@
 //! What the relay publishes, read once for all projections of the process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
@@ -15,6 +16,11 @@ use crate::retry::Backoff;
 
 /// The most events taken from EVENTS at once.
 const BATCH_MAX: usize = 2_048;
+
+/// From this many at once on there is load, and the batch waits for more.
+const UNDER_LOAD: usize = 16;
+/// How long it waits.
+const GATHER_MAX: Duration = Duration::from_millis(5);
 
 /// Hands on what the relay publishes from now on.
 pub(crate) async fn tail(
@@ -60,10 +66,18 @@ async fn read_tail(
             first = messages.next() => first.context("the consumer ended")??,
         };
         let mut batch = vec![parse(&first)?];
-        while batch.len() < BATCH_MAX
-            && let Some(Some(message)) = messages.next().now_or_never()
-        {
-            batch.push(parse(&message?)?);
+        // Under load a moment's wait makes one transaction of what would be many.
+        let until = tokio::time::Instant::now() + GATHER_MAX;
+        while batch.len() < BATCH_MAX {
+            let next = match messages.next().now_or_never() {
+                Some(next) => next,
+                None if batch.len() < UNDER_LOAD => break,
+                None => match tokio::time::timeout_at(until, messages.next()).await {
+                    Ok(next) => next,
+                    Err(_) => break,
+                },
+            };
+            batch.push(parse(&next.context("the consumer ended")??)?);
         }
         let _ = batches.send(Arc::new(batch));
     }
