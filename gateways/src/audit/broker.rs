@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::consumer::pull::{Batch, Config};
+use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::{self, Message};
 use futures::{StreamExt, TryStreamExt};
-use journal::broker::{Broker, REQUEST_LIMIT, Role};
+use journal::broker::{Broker, Role};
 use journal::{Hash, copy};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc;
@@ -19,15 +19,22 @@ use super::published::Published;
 use super::{Error, worker_failed};
 
 const NAME: &str = "EVENTS";
-const BATCH_MAX: usize = 4096;
-const BATCH_BYTES_MAX: usize = 16 << 20;
+/// Messages that are compared together.
+const BATCH_MAX: usize = 2048;
+/// Messages that are asked for at once; the next are asked for when half of them are here.
+const REQUESTED: usize = 8192;
 /// The server forgets the consumer this long after the last request.
 const INACTIVE_MAX: Duration = Duration::from_secs(60);
-const BATCH_LIMIT: Duration = Duration::from_secs(30);
+const EXPIRES: Duration = Duration::from_secs(30);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Batches without a message before the broker counts as silent.
-const EMPTY_MAX: u32 = 5;
+/// Consumers that deliver nothing before the broker counts as silent.
+const SILENCES_MAX: u32 = 4;
 const WAITING_MAX: usize = 3;
+
+/// A message and its sequence in EVENTS.
+type Numbered = (i64, Message);
 
 /// What EVENTS holds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -131,13 +138,13 @@ async fn read(
     progress: &Progress,
 ) -> Result<Published, Error> {
     let after = published.last();
-    let (messages, mut received) = mpsc::channel::<Vec<Message>>(WAITING_MAX);
+    let (messages, mut received) = mpsc::channel::<Vec<Numbered>>(WAITING_MAX);
     let (expected, mut expectations) = mpsc::channel::<Vec<(i64, Hash)>>(WAITING_MAX);
     let progress = progress.clone();
     let worker = tokio::task::spawn_blocking(move || {
         while let Some(batch) = received.blocking_recv() {
-            for message in &batch {
-                let sequence = sequence_of(message)?;
+            for (sequence, message) in &batch {
+                let sequence = *sequence;
                 while published.expected_to() < sequence
                     && let Some(links) = expectations.blocking_recv()
                 {
@@ -183,53 +190,84 @@ async fn send_messages(
     jetstream: &jetstream::Context,
     after: i64,
     until: i64,
-    messages: mpsc::Sender<Vec<Message>>,
+    sender: mpsc::Sender<Vec<Numbered>>,
 ) -> Result<(), Error> {
-    let mut consumer = consumer(jetstream, after).await?;
-    let (mut last, mut delivered, mut empty) = (after, 0, 0);
+    let (mut last, mut silences) = (after, 0);
     while last < until {
-        // One request at a time: two at once are served in turns, and their messages would have to be sorted.
-        let (mut batch, silence) = collect(request(&consumer).await?).await;
-        let received = batch.len();
-        batch.truncate(in_a_row(&batch, delivered)?);
-        let lost = batch.len() < received;
-        delivered += batch.len() as u64;
-        batch.retain(|message| sequence_of(message).is_ok_and(|at| at <= until));
-        if let Some(message) = batch.last() {
-            (last, empty) = (sequence_of(message)?, 0);
-            if messages.send(batch).await.is_err() {
-                break;
-            }
-            if !lost && silence.is_none() {
-                continue;
-            }
-        } else if !lost && silence.is_none() {
-            let info = timeout(REQUEST_LIMIT, consumer.info()).await.map_err(unreachable)?;
-            let info = info.map_err(unreachable)?;
-            if info.num_pending == 0 && info.delivered.consumer_sequence == delivered {
-                break; // The rest was removed: there is nothing to wait for.
+        let before = last;
+        match deliver(jetstream, &mut last, until, &sender).await? {
+            Ended::Whole => break,
+            Ended::Silent(_) if last > before => silences = 0,
+            Ended::Silent(reason) => {
+                silences += 1;
+                if silences == SILENCES_MAX {
+                    let reason = format!("EVENTS cannot be read after {last}: {reason}");
+                    return Err(Error::Broker(reason));
+                }
             }
         }
-        empty += 1;
-        if empty == EMPTY_MAX {
-            let reason = silence.unwrap_or_else(|| "messages are lost on the way".to_owned());
-            return Err(Error::Broker(format!("EVENTS cannot be read after {last}: {reason}")));
-        }
-        (consumer, delivered) = (self::consumer(jetstream, last).await?, 0);
     }
     Ok(())
 }
 
-/// How many of these messages follow each other as they were sent, after `delivered` others. What was lost on the way
-/// is no hole in EVENTS: it is asked for again.
-fn in_a_row(batch: &[Message], delivered: u64) -> Result<usize, Error> {
-    for (message, expected) in batch.iter().zip(delivered + 1..) {
-        let info = message.info().map_err(|error| Error::Broker(error.to_string()))?;
-        if info.consumer_sequence != expected {
-            return Ok(usize::try_from(expected - delivered - 1).unwrap_or(0));
+/// Why a consumer was given up.
+enum Ended {
+    /// There is no more, or nobody wants more.
+    Whole,
+    /// There should be more.
+    Silent(String),
+}
+
+/// Sends on what one consumer delivers after `last`, which moves with it.
+///
+/// Messages that were lost on the way are no hole in EVENTS: the consumer counts what it sends, and what does not
+/// follow is asked for again.
+async fn deliver(
+    jetstream: &jetstream::Context,
+    last: &mut i64,
+    until: i64,
+    sender: &mpsc::Sender<Vec<Numbered>>,
+) -> Result<Ended, Error> {
+    let consumer = consumer(jetstream, *last).await?;
+    if consumer.cached_info().num_pending == 0 {
+        return Ok(Ended::Whole); // The rest was removed: there is nothing to wait for.
+    }
+    let pull = consumer.stream().max_messages_per_batch(REQUESTED).heartbeat(HEARTBEAT);
+    let mut messages = pull.expires(EXPIRES).messages().await.map_err(unreachable)?;
+    let mut delivered = 0;
+    loop {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let ended = loop {
+            let message = match timeout(SILENCE_MAX, messages.next()).await {
+                Ok(Some(Ok(message))) => message,
+                Ok(Some(Err(error))) => break Some(Ended::Silent(error.to_string())),
+                Ok(None) | Err(_) => break Some(Ended::Silent("no answer".to_owned())),
+            };
+            let info = message.info().map_err(|error| Error::Broker(error.to_string()))?;
+            if info.consumer_sequence != delivered + 1 {
+                break Some(Ended::Silent("messages are lost on the way".to_owned()));
+            }
+            delivered += 1;
+            let sequence = i64::try_from(info.stream_sequence).unwrap_or(i64::MAX);
+            let nothing_left = info.pending == 0;
+            if sequence <= until {
+                *last = sequence;
+                batch.push((sequence, message));
+            }
+            if nothing_left || sequence >= until {
+                break Some(Ended::Whole);
+            }
+            if batch.len() == BATCH_MAX {
+                break None;
+            }
+        };
+        if sender.send(batch).await.is_err() {
+            return Ok(Ended::Whole);
+        }
+        if let Some(ended) = ended {
+            return Ok(ended);
         }
     }
-    Ok(batch.len())
 }
 
 async fn consumer(jetstream: &jetstream::Context, after: i64) -> Result<PullConsumer, Error> {
@@ -244,30 +282,6 @@ async fn consumer(jetstream: &jetstream::Context, after: i64) -> Result<PullCons
         ..Config::default()
     };
     jetstream.create_consumer_on_stream(config, NAME).await.map_err(unreachable)
-}
-
-async fn request(consumer: &PullConsumer) -> Result<Batch, Error> {
-    let fetch = consumer.fetch().max_messages(BATCH_MAX).max_bytes(BATCH_BYTES_MAX);
-    fetch.messages().await.map_err(unreachable)
-}
-
-/// The messages of a batch, and why it ended where that was not its end.
-async fn collect(mut batch: Batch) -> (Vec<Message>, Option<String>) {
-    let mut messages = Vec::with_capacity(BATCH_MAX);
-    let silence = loop {
-        match timeout(BATCH_LIMIT, batch.next()).await {
-            Ok(Some(Ok(message))) => messages.push(message),
-            Ok(Some(Err(error))) => break Some(error.to_string()),
-            Ok(None) => break None,
-            Err(_) => break Some("no answer".to_owned()),
-        }
-    };
-    (messages, silence)
-}
-
-fn sequence_of(message: &Message) -> Result<i64, Error> {
-    let info = message.info().map_err(|error| Error::Broker(error.to_string()))?;
-    i64::try_from(info.stream_sequence).map_err(|error| Error::Broker(error.to_string()))
 }
 
 fn unreachable(error: impl std::fmt::Display) -> Error {
