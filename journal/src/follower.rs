@@ -22,7 +22,7 @@ use crate::projection::Projection;
 pub use crate::rebuild::{Rebuilt, rebuild};
 use crate::recorded::Recorded;
 use crate::retry::Backoff;
-use crate::tail::tail;
+use crate::tail::{HandedOn, tail};
 
 /// How many batches a projection may be behind the consumer.
 const BEHIND_MAX: usize = 128;
@@ -55,8 +55,10 @@ async fn follow_all(
         let follower = Follower { pool: pool.clone(), broker: broker.clone(), projection };
         tasks.spawn(follower.run(batches.subscribe(), stop.clone()));
     }
-    tasks.spawn(committed_here(broker.clone(), batches.clone(), stop.clone()));
-    tasks.spawn(tail(broker, batches, stop));
+    let handed_on = HandedOn::default();
+    let here = committed_here(broker.clone(), batches.clone(), handed_on.clone(), stop.clone());
+    tasks.spawn(here);
+    tasks.spawn(tail(broker, batches, handed_on, stop));
     while let Some(task) = tasks.join_next().await {
         task?;
     }
@@ -67,6 +69,7 @@ async fn follow_all(
 async fn committed_here(
     broker: Broker,
     batches: broadcast::Sender<Arc<Vec<Recorded>>>,
+    handed_on: HandedOn,
     stop: CancellationToken,
 ) {
     let mut committed = broker.committed().subscribe();
@@ -76,8 +79,11 @@ async fn committed_here(
             batch = committed.recv() => batch,
         };
         match batch {
-            Ok(batch) => drop(batches.send(batch)),
-            // What was left out comes from EVENTS.
+            Ok(batch) => {
+                let _ = batches.send(batch.clone());
+                handed_on.add(&batch);
+            }
+            // What was left out makes a hole, and is read in PostgreSQL.
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,
         }

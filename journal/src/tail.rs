@@ -1,6 +1,6 @@
 //! What the relay publishes, read once for all projections of the process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -22,17 +22,39 @@ const UNDER_LOAD: usize = 16;
 /// How long it waits.
 const GATHER_MAX: Duration = Duration::from_millis(5);
 
+/// The newest run of positions that were committed in this process and handed on at once: EVENTS brings them again, and
+/// they need not be read again.
+#[derive(Clone, Default)]
+pub(crate) struct HandedOn(Arc<Mutex<(i64, i64)>>);
+
+impl HandedOn {
+    pub(crate) fn add(&self, batch: &[Recorded]) {
+        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return };
+        let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = if first.position == run.1 + 1 { run.0 } else { first.position };
+        *run = (from, last.position);
+    }
+
+    fn has(&self, message: &async_nats::jetstream::Message) -> bool {
+        let run = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sequence =
+            message.info().ok().and_then(|info| i64::try_from(info.stream_sequence).ok());
+        sequence.is_some_and(|sequence| (run.0..=run.1).contains(&sequence))
+    }
+}
+
 /// Hands on what the relay publishes from now on.
 pub(crate) async fn tail(
     broker: Broker,
     batches: broadcast::Sender<Arc<Vec<Recorded>>>,
+    handed_on: HandedOn,
     stop: CancellationToken,
 ) {
     let mut backoff = Backoff::default();
     while !stop.is_cancelled() {
         let read = tokio::select! {
             () = stop.cancelled() => return,
-            read = read_tail(&broker, &batches) => read,
+            read = read_tail(&broker, &batches, &handed_on) => read,
         };
         if let Err(error) = read {
             tracing::warn!(
@@ -50,6 +72,7 @@ pub(crate) async fn tail(
 async fn read_tail(
     broker: &Broker,
     batches: &broadcast::Sender<Arc<Vec<Recorded>>>,
+    handed_on: &HandedOn,
 ) -> anyhow::Result<()> {
     let stream = broker.jetstream(Role::Follower).await?.get_stream(EVENTS).await?;
     let mut connections = broker.connections(Role::Follower);
@@ -65,6 +88,9 @@ async fn read_tail(
             _ = connections.changed() => return Ok(()),
             first = messages.next() => first.context("the consumer ended")??,
         };
+        if handed_on.has(&first) {
+            continue;
+        }
         let mut batch = vec![parse(&first)?];
         // Under load a moment's wait makes one transaction of what would be many.
         let until = tokio::time::Instant::now() + GATHER_MAX;
