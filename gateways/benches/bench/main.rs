@@ -26,6 +26,10 @@ use crate::figures::Report;
 use crate::ground::Ground;
 use crate::parts::{Part, Scale};
 
+/// As in the binary; stock has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measure Tapedeck beside stock cqrs-es 0.5 and postgres-es 0.5
 #[derive(Parser)]
 #[command(name = "make bench ARGS=…", after_help = "Progress goes to stderr.")]

@@ -95,19 +95,26 @@ impl AccountView {
 
 /// All the views in memory: the fastest target a replay can have.
 #[derive(Clone, Default)]
-struct InMemory(Arc<Mutex<(HashMap<String, AccountView>, u64)>>);
+struct InMemory(Arc<Mutex<Memory>>);
+
+#[derive(Default)]
+struct Memory {
+    views: HashMap<String, AccountView>,
+    count: u64,
+}
 
 #[async_trait]
 impl Query<Account> for InMemory {
     async fn dispatch(&self, id: &str, events: &[EventEnvelope<Account>]) {
-        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !views.0.contains_key(id) {
-            views.0.insert(id.to_owned(), AccountView::default());
-        }
-        for event in events {
-            views.1 += 1;
-            if let Some(view) = views.0.get_mut(id) {
-                view.update(event);
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.count += events.len() as u64;
+        let update = |view: &mut AccountView| events.iter().for_each(|event| view.update(event));
+        match memory.views.get_mut(id) {
+            Some(view) => update(view),
+            None => {
+                let mut view = AccountView::default();
+                update(&mut view);
+                memory.views.insert(id.to_owned(), view);
             }
         }
     }
@@ -210,7 +217,7 @@ impl Stock {
         let replay = QueryReplay::<_, _, Account>::new(repository, views.clone());
         let started = Instant::now();
         replay.replay_all().await.map_err(|error| anyhow::anyhow!("{error}"))?;
-        let count = views.0.lock().unwrap_or_else(PoisonError::into_inner).1;
+        let count = views.0.lock().unwrap_or_else(PoisonError::into_inner).count;
         Ok((started.elapsed(), count))
     }
 

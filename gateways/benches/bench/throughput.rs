@@ -190,7 +190,8 @@ pub async fn make_history(ground: &Ground, events: u64) -> anyhow::Result<()> {
     let publisher = Publisher::start(&engine.broker).await?;
     let work = Work::new(&format!("night-{there}"), count, Mix::Night);
     let started = Instant::now();
-    send(&publisher, &work, 2_000).await?;
+    // One for each account at a time: what is held must be there before it is captured.
+    send(&publisher, &work, ACCOUNTS).await?;
     for projection in projections::all() {
         engine.projected(projection.name(), i64::try_from(events)?, PROJECTED_MAX).await?;
     }
@@ -221,6 +222,12 @@ async fn take(
     let used = processes.map(processor_seconds);
     let per_command = |n: usize| (used[n] - used_before[n]) * 1e6 / work.count as f64;
     check(ground, work, last, sums_before).await?;
+    // All events of a commit carry its time.
+    let commits: i64 =
+        sqlx::query_scalar("SELECT count(DISTINCT recorded_at) FROM events WHERE position > $1")
+            .bind(before)
+            .fetch_one(&ground.pool)
+            .await?;
     let taken = Taken {
         seconds,
         per_second: work.count as f64 / seconds,
@@ -228,9 +235,10 @@ async fn take(
         processor_us: [per_command(0), per_command(1), per_command(2)],
     };
     eprintln!(
-        "    {}: {:.0}/s, {:.1} µs each (tapedeck {:.1}, nats-server {:.1}, PostgreSQL {:.1})",
+        "    {}: {:.0}/s in commits of {:.0}, {:.1} µs each (tapedeck {:.1}, nats-server {:.1}, PostgreSQL {:.1})",
         work.run,
         taken.per_second,
+        work.count as f64 / commits.max(1) as f64,
         taken.processor_us_in_all(),
         taken.processor_us[0],
         taken.processor_us[1],
