@@ -31,6 +31,11 @@ pub fn options(kept: Option<PathBuf>) -> anyhow::Result<Options> {
 }
 
 impl Ground {
+    /// New servers with an empty journal.
+    pub async fn temporary() -> anyhow::Result<Self> {
+        Self::prepare(Servers::start(options(None)?).await?).await
+    }
+
     pub async fn prepare(servers: Servers) -> anyhow::Result<Self> {
         let owner = PgPool::connect(&servers.owner_database_url).await?;
         journal::MIGRATOR.run(&owner).await.context("migrating")?;

@@ -84,11 +84,21 @@ pub async fn run(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let wants = |part| wanted.contains(&part);
-    if wants(Part::Throughput) {
-        throughput::beside_stock(ground, scale, report).await?;
-    }
-    if wants(Part::Steps) {
-        stages::measure(ground, scale, report).await?;
+    if wants(Part::Throughput) || wants(Part::Steps) {
+        // An empty journal, as stock begins with an empty table; the other keeps its history for what follows.
+        let empty = Ground::temporary().await?;
+        let measured = async {
+            if wants(Part::Throughput) {
+                throughput::beside_stock(&empty, scale, report).await?;
+            }
+            if wants(Part::Steps) {
+                stages::measure(&empty, scale, report).await?;
+            }
+            anyhow::Ok(())
+        }
+        .await;
+        empty.stop().await?;
+        measured?;
     }
     if wants(Part::History) {
         throughput::with_history(ground, scale, report).await?;

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use domain::account::Event;
 use futures::TryStreamExt;
 use journal::copy;
+use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::figures::{Figure, Report, number};
@@ -35,24 +36,32 @@ pub async fn audit(ground: &Ground, scale: &Scale, report: &mut Report) -> anyho
     let stock_rate = replayed as f64 / elapsed.as_secs_f64();
     let fold = bare_fold(ground, position).await?;
     let fold_rate = position as f64 / fold.as_secs_f64();
-    let audited = run_audit(ground).await?;
+    let history = run_audit(ground, &["--quick"]).await?;
+    let audited = run_audit(ground, &[]).await?;
     let rate = position as f64 / audited.elapsed.as_secs_f64();
+    let history_rate = position as f64 / history.elapsed.as_secs_f64();
+    let whole = Figure::new(AUDIT_GROUP, "tapedeck audit, everything", "events per second", rate);
+    report
+        .add(whole.beside(stock_rate).target("2× QueryReplay in memory", rate >= 2.0 * stock_rate));
+    let title = "tapedeck audit --quick: history and balances";
+    let history = Figure::new(AUDIT_GROUP, title, "events per second", history_rate);
     report.add(
-        Figure::new(AUDIT_GROUP, "tapedeck audit, everything it proves", "events per second", rate)
+        history
             .beside(stock_rate)
-            .target("2× QueryReplay in memory", rate >= 2.0 * stock_rate),
+            .target("2× QueryReplay in memory", history_rate >= 2.0 * stock_rate),
     );
-    report.add(Figure::new(
-        AUDIT_GROUP,
-        "a bare COPY and a JSON fold",
-        "events per second",
-        fold_rate,
-    ));
-    let share = rate / fold_rate * 100.0;
-    report.add(
-        Figure::new(AUDIT_GROUP, "the audit's speed as a share of the bare fold", "%", share)
-            .target("aim 80 %", share >= 80.0),
-    );
+    let title = "a bare COPY and a JSON fold";
+    report.add(Figure::new(AUDIT_GROUP, title, "events per second", fold_rate));
+    for (what, rate) in [("the audit", rate), ("the quick audit", history_rate)] {
+        let share = rate / fold_rate * 100.0;
+        let title = format!("{what}'s speed as a share of the bare fold");
+        let figure = Figure::new(AUDIT_GROUP, title, "%", share);
+        report.add(figure.target("aim: 80 %", share >= 80.0));
+    }
+    for (phase, seconds) in &audited.phases {
+        let title = format!("of the whole audit: {phase}");
+        report.add(Figure::new(AUDIT_GROUP, title, "s", *seconds).less_is_better());
+    }
     let mib = audited.resident_kib_max as f64 / 1024.0;
     report.add(
         Figure::new(AUDIT_GROUP, "the most memory the audit had resident", "MiB", mib)
@@ -74,12 +83,27 @@ pub async fn audit(ground: &Ground, scale: &Scale, report: &mut Report) -> anyho
 struct Audited {
     elapsed: Duration,
     resident_kib_max: u64,
+    /// What it says took how many seconds.
+    phases: Vec<(String, f64)>,
 }
 
-async fn run_audit(ground: &Ground) -> anyhow::Result<Audited> {
+/// What of the audit's own report is shown.
+#[derive(Deserialize)]
+struct Said {
+    phases: Vec<Phase>,
+}
+
+#[derive(Deserialize)]
+struct Phase {
+    name: String,
+    took_ms: f64,
+}
+
+async fn run_audit(ground: &Ground, arguments: &[&str]) -> anyhow::Result<Audited> {
     let started = Instant::now();
     let mut child = Command::new(TAPEDECK)
         .args(["audit", "--json"])
+        .args(arguments)
         .envs(ground.environment()?)
         .current_dir(&ground.servers.data)
         .stdin(Stdio::null())
@@ -111,7 +135,9 @@ async fn run_audit(ground: &Ground) -> anyhow::Result<Audited> {
         String::from_utf8_lossy(&rest.stdout),
         String::from_utf8_lossy(&rest.stderr),
     );
-    Ok(Audited { elapsed, resident_kib_max: resident })
+    let said: Said = serde_json::from_slice(&rest.stdout).context("what the audit printed")?;
+    let phases = said.phases.into_iter().map(|phase| (phase.name, phase.took_ms / 1e3)).collect();
+    Ok(Audited { elapsed, resident_kib_max: resident, phases })
 }
 
 /// As fast as it can be with this format: the payloads by COPY, parsed, summed up by account, and nothing else.

@@ -13,7 +13,7 @@ use super::client::{Connection, notification};
 use super::feed::Clock;
 use crate::work::{Mix, Work};
 
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = 256;
 
 /// Cheers to be sent, with messages padded to some length.
 #[derive(Clone)]
