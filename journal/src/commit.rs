@@ -46,6 +46,9 @@ pub(crate) enum CommitError {
     /// Another process owns a partition now. Nothing was recorded.
     #[error("a partition is owned by another process now")]
     LeaseLost,
+    /// A command of the batch has an outcome already. Nothing was recorded.
+    #[error("a command was decided before")]
+    Known,
     /// Nothing was recorded.
     #[error(transparent)]
     Failed(sqlx::Error),
@@ -162,7 +165,7 @@ async fn record(
                  events = excluded.events, aggregate_type = excluded.aggregate_type,
                  aggregate_id = excluded.aggregate_id, partition = excluded.partition,
                  stream_sequence = excluded.stream_sequence, decided_at = excluded.decided_at
-             WHERE command_outcomes.outcome = 'dead'
+             WHERE command_outcomes.outcome = 'dead' AND $24
              RETURNING 1
          ), counted AS (
              SELECT count(*) FROM outcomes
@@ -202,10 +205,10 @@ async fn record(
     .bind(events.iter().map(|e| e.command_id).collect::<Vec<_>>())
     .bind(events.iter().map(|e| e.payload.get()).collect::<Vec<_>>())
     .bind(events.iter().map(|e| e.metadata.get()).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.hash.as_slice()).collect::<Vec<_>>());
+    .bind(events.iter().map(|e| e.hash.as_slice()).collect::<Vec<_>>())
+    .bind(batch.rulings.iter().any(|ruling| ruling.retry_of.is_some()));
     let written: i64 = sqlx::Row::try_get(&result.fetch_one(connection).await?, 0)?;
-    // An outcome that was there already means that another owner decided the command: nothing of this may stand.
-    if written == outcomes.len() as i64 { Ok(()) } else { Err(CommitError::LeaseLost) }
+    if written == outcomes.len() as i64 { Ok(()) } else { Err(CommitError::Known) }
 }
 
 /// The newest name of each viewer, in the order of their ids, so that two processes cannot wait for each other.

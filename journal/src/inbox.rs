@@ -29,6 +29,13 @@ pub(crate) struct Incoming {
     pub(crate) payload: Bytes,
 }
 
+impl Incoming {
+    /// Whether it is another try of a dead letter, which may replace the outcome of the first.
+    pub(crate) fn is_retry(&self) -> bool {
+        self.envelope.as_ref().is_ok_and(|envelope| envelope.retry_of.is_some())
+    }
+}
+
 /// The commands of some partitions, in order, until it is dropped.
 pub(crate) struct Inbox {
     pub(crate) queue: mpsc::Receiver<Incoming>,

@@ -29,6 +29,9 @@ mod upkeep;
 const BATCH_MAX: usize = 2_048;
 /// How many events an aggregate may have since its snapshot.
 const SNAPSHOT_EVERY: i64 = 100;
+/// After a command that was decided before, so many batches are compared with the stored outcomes before they are decided.
+/// Otherwise a batch is taken for new, and the key of the outcomes refuses it if it is not.
+const COMPARED: u32 = 64;
 /// The connections of a processor.
 const CONNECTIONS_MAX: u32 = 4;
 /// How often leases are renewed.
@@ -77,6 +80,7 @@ async fn process(
         cache: Cache::new(),
         inbox: None,
         read: 0,
+        compare: COMPARED,
         decided: VecDeque::new(),
     };
     processor.work(&stop).await;
@@ -107,6 +111,8 @@ struct Processor {
     inbox: Option<Inbox>,
     /// Everything of the owned partitions up to this sequence is decided.
     read: i64,
+    /// How many batches more are compared with the stored outcomes first.
+    compare: u32,
     /// When the lowest cursor was where.
     decided: VecDeque<(Instant, i64)>,
 }
@@ -155,6 +161,7 @@ impl Processor {
     /// Starts to read again from the stored cursors, with nothing remembered.
     fn reopen(&mut self) {
         self.cache.clear();
+        self.compare = COMPARED;
         self.read = 0;
         self.inbox = None;
         let partitions: Vec<u16> = self.ownership.owned.keys().copied().collect();
@@ -182,6 +189,7 @@ impl Processor {
                         "batch tried again"
                     );
                     self.cache.clear();
+                    self.compare = COMPARED;
                     backoff.wait().await;
                 }
             }
@@ -199,8 +207,26 @@ impl Processor {
 
     /// Decides, records and answers the beginning of `batch`, as a rule all of it. Gives how much.
     async fn attempt(&mut self, batch: &[Incoming]) -> anyhow::Result<usize> {
+        let retried = batch.iter().any(Incoming::is_retry);
+        let compared = self.compare > 0 || retried;
+        match self.attempt_once(batch, compared).await {
+            Err(error) if !compared && is_known(&error) => {
+                self.compare = COMPARED;
+                self.cache.clear();
+                self.attempt_once(batch, true).await
+            }
+            done => done,
+        }
+    }
+
+    async fn attempt_once(&mut self, batch: &[Incoming], compared: bool) -> anyhow::Result<usize> {
         let started = Instant::now();
-        let known = known(&self.pool, batch).await.context("reading known outcomes")?;
+        let known = if compared {
+            known(&self.pool, batch).await.context("reading known outcomes")?
+        } else {
+            HashMap::new()
+        };
+        self.compare = if known.is_empty() { self.compare.saturating_sub(1) } else { COMPARED };
         let fresh: Vec<usize> =
             (0..batch.len()).filter(|n| self.is_fresh(&batch[*n], &known)).collect();
         let keys: Vec<_> =
@@ -224,7 +250,7 @@ impl Processor {
             .owned
             .get(&incoming.partition)
             .is_some_and(|owned| incoming.sequence > owned.cursor);
-        let retried = incoming.envelope.as_ref().is_ok_and(|envelope| envelope.retry_of.is_some());
+        let retried = incoming.is_retry();
         let decided = known
             .get(&incoming.id)
             .is_some_and(|outcome| outcome.decision != Decision::Dead || !retried);
@@ -358,6 +384,11 @@ impl Processor {
             }
         }
     }
+}
+
+/// Whether a batch was refused because one of its commands was decided before.
+fn is_known(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(CommitError::Known))
 }
 
 /// Waits for a command and takes with it what else is there: one when idle, many under load.

@@ -47,6 +47,25 @@ async fn the_same_command_is_decided_once_in_a_batch_in_the_next_and_after_a_res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_after_many_new_commands_is_known() {
+    let world = World::start().await;
+    let parts = world.run();
+    let asker = world.asker().await;
+    // One batch each, so many that the processor takes what comes for new.
+    for n in 0..100 {
+        let outcome = asker.ask(cheer("5001", &format!("m{n}"), 1)).await;
+        assert_eq!(outcome.first_position, Some(n + 1));
+    }
+    for n in [0, 99, 50] {
+        let again = asker.ask(cheer("5001", &format!("m{n}"), 1)).await;
+        assert_eq!(again.first_position, Some(n + 1));
+    }
+    assert_eq!(asker.ask(cheer("5001", "new", 1)).await.first_position, Some(101));
+    assert_eq!(world.available("5001").await, 101);
+    parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_decided_is_kept_and_stops_nobody() {
     let world = World::start().await;
     let gateway = world.broker.client(Role::Gateway).await.expect("the gateway gets in");
