@@ -46,6 +46,9 @@ struct Arguments {
     /// How many events of history there are for the audit and the rebuild
     #[arg(long)]
     events: Option<u64>,
+    /// How many of Tapedeck's commands wait for their acknowledgement at any time
+    #[arg(long)]
+    in_flight: Option<u64>,
     /// Where bench.md, bench.json and bench.svg are written; nothing is written by a quick or partial run without it
     #[arg(long)]
     out: Option<PathBuf>,
@@ -68,7 +71,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let log = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
-    let scale = Scale::new(arguments.quick, arguments.events);
+    let scale = Scale::new(arguments.quick, arguments.events, arguments.in_flight);
     let whole = arguments.only.is_empty();
     let wanted = if whole { Part::all() } else { arguments.only.clone() };
     let servers = Servers::start(ground::options(arguments.data.clone())?).await?;

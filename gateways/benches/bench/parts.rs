@@ -49,12 +49,12 @@ pub struct Scale {
 }
 
 impl Scale {
-    pub fn new(quick: bool, events: Option<u64>) -> Self {
+    pub fn new(quick: bool, events: Option<u64>, in_flight: Option<u64>) -> Self {
         let whole = Scale {
             quick,
             stock_commands: 20_000,
             commands: 150_000,
-            in_flight: 2_000,
+            in_flight: 4_000,
             events: 1_000_000,
             view_events: 10_000,
             latency_seconds: 15,
@@ -73,7 +73,11 @@ impl Scale {
         } else {
             whole
         };
-        Scale { events: events.unwrap_or(scale.events), ..scale }
+        Scale {
+            events: events.unwrap_or(scale.events),
+            in_flight: in_flight.unwrap_or(scale.in_flight),
+            ..scale
+        }
     }
 }
 

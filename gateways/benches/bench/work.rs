@@ -55,17 +55,22 @@ impl Work {
     pub fn command(&self, n: u64) -> Command {
         let entry = self.entry(n);
         let credit = |facts| Command::Credit { entry, points: POINTS, rules: 1, facts };
-        let before = n.checked_sub(ACCOUNTS).map(|before| self.entry(before));
         let turn = if self.mix == Mix::Night { n / ACCOUNTS % 10 } else { 0 };
-        match (turn, before) {
-            (4, _) => credit(Facts::Subscription { tier: Tier::One, gift: false }),
-            (7, _) => {
+        match turn {
+            4 => credit(Facts::Subscription { tier: Tier::One, gift: false }),
+            7 => {
                 let (purpose, expires_at) = ("image alert".to_owned(), Utc::now());
                 Command::Hold { entry, points: POINTS, purpose, expires_at }
             }
-            (8, Some(hold)) if n / ACCOUNTS % 20 < 10 => Command::Capture { entry, hold },
-            (8, Some(hold)) => Command::Release { entry, hold, reason: "refused".to_owned() },
-            (9, _) => credit(Facts::Resubscription {
+            8 => {
+                let hold = self.entry(n.saturating_sub(ACCOUNTS));
+                if n / ACCOUNTS % 20 < 10 {
+                    Command::Capture { entry, hold }
+                } else {
+                    Command::Release { entry, hold, reason: "refused".to_owned() }
+                }
+            }
+            9 => credit(Facts::Resubscription {
                 tier: Tier::Two,
                 months: 7,
                 streak: None,
