@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use sqlx::{Acquire, PgConnection};
+use sqlx::{Connection, PgConnection, Postgres, Transaction};
 
-use crate::checkpoint::{Generation, advance, set_schema};
+use crate::checkpoint::{Generation, advance};
 use crate::crash;
 use crate::projection::{Failure, Projection};
 use crate::recorded::Recorded;
@@ -32,11 +32,57 @@ pub(crate) async fn fold(
     parked: &mut Parked,
     on_poison: OnPoison,
 ) -> Result<bool, Failure> {
-    let mut tx = connection.begin().await?;
-    // A projection that loses its last moments in a power cut folds them again: rows and position stay together.
-    sqlx::query("SET LOCAL synchronous_commit TO off").execute(&mut *tx).await?;
-    set_schema(&mut tx, &generation.schema).await?;
+    if parked.is_empty() {
+        match fold_plainly(connection, projection, generation, batch, until).await {
+            // Something in it cannot be folded: again, with savepoints, to find out what.
+            Err(Failure::Poison { .. }) => {}
+            Err(Failure::Database(error)) if is_about_the_data(&error) => {}
+            folded => return folded,
+        }
+    }
+    let mut tx = begin(connection, generation).await?;
     let now_parked = fold_within(&mut tx, projection, batch, parked, on_poison).await?;
+    if !finish(tx, projection, generation, until).await? {
+        return Ok(false);
+    }
+    *parked = now_parked;
+    Ok(true)
+}
+
+/// As [`fold`], for a batch that is as it should be, and in as few round trips as can be.
+async fn fold_plainly(
+    connection: &mut PgConnection,
+    projection: &dyn Projection,
+    generation: &mut Generation,
+    batch: &[&Recorded],
+    until: i64,
+) -> Result<bool, Failure> {
+    let mut tx = begin(connection, generation).await?;
+    let events = wanted(projection, batch);
+    if !events.is_empty() {
+        projection.apply(&mut tx, &events).await?;
+    }
+    finish(tx, projection, generation, until).await
+}
+
+async fn begin<'c>(
+    connection: &'c mut PgConnection,
+    generation: &Generation,
+) -> sqlx::Result<Transaction<'c, Postgres>> {
+    // A projection that loses its last moments in a power cut folds them again: rows and position stay together.
+    let statements = format!(
+        "BEGIN; SET LOCAL synchronous_commit TO off; SET LOCAL search_path TO {}, public",
+        generation.schema
+    );
+    connection.begin_with(statements).await
+}
+
+async fn finish(
+    mut tx: Transaction<'_, Postgres>,
+    projection: &dyn Projection,
+    generation: &mut Generation,
+    until: i64,
+) -> Result<bool, Failure> {
     crash::point("fold.applied");
     let moved =
         advance(&mut tx, projection.name(), generation.number, generation.position, until).await?;
@@ -45,9 +91,13 @@ pub(crate) async fn fold(
     }
     tx.commit().await?;
     crash::point("fold.committed");
-    *parked = now_parked;
     generation.position = until;
     Ok(true)
+}
+
+fn wanted<'e>(projection: &dyn Projection, batch: &[&'e Recorded]) -> Vec<&'e Recorded> {
+    let wanted = projection.aggregates();
+    batch.iter().copied().filter(|e| wanted.contains(&e.aggregate_type.as_str())).collect()
 }
 
 /// Folds within a transaction. Gives the keys that are parked after it.
@@ -59,9 +109,7 @@ pub(crate) async fn fold_within(
     on_poison: OnPoison,
 ) -> Result<Parked, Failure> {
     let mut parked = parked.clone();
-    let wanted = projection.aggregates();
-    let mut events: Vec<&Recorded> =
-        batch.iter().copied().filter(|e| wanted.contains(&e.aggregate_type.as_str())).collect();
+    let mut events = wanted(projection, batch);
     // Each round parks one more key, so there are at most as many rounds as events.
     for _ in 0..=batch.len() {
         let (behind, free): (Vec<&Recorded>, Vec<&Recorded>) =

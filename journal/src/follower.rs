@@ -28,6 +28,11 @@ use crate::tail::{HandedOn, tail};
 const BEHIND_MAX: usize = 128;
 /// The most events folded in one transaction, live and while reading on in PostgreSQL.
 const FOLD_MAX: usize = 8_192;
+/// From this many at once on there is load, and a fold waits for more, up to as many as make waiting useless.
+const UNDER_LOAD: usize = 128;
+const FOLD_ENOUGH: usize = 2_048;
+/// How long it waits.
+const GATHER_MAX: Duration = Duration::from_millis(20);
 /// How long a projection waits for news before it looks into PostgreSQL.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -63,6 +68,28 @@ async fn follow_all(
         task?;
     }
     Ok(())
+}
+
+/// `first` and what else is there. Under load a moment's wait makes one transaction of what would be several, and one
+/// change of what would be several of the same account.
+async fn gather(first: Arc<Vec<Recorded>>, batches: &mut Batches) -> Vec<Arc<Vec<Recorded>>> {
+    let until = tokio::time::Instant::now() + GATHER_MAX;
+    let mut count = first.len();
+    let mut taken = vec![first];
+    while count < FOLD_MAX {
+        let more = match batches.try_recv() {
+            Ok(more) => more,
+            Err(_) if !(UNDER_LOAD..FOLD_ENOUGH).contains(&count) => break,
+            Err(_) => match tokio::time::timeout_at(until, batches.recv()).await {
+                Ok(Ok(more)) => more,
+                // What is missing after a lag shows as a hole.
+                _ => break,
+            },
+        };
+        count += more.len();
+        taken.push(more);
+    }
+    taken
 }
 
 /// Hands on what this process commits, which need not make the detour over EVENTS.
@@ -140,14 +167,7 @@ impl Follower {
                     continue;
                 }
             };
-            let mut taken = vec![batch];
-            let mut count = taken[0].len();
-            while count < FOLD_MAX
-                && let Ok(more) = batches.try_recv()
-            {
-                count += more.len();
-                taken.push(more);
-            }
+            let taken = gather(batch, batches).await;
             self.fold_tail(&mut folding, &taken).await?;
         }
     }

@@ -1,5 +1,7 @@
 //! Reading COMMANDS: in order, from the lowest cursor, all partitions of this process in one consumer.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
 use async_nats::jetstream::{Message, stream};
@@ -16,6 +18,13 @@ use crate::retry::Backoff;
 /// The stream commands wait in.
 pub(crate) const COMMANDS: &str = "COMMANDS";
 
+/// The most commands in one transaction.
+pub(crate) const BATCH_MAX: usize = 2_048;
+/// From this many at once on there is load, and a batch waits for more, up to as many as make waiting useless.
+const UNDER_LOAD: usize = 128;
+const BATCH_ENOUGH: usize = 1_024;
+/// How long it waits.
+const GATHER_MAX: Duration = Duration::from_millis(10);
 /// How many commands may be read ahead of the one being decided.
 const AHEAD_MAX: usize = 4_096;
 
@@ -48,6 +57,28 @@ impl Inbox {
         let (sender, queue) = mpsc::channel(AHEAD_MAX);
         let reader = tokio::spawn(read_for_ever(broker, partitions, cursor, sender));
         Inbox { queue, _reader: AbortOnDropHandle::new(reader) }
+    }
+}
+
+/// Under load a moment's wait makes one commit of what would be several. Whoever sent these has had the acknowledgement
+/// long before.
+pub(crate) async fn fill(inbox: &mut Option<Inbox>, batch: &mut Vec<Incoming>) {
+    let Some(inbox) = inbox else { return };
+    let until = tokio::time::Instant::now() + GATHER_MAX;
+    while (UNDER_LOAD..BATCH_ENOUGH).contains(&batch.len()) {
+        let more = inbox.queue.recv_many(batch, BATCH_MAX - batch.len());
+        match tokio::time::timeout_at(until, more).await {
+            Ok(count) if count > 0 => {}
+            _ => return,
+        }
+    }
+}
+
+/// Waits for a command and takes with it what else is there: one when idle, many under load.
+pub(crate) async fn next_batch(inbox: &mut Option<Inbox>, batch: &mut Vec<Incoming>) -> usize {
+    match inbox {
+        Some(inbox) => inbox.queue.recv_many(batch, BATCH_MAX).await,
+        None => std::future::pending().await,
     }
 }
 

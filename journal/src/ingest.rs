@@ -1,6 +1,8 @@
 //! Appending commands to COMMANDS. Who sends waits for the synced acknowledgement; what waits together is sent as one
 //! atomic batch, so that a gateway under load pays for one sync instead of many.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -18,6 +20,10 @@ const BATCH_BYTES_MAX: usize = 4_000_000;
 /// How many commands may wait to be sent; further senders wait to be let in.
 const WAITING_MAX: usize = 8_192;
 
+/// How many commands have to wait before they are sent beside a batch that is not acknowledged yet.
+const BESIDE_MIN: usize = 256;
+/// How often it is looked whether so many wait.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How many batches may be unacknowledged.
 const ON_THEIR_WAY_MAX: usize = 3;
 
@@ -82,11 +88,14 @@ async fn send_all(client: async_nats::Client, mut queue: mpsc::Receiver<Waiting>
     let mut held_back: Option<Waiting> = None;
     let mut on_their_way = FuturesUnordered::new();
     loop {
-        let may_send = on_their_way.len() < ON_THEIR_WAY_MAX;
+        // A batch on its way costs the server a sync: another goes beside it only when it is worth one.
+        let worth_it = on_their_way.is_empty() || queue.len() >= BESIDE_MIN;
+        let may_send = worth_it && on_their_way.len() < ON_THEIR_WAY_MAX;
         let first = tokio::select! {
             biased;
             Some(()) = on_their_way.next() => continue,
             first = next(&mut held_back, &mut queue), if may_send => first,
+            () = tokio::time::sleep(LOOK_EVERY), if !worth_it => continue,
         };
         let Some(first) = first else { break };
         let (messages, answers) = gather(first, &mut held_back, &mut queue);

@@ -18,15 +18,13 @@ use crate::cache::Cache;
 use crate::commit::{Batch, CommitError, Committed, Snapshot, commit};
 use crate::crash;
 use crate::decide::{Ruling, decide, key, known};
-use crate::inbox::{Inbox, Incoming};
+use crate::inbox::{BATCH_MAX, Inbox, Incoming, fill, next_batch};
 use crate::outcome::{Decision, Outcome};
 use crate::partitions::{Move, Ownership};
 use crate::retry::Backoff;
 
 mod upkeep;
 
-/// The most commands in one transaction.
-const BATCH_MAX: usize = 2_048;
 /// How many events an aggregate may have since its snapshot.
 const SNAPSHOT_EVERY: i64 = 100;
 /// After a command that was decided before, so many batches are compared with the stored outcomes before they are decided.
@@ -98,7 +96,11 @@ fn looks_up_by_key(pool: &PgPool) -> PgPool {
     let settings =
         [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
     let options = pool.connect_options().as_ref().clone().options(settings);
-    PgPoolOptions::new().max_connections(CONNECTIONS_MAX).connect_lazy_with(options)
+    // A connection that broke is met by trying the batch again, so none is asked before each use whether it is whole.
+    PgPoolOptions::new()
+        .max_connections(CONNECTIONS_MAX)
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
 }
 
 struct Processor {
@@ -143,6 +145,7 @@ impl Processor {
                         self.inbox = None;
                         continue;
                     }
+                    fill(&mut self.inbox, &mut batch).await;
                     self.take(&batch, stop).await;
                     batch.clear();
                 }
@@ -389,12 +392,4 @@ impl Processor {
 /// Whether a batch was refused because one of its commands was decided before.
 fn is_known(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(CommitError::Known))
-}
-
-/// Waits for a command and takes with it what else is there: one when idle, many under load.
-async fn next_batch(inbox: &mut Option<Inbox>, batch: &mut Vec<Incoming>) -> usize {
-    match inbox {
-        Some(inbox) => inbox.queue.recv_many(batch, BATCH_MAX).await,
-        None => std::future::pending().await,
-    }
 }

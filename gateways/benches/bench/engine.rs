@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ground::Ground;
+use crate::stages;
 
 const START_MAX: Duration = Duration::from_secs(300);
 const STOP_MAX: Duration = Duration::from_secs(30);
@@ -70,7 +71,10 @@ impl Engine {
             .map_err(|at| anyhow::anyhow!("{name} is still at {at} of {position} after {limit:?}"))
     }
 
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    /// Waits until EVENTS holds all that was committed, then stops.
+    pub async fn stop(mut self, ground: &Ground) -> anyhow::Result<()> {
+        let head = ground.position().await?;
+        stages::until(async || Ok(stages::published(&self.broker).await? >= head)).await?;
         self.stop.cancel();
         let all = async {
             while let Some(ended) = self.tasks.join_next().await {

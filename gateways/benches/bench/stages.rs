@@ -111,14 +111,14 @@ async fn beside(
     Ok(())
 }
 
-async fn until(mut reached: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+pub async fn until(mut reached: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     while !reached().await? {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(())
 }
 
-async fn published(broker: &Broker) -> anyhow::Result<i64> {
+pub async fn published(broker: &Broker) -> anyhow::Result<i64> {
     let stream = broker.jetstream(Role::Admin).await?.get_stream(relay::EVENTS).await?;
     Ok(i64::try_from(stream.cached_info().state.last_sequence)?)
 }

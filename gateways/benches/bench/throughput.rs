@@ -63,7 +63,7 @@ pub async fn beside_stock(
     let webhooks = Work::new("webhooks", scale.commands / 2, Mix::Webhooks);
     let webhooks = take(ground, &engine, &webhooks, scale).await?;
     let alone = one_at_a_time(&engine, "alone", 500).await?;
-    engine.stop().await?;
+    engine.stop(ground).await?;
     let times = taken.per_second / stock.per_second;
     report.add(
         Figure::new(GROUP, "commands", "per second", taken.per_second)
@@ -133,7 +133,7 @@ pub async fn with_history(
         let work = Work::new(&format!("after-{stands_at}"), commands, Mix::Cheers);
         let taken = take(ground, &engine, &work, scale).await?;
         let alone = one_at_a_time(&engine, &format!("alone-{stands_at}"), 300).await?;
-        engine.stop().await?;
+        engine.stop(ground).await?;
         let stock = stock_with_history(ground, length, n).await?;
         let what = format!("{} events before", number(stands_at as f64));
         report.add(
@@ -188,7 +188,7 @@ pub async fn make_history(ground: &Ground, events: u64) -> anyhow::Result<()> {
         engine.projected(projection.name(), i64::try_from(events)?, PROJECTED_MAX).await?;
     }
     eprintln!("    {:.0} commands per second", count as f64 / started.elapsed().as_secs_f64());
-    engine.stop().await?;
+    engine.stop(ground).await?;
     ensure!(u64::try_from(ground.position().await?)? == events, "a command made no event");
     Ok(())
 }
