@@ -12,10 +12,13 @@ use crate::recorded::{Content, Hash, Recorded};
 /// More halvings than a position has bits are never needed.
 const HALVINGS_MAX: u32 = 64;
 
-/// One event as PostgreSQL sent it. Nothing is copied: the texts stay in the bytes that arrived.
+/// One event as it is stored, in one piece.
 #[derive(Clone, Debug)]
 pub struct Row {
-    tuple: Tuple<12>,
+    /// Type and id of the aggregate, type and version of the event, payload and metadata, one after the other.
+    texts: Box<str>,
+    /// Where each of them but the last ends.
+    ends: [u32; 5],
     position: i64,
     sequence: i64,
     recorded_at: i64,
@@ -27,30 +30,68 @@ pub struct Row {
 /// The columns in the order in which [`Row`] reads them.
 const COLUMNS: &str = "position, sequence, recorded_at, event_id, command_id, hash, \
                        aggregate_type, aggregate_id, event_type, event_version, payload, metadata";
-const TEXTS: std::ops::Range<usize> = 6..12;
+const FIRST_TEXT: usize = 6;
 
 impl Row {
+    pub fn new(content: &Content<'_>, hash: Hash) -> Self {
+        let texts = [
+            content.aggregate_type,
+            content.aggregate_id,
+            content.event_type,
+            content.event_version,
+            content.payload,
+            content.metadata,
+        ];
+        let mut joined = String::with_capacity(texts.iter().map(|text| text.len()).sum());
+        let mut ends = [0; 5];
+        for (n, text) in texts.into_iter().enumerate() {
+            joined.push_str(text);
+            if let Some(end) = ends.get_mut(n) {
+                // PostgreSQL has no row of more than a gigabyte.
+                *end = u32::try_from(joined.len()).unwrap_or(u32::MAX);
+            }
+        }
+        Row {
+            texts: joined.into_boxed_str(),
+            ends,
+            position: content.position,
+            sequence: content.sequence,
+            recorded_at: content.recorded_at,
+            event_id: content.event_id,
+            command_id: content.command_id,
+            hash,
+        }
+    }
+
     /// What was hashed.
     pub fn content(&self) -> Content<'_> {
-        // The texts were checked when the row was read.
-        let text = |column| self.tuple.text(column).unwrap_or_default();
+        let text = |n: usize| {
+            let start = if n == 0 { 0 } else { self.ends[n - 1] as usize };
+            let end = self.ends.get(n).map_or(self.texts.len(), |end| *end as usize);
+            &self.texts[start..end]
+        };
         Content {
             position: self.position,
-            aggregate_type: text(6),
-            aggregate_id: text(7),
+            aggregate_type: text(0),
+            aggregate_id: text(1),
             sequence: self.sequence,
-            event_type: text(8),
-            event_version: text(9),
+            event_type: text(2),
+            event_version: text(3),
             event_id: self.event_id,
             command_id: self.command_id,
             recorded_at: self.recorded_at,
-            payload: text(10),
-            metadata: text(11),
+            payload: text(4),
+            metadata: text(5),
         }
     }
 
     pub fn position(&self) -> i64 {
         self.position
+    }
+
+    /// The type of its aggregate, without looking at the rest.
+    pub fn aggregate_type(&self) -> &str {
+        &self.texts[..self.ends[0] as usize]
     }
 
     /// The link that was stored with it.
@@ -81,19 +122,22 @@ impl Row {
         }
     }
 
-    fn parse(tuple: Tuple<12>) -> Result<Self, sqlx::Error> {
-        for column in TEXTS {
-            tuple.text(column)?;
-        }
-        Ok(Row {
+    fn parse(tuple: &Tuple<12>) -> Result<Self, sqlx::Error> {
+        let text = |n: usize| tuple.text(FIRST_TEXT + n);
+        let content = Content {
             position: tuple.i64(0)?,
             sequence: tuple.i64(1)?,
             recorded_at: tuple.micros(2)?,
             event_id: tuple.uuid(3)?,
             command_id: tuple.uuid(4)?,
-            hash: tuple.array(5)?,
-            tuple,
-        })
+            aggregate_type: text(0)?,
+            aggregate_id: text(1)?,
+            event_type: text(2)?,
+            event_version: text(3)?,
+            payload: text(4)?,
+            metadata: text(5)?,
+        };
+        Ok(Row::new(&content, tuple.array(5)?))
     }
 }
 
@@ -148,7 +192,7 @@ pub fn stored<'c>(
         Ok::<_, sqlx::Error>(copy::rows(connection, &query))
     })
     .try_flatten()
-    .map(|batch| batch?.into_iter().map(Row::parse).collect())
+    .map(|batch| batch?.iter().map(Row::parse).collect())
 }
 
 /// The last position that was recorded at or before `time`; 0 where there is none.

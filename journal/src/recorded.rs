@@ -36,6 +36,15 @@ impl Recorded {
         format!("evt.{}.{}.{}", self.aggregate_type, self.aggregate_id, self.event_type)
     }
 
+    /// The body of that message.
+    pub fn body(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let fixed = 512; // bytes of names, numbers and ids, and some to spare
+        let mut body =
+            Vec::with_capacity(fixed + self.payload.get().len() + self.metadata.get().len());
+        self.content().write(&self.hash, &mut body)?;
+        Ok(body)
+    }
+
     /// The fields in the form the hash chain and the audit read them.
     pub fn content(&self) -> Content<'_> {
         Content {
@@ -76,6 +85,47 @@ pub struct Content<'a> {
 }
 
 impl Content<'_> {
+    /// Writes the event with its `link` as the relay publishes it: the JSON of [`Recorded`], without reading payload
+    /// and metadata again.
+    pub fn write(&self, link: &Hash, body: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        #[derive(Serialize)]
+        struct Beginning<'a> {
+            position: i64,
+            aggregate_type: &'a str,
+            aggregate_id: &'a str,
+            sequence: i64,
+            event_type: &'a str,
+            event_version: &'a str,
+            event_id: Uuid,
+            command_id: Uuid,
+            recorded_at: DateTime<Utc>,
+        }
+        let beginning = Beginning {
+            position: self.position,
+            aggregate_type: self.aggregate_type,
+            aggregate_id: self.aggregate_id,
+            sequence: self.sequence,
+            event_type: self.event_type,
+            event_version: self.event_version,
+            event_id: self.event_id,
+            command_id: self.command_id,
+            recorded_at: DateTime::from_timestamp_micros(self.recorded_at).unwrap_or_default(),
+        };
+        serde_json::to_writer(&mut *body, &beginning)?;
+        body.pop(); // its closing brace: the object goes on
+        for (name, json) in [(",\"payload\":", self.payload), (",\"metadata\":", self.metadata)] {
+            body.extend_from_slice(name.as_bytes());
+            body.extend_from_slice(json.as_bytes());
+        }
+        body.extend_from_slice(b",\"hash\":\"");
+        let mut digits = [0; 64];
+        if hex::encode_to_slice(link, &mut digits).is_ok() {
+            body.extend_from_slice(&digits);
+        }
+        body.extend_from_slice(b"\"}");
+        Ok(())
+    }
+
     /// `H(previous ‖ content)`: numbers as 8 bytes big-endian, ids as 16 bytes, texts with their length in 4 bytes
     /// before them, so that no two contents share their bytes.
     pub fn link(&self, previous: &Hash) -> Hash {
@@ -100,5 +150,33 @@ impl Content<'_> {
             hasher.update(text.as_bytes());
         }
         hasher.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_the_json_of_the_event() {
+        let raw = |json: &str| RawValue::from_string(json.to_owned()).expect("JSON");
+        for micros in [0, 1, 1_700_000_000_000_000, 1_700_000_000_123_000, 1_700_000_000_123_456] {
+            let recorded = Recorded {
+                position: i64::MAX,
+                aggregate_type: "account".to_owned(),
+                aggregate_id: "a \"quoted\" \u{1f3ab}\n id".to_owned(),
+                sequence: 1,
+                event_type: "credited".to_owned(),
+                event_version: "1.0".to_owned(),
+                event_id: Uuid::from_u128(7),
+                command_id: Uuid::from_u128(u128::MAX),
+                recorded_at: DateTime::from_timestamp_micros(micros).expect("a time"),
+                payload: raw("{\"credited\" : {\"points\":1}}"),
+                metadata: raw("null"),
+                hash: [0xa5; 32],
+            };
+            let body = recorded.body().expect("written");
+            assert_eq!(body, serde_json::to_vec(&recorded).expect("JSON"));
+        }
     }
 }

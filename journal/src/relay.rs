@@ -189,7 +189,7 @@ async fn publish(client: &Client, events: &[&Recorded], mut last: i64) -> anyhow
             "event {} does not follow {last}",
             event.position
         );
-        let payload = Bytes::from(serde_json::to_vec(event)?);
+        let payload = Bytes::from(event.body()?);
         bytes += payload.len();
         waiting.push(Append { subject: event.subject(), payload });
         if waiting.len() == BATCH_MAX || bytes > BATCH_BYTES_MAX || n + 1 == events.len() {

@@ -6,16 +6,15 @@ use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::{self, Message};
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt};
 use journal::broker::{Broker, Role};
-use journal::{Hash, copy};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::finding::{Disagreement, Findings};
-use super::progress::Progress;
 use super::published::Published;
+use super::walk::Batch;
 use super::{Error, worker_failed};
 
 const NAME: &str = "EVENTS";
@@ -52,14 +51,13 @@ pub struct Compared {
     pub note: Option<String>,
 }
 
-/// Compares EVENTS with the history up to `head`. `links` reads the snapshot; `pool` reads the head as it is now.
+/// Compares EVENTS with the history up to `head`; `pool` reads the head as it is now.
 pub async fn check(
     broker: &Broker,
     pool: &PgPool,
-    links: &mut PgConnection,
+    history: mpsc::Receiver<Batch>,
     head: i64,
     patience: Duration,
-    progress: &Progress,
 ) -> Result<Compared, Error> {
     let jetstream = broker.jetstream(Role::Follower).await.map_err(unreachable)?;
     let Some(range) = range(&jetstream, head, patience).await? else {
@@ -71,15 +69,9 @@ pub async fn check(
     };
     let now: i64 = sqlx::query_scalar("SELECT position FROM public.head").fetch_one(pool).await?;
     let (after, until) = ((range.first - 1).min(head), range.last.min(head));
-    let before: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT hash FROM public.events WHERE position = $1")
-            .bind(after)
-            .fetch_optional(&mut *links)
-            .await?;
-    let before = before.and_then(|hash| Hash::try_from(hash).ok());
-    let mut published = Published::after(after, before);
+    let mut published = Published::after(after);
     if until > after {
-        published = read(&jetstream, links, published, until, progress).await?;
+        published = read(&jetstream, history, published, until).await?;
         published.finish(until);
     }
     let mut findings = published.findings;
@@ -129,61 +121,33 @@ async fn range(
     }
 }
 
-/// Reads messages and links side by side up to `until`, and compares them on another core.
+/// Reads messages and history side by side up to `until`, and compares them on another core.
 async fn read(
     jetstream: &jetstream::Context,
-    links: &mut PgConnection,
+    mut history: mpsc::Receiver<Batch>,
     mut published: Published,
     until: i64,
-    progress: &Progress,
 ) -> Result<Published, Error> {
     let after = published.last();
     let (messages, mut received) = mpsc::channel::<Vec<Numbered>>(WAITING_MAX);
-    let (expected, mut expectations) = mpsc::channel::<Vec<(i64, Hash)>>(WAITING_MAX);
-    let progress = progress.clone();
     let worker = tokio::task::spawn_blocking(move || {
         while let Some(batch) = received.blocking_recv() {
             for (sequence, message) in &batch {
                 let sequence = *sequence;
                 while published.expected_to() < sequence
-                    && let Some(links) = expectations.blocking_recv()
+                    && let Some(batch) = history.blocking_recv()
                 {
-                    published.expect(links);
+                    published.expect(batch);
                 }
                 published.see(sequence, &message.subject, &message.payload);
             }
-            progress.add(batch.len());
         }
-        Ok::<_, Error>(published)
+        published
     });
     // Whoever ends early lets the other end: a closed channel is the end for its sender.
-    let (sent, linked) = tokio::join!(
-        send_messages(jetstream, after, until, messages),
-        send_links(links, after, until, expected)
-    );
+    let sent = send_messages(jetstream, after, until, messages).await;
     let published = worker.await.map_err(worker_failed)?;
-    sent.and(linked).and(published)
-}
-
-async fn send_links(
-    connection: &mut PgConnection,
-    after: i64,
-    until: i64,
-    expected: mpsc::Sender<Vec<(i64, Hash)>>,
-) -> Result<(), Error> {
-    let query = format!(
-        "SELECT position, hash FROM public.events WHERE position > {after} AND position <= {until} ORDER BY position"
-    );
-    super::read_in_order(&mut *connection).await?;
-    let mut batches = std::pin::pin!(copy::rows::<2>(connection, &query));
-    while let Some(batch) = batches.try_next().await? {
-        let links: Result<Vec<_>, sqlx::Error> =
-            batch.iter().map(|row| Ok((row.i64(0)?, row.array(1)?))).collect();
-        if expected.send(links?).await.is_err() {
-            break;
-        }
-    }
-    Ok(())
+    sent.map(|()| published)
 }
 
 async fn send_messages(
@@ -238,7 +202,12 @@ async fn deliver(
     loop {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let ended = loop {
-            let message = match timeout(SILENCE_MAX, messages.next()).await {
+            let here = messages.next().now_or_never();
+            let next = match here {
+                Some(next) => Ok(next),
+                None => timeout(SILENCE_MAX, messages.next()).await,
+            };
+            let message = match next {
                 Ok(Some(Ok(message))) => message,
                 Ok(Some(Err(error))) => break Some(Ended::Silent(error.to_string())),
                 Ok(None) | Err(_) => break Some(Ended::Silent("no answer".to_owned())),

@@ -11,16 +11,24 @@ use uuid::Uuid;
 
 use super::finding::Findings;
 
-/// The events of history by command, and what the outcomes say about them.
+/// The events of history by command.
 #[derive(Debug, Default)]
 pub struct Commands {
     pub findings: Findings,
     made: Sum,
-    answered: Sum,
     open: Option<Open>,
-    /// Drawn anew for each audit, so that no two different sets can be made to look the same.
-    keys: (RandomState, RandomState),
+    keys: Keys,
 }
+
+/// What the outcomes say about the events of history.
+#[derive(Debug)]
+pub struct Answers {
+    answered: Sum,
+    keys: Keys,
+}
+
+/// Drawn anew for each audit, so that no two different sets can be made to look the same.
+type Keys = (RandomState, RandomState);
 
 /// The sum of the hashes of a set, and its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -71,15 +79,15 @@ impl Commands {
         }
     }
 
-    /// An accepted outcome that has events.
-    pub fn see_outcome(&mut self, did: &Did<'_>) {
-        self.answered = self.answered.plus(did, &self.keys);
+    /// The other side, to be filled while history is read.
+    pub fn answers(&self) -> Answers {
+        Answers { answered: Sum::default(), keys: self.keys.clone() }
     }
 
     /// Ends the history. Whether the commands in it are those of the outcomes.
-    pub fn finish(&mut self) -> bool {
+    pub fn finish(&mut self, answers: &Answers) -> bool {
         self.close(None);
-        self.made == self.answered
+        self.made == answers.answered
     }
 
     /// How many commands made events.
@@ -102,8 +110,15 @@ impl Commands {
     }
 }
 
+impl Answers {
+    /// An accepted outcome that has events.
+    pub fn see(&mut self, did: &Did<'_>) {
+        self.answered = self.answered.plus(did, &self.keys);
+    }
+}
+
 impl Sum {
-    fn plus(self, did: &Did<'_>, keys: &(RandomState, RandomState)) -> Self {
+    fn plus(self, did: &Did<'_>, keys: &Keys) -> Self {
         Sum {
             count: self.count + 1,
             low: self.low.wrapping_add(keys.0.hash_one(did)),
@@ -171,12 +186,19 @@ mod tests {
         }
     }
 
+    /// Whether the commands of history are those answered.
+    fn agree(commands: &mut Commands, outcomes: &[Did<'_>]) -> bool {
+        let mut answers = commands.answers();
+        outcomes.iter().for_each(|did| answers.see(did));
+        commands.finish(&answers)
+    }
+
     #[test]
     fn outcomes_in_any_order_answer_for_their_events() {
         let events = history(10);
         let mut commands = read(&events);
-        events.iter().rev().for_each(|event| commands.see_outcome(&outcome(event, 1)));
-        assert!(commands.finish());
+        let outcomes: Vec<_> = events.iter().rev().map(|event| outcome(event, 1)).collect();
+        assert!(agree(&mut commands, &outcomes));
         assert_eq!(commands.count(), 10);
         assert!(commands.findings.is_empty());
     }
@@ -186,13 +208,13 @@ mod tests {
         let events = history(10);
         for wrong in 0..3 {
             let mut commands = read(&events);
-            events[1..].iter().for_each(|event| commands.see_outcome(&outcome(event, 1)));
+            let mut outcomes: Vec<_> = events[1..].iter().map(|event| outcome(event, 1)).collect();
             match wrong {
                 0 => {}
-                1 => commands.see_outcome(&outcome(&events[4], 1)),
-                _ => commands.see_outcome(&outcome(&events[0], 2)),
+                1 => outcomes.push(outcome(&events[4], 1)),
+                _ => outcomes.push(outcome(&events[0], 2)),
             }
-            assert!(!commands.finish(), "case {wrong}");
+            assert!(!agree(&mut commands, &outcomes), "case {wrong}");
         }
     }
 
@@ -202,9 +224,7 @@ mod tests {
         events[1].command_id = events[0].command_id;
         events[1].event_id = derived_id(events[0].command_id, 1);
         let mut commands = read(&events);
-        commands.see_outcome(&outcome(&events[0], 2));
-        commands.see_outcome(&outcome(&events[2], 1));
-        assert!(commands.finish());
+        assert!(agree(&mut commands, &[outcome(&events[0], 2), outcome(&events[2], 1)]));
         assert!(commands.findings.is_empty());
     }
 
@@ -213,9 +233,7 @@ mod tests {
         let mut events = history(3);
         events[2].command_id = events[0].command_id;
         let mut commands = read(&events);
-        commands.see_outcome(&outcome(&events[0], 2));
-        commands.see_outcome(&outcome(&events[1], 1));
-        assert!(!commands.finish());
+        assert!(!agree(&mut commands, &[outcome(&events[0], 2), outcome(&events[1], 1)]));
     }
 
     #[test]

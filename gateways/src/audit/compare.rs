@@ -4,23 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
 use journal::broker::Broker;
-use journal::{Projection, copy, history};
+use journal::{Projection, copy};
 use projections::AsOf;
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::accounts::Accounts;
-use super::commands::Commands;
+use super::commands::{Answers, Commands};
 use super::finding::{Disagreement, Findings, Proof};
 use super::merge::{Merge, alerts_query, statements_query};
-use super::progress::Progress;
 use super::snapshot::Snapshot;
-use super::walk::Walk;
-use super::{
-    Error, Options, balances, broker, outcomes, read_in_order, rebuild, reversals, worker_failed,
-};
+use super::walk::{Batch, Readers, Walk};
+use super::{Error, balances, broker, outcomes, read_in_order, rebuild, reversals, worker_failed};
 
 const BALANCES: &str = projections::balances::NAME;
 const STATEMENTS: &str = projections::statements::NAME;
@@ -61,6 +58,14 @@ pub struct Compare {
     pub head: i64,
 }
 
+/// What is compared while history is read.
+pub struct Along {
+    answers: Work<Answers>,
+    reversals: Work<Proof>,
+    projections: Vec<Work<Vec<Proof>>>,
+    events: Work<(Proof, i64)>,
+}
+
 /// What the comparisons proved.
 pub struct Compared {
     pub proofs: Vec<Proof>,
@@ -69,72 +74,73 @@ pub struct Compared {
 }
 
 impl Compare {
-    /// Makes all comparisons that `options` asks for, side by side.
-    pub async fn all(
+    /// Begins all comparisons that read along with the pass over history, each on its own.
+    pub fn along(
         &self,
         pool: &PgPool,
         broker: &Broker,
-        options: &Options,
-        walk: &mut Walk,
-        progress: &Progress,
-    ) -> Result<Compared, Error> {
-        if options.as_of != AsOf::Now || options.quick {
-            let proof = match options.as_of {
-                AsOf::Now => self.balances(&mut walk.accounts).await?,
-                _ => self.balances_as_of(&mut walk.accounts).await?,
-            };
-            return Ok(Compared { proofs: vec![proof], published_after: None });
+        patience: Duration,
+        commands: &Commands,
+        readers: &mut Readers,
+    ) -> Along {
+        let (this, mut answers) = (self.clone(), commands.answers());
+        let answers = beside(async move {
+            let mut connection = this.snapshot.another().await?;
+            outcomes::read(&mut connection, &mut answers).await?;
+            Ok(answers)
+        });
+        let this = self.clone();
+        let reversals = beside(async move { this.reversals().await });
+        let (this, history) = (self.clone(), readers.another());
+        let mut projections = vec![beside(async move { this.by_position(history).await })];
+        for projection in projections::all() {
+            if ![BALANCES, STATEMENTS, ALERTS].contains(&projection.name()) {
+                let (this, history) = (self.clone(), readers.another());
+                projections.push(beside(async move {
+                    this.rebuilt(&*projection, history).await.map(|proof| vec![proof])
+                }));
+            }
         }
-        progress.begin("projections and EVENTS", self.head.saturating_mul(2));
-        let projections = beside({
-            let (this, progress) = (self.clone(), progress.clone());
-            async move { this.projections(&progress).await }
-        });
-        let events = beside({
-            let (this, pool, broker) = (self.clone(), pool.clone(), broker.clone());
-            let (patience, progress) = (options.patience, progress.clone());
-            async move { this.events(&pool, &broker, patience, &progress).await }
-        });
+        let (this, history) = (self.clone(), readers.another());
+        let (pool, broker) = (pool.clone(), broker.clone());
+        let events = beside(async move { this.events(&pool, &broker, history, patience).await });
+        Along { answers, reversals, projections, events }
+    }
+
+    /// Ends them, once the pass has come to its end.
+    pub async fn finish(&self, along: Along, walk: &mut Walk) -> Result<Compared, Error> {
         let Walk { commands, accounts, .. } = walk;
-        let ledger = async {
-            let mut proofs = self.commands(commands).await?;
-            proofs.push(self.reversals().await?);
-            proofs.push(self.balances(accounts).await?);
-            Ok::<_, Error>(proofs)
-        };
-        let (mut proofs, projections, (events, after)) =
-            tokio::try_join!(ledger, projections, events)?;
-        proofs.extend(projections);
+        let answers = along.answers.await.map_err(worker_failed)??;
+        let mut proofs = vec![self.commands(commands, &answers).await?];
+        proofs.push(along.reversals.await.map_err(worker_failed)??);
+        proofs.push(self.balances(accounts).await?);
+        for projection in along.projections {
+            proofs.extend(projection.await.map_err(worker_failed)??);
+        }
+        let (events, after) = along.events.await.map_err(worker_failed)??;
         let published_after = events.findings.is_empty().then_some(after);
         proofs.push(events);
         Ok(Compared { proofs, published_after })
     }
 
-    async fn commands(&self, commands: &mut Commands) -> Result<Vec<Proof>, Error> {
+    async fn commands(&self, commands: &mut Commands, answers: &Answers) -> Result<Proof, Error> {
         let begun = Instant::now();
         let mut connection = self.snapshot.another().await?;
         let mut findings = Findings::default();
-        outcomes::read(&mut connection, commands).await?;
-        if !commands.finish() {
+        if !commands.finish(answers) {
             outcomes::explain(&mut connection, &mut findings).await?;
         }
         outcomes::contradictions(&mut connection, &mut findings).await?;
-        let proof = |check, claim: &str, proved, of, findings| Proof {
-            check,
+        let claim = "every accepted command is in history exactly once, with exactly its events";
+        Ok(Proof {
+            check: "commands",
             claim: claim.to_owned(),
-            proved,
-            of,
+            proved: commands.count(),
+            of: "commands",
             note: None,
             findings,
             took: begun.elapsed(),
-        };
-        let claim = "every accepted command is in history exactly once, with exactly its events";
-        let ids = "every event's id is derived from its command";
-        let (count, derived) = (commands.count(), std::mem::take(&mut commands.findings));
-        Ok(vec![
-            proof("commands", claim, count, "commands", findings),
-            proof("event ids", ids, u64::try_from(self.head).unwrap_or(0), "events", derived),
-        ])
+        })
     }
 
     async fn reversals(&self) -> Result<Proof, Error> {
@@ -154,7 +160,8 @@ impl Compare {
         })
     }
 
-    async fn balances(&self, accounts: &mut Accounts) -> Result<Proof, Error> {
+    /// The balances as the projection has them.
+    pub async fn balances(&self, accounts: &mut Accounts) -> Result<Proof, Error> {
         let begun = Instant::now();
         let mut proof = self.proof_of(BALANCES, "accounts");
         let Some((schema, _)) = self.live(BALANCES, &mut proof) else { return Ok(proof) };
@@ -166,7 +173,7 @@ impl Compare {
     }
 
     /// The past is not in `balances`; it is the sum of `statements`.
-    async fn balances_as_of(&self, accounts: &mut Accounts) -> Result<Proof, Error> {
+    pub async fn balances_as_of(&self, accounts: &mut Accounts) -> Result<Proof, Error> {
         let begun = Instant::now();
         let mut proof = self.proof_of(STATEMENTS, "accounts");
         proof.claim =
@@ -185,18 +192,8 @@ impl Compare {
         Ok(proof)
     }
 
-    async fn projections(&self, progress: &Progress) -> Result<Vec<Proof>, Error> {
-        let mut proofs = self.by_position(progress).await?;
-        for projection in projections::all() {
-            if ![BALANCES, STATEMENTS, ALERTS].contains(&projection.name()) {
-                proofs.push(self.rebuilt(&*projection).await?);
-            }
-        }
-        Ok(proofs)
-    }
-
-    /// The projections with one row per position, in one more pass over history.
-    async fn by_position(&self, progress: &Progress) -> Result<Vec<Proof>, Error> {
+    /// The projections with one row per position.
+    async fn by_position(&self, mut history: mpsc::Receiver<Batch>) -> Result<Vec<Proof>, Error> {
         let begun = Instant::now();
         let mut proofs = [self.proof_of(STATEMENTS, "rows"), self.proof_of(ALERTS, "rows")];
         let [of_statements, of_alerts] = &mut proofs;
@@ -205,28 +202,18 @@ impl Compare {
         else {
             return Ok(proofs.into());
         };
-        let mut connections = (
-            self.snapshot.another().await?,
-            self.snapshot.another().await?,
-            self.snapshot.another().await?,
-        );
+        let mut connections = (self.snapshot.another().await?, self.snapshot.another().await?);
         read_in_order(&mut connections.0).await?;
         read_in_order(&mut connections.1).await?;
         let rows = copy::rows::<6>(&mut connections.0, &statements_query(schema));
         let mut statements = Merge::statements(Box::pin(rows), at).await?;
         let rows = copy::rows::<6>(&mut connections.1, &alerts_query(alerts_schema));
         let mut alerts = Merge::alerts(Box::pin(rows), alerts_at).await?;
-        {
-            let until = at.max(alerts_at);
-            let history = history::stored(&mut connections.2, 0, until, None);
-            let mut history = std::pin::pin!(history);
-            while let Some(batch) = history.try_next().await? {
-                for row in &batch {
-                    let content = row.content();
-                    statements.see(&content).await?;
-                    alerts.see(&content).await?;
-                }
-                progress.add(batch.len());
+        while let Some(batch) = history.recv().await {
+            for row in batch.iter() {
+                let content = row.content();
+                statements.see(&content).await?;
+                alerts.see(&content).await?;
             }
         }
         statements.finish().await?;
@@ -242,12 +229,17 @@ impl Compare {
     }
 
     /// Any other projection, by folding it again.
-    async fn rebuilt(&self, projection: &dyn Projection) -> Result<Proof, Error> {
+    async fn rebuilt(
+        &self,
+        projection: &dyn Projection,
+        history: mpsc::Receiver<Batch>,
+    ) -> Result<Proof, Error> {
         let begun = Instant::now();
         let mut proof = self.proof_of(projection.name(), "rows");
         let Some((schema, at)) = self.live(projection.name(), &mut proof) else { return Ok(proof) };
+        let findings = &mut proof.findings;
         proof.proved =
-            rebuild::check(&self.snapshot, projection, schema, at, &mut proof.findings).await?;
+            rebuild::check(&self.snapshot, projection, schema, at, history, findings).await?;
         proof.took = begun.elapsed();
         Ok(proof)
     }
@@ -256,13 +248,11 @@ impl Compare {
         &self,
         pool: &PgPool,
         broker: &Broker,
+        history: mpsc::Receiver<Batch>,
         patience: Duration,
-        progress: &Progress,
     ) -> Result<(Proof, i64), Error> {
         let begun = Instant::now();
-        let mut links = self.snapshot.another().await?;
-        let compared =
-            broker::check(broker, pool, &mut links, self.head, patience, progress).await?;
+        let compared = broker::check(broker, pool, history, self.head, patience).await?;
         let proof = Proof {
             check: "EVENTS",
             claim: "each message of EVENTS is the event of its number".to_owned(),
@@ -310,9 +300,11 @@ impl Compare {
     }
 }
 
-/// Runs `work` on another core; it ends with whoever waits for it.
-async fn beside<T: Send + 'static>(
+/// A task that ends with whoever waits for it.
+type Work<T> = AbortOnDropHandle<Result<T, Error>>;
+
+fn beside<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    AbortOnDropHandle::new(tokio::spawn(work)).await.map_err(worker_failed)?
+) -> Work<T> {
+    AbortOnDropHandle::new(tokio::spawn(work))
 }

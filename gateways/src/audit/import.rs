@@ -49,7 +49,6 @@ pub fn check(path: &Path, options: &Options, progress: &Progress) -> Result<Repo
     .map_err(failed)?;
     let head = Head { position: header.head, hash: header.hash, epoch: header.epoch };
     walk.finish(&head);
-    walk.commands.finish();
     if let Some(trailer) = trailer {
         let accounts = if options.accounts.is_empty() { &walk.accounts } else { &all };
         compare_trailer(

@@ -1,8 +1,8 @@
 //! `tapedeck audit`: reads the whole history and proves what is known from it.
 //!
 //! One pass over history checks what history says about itself: positions, the hash chain, the numbers within each
-//! aggregate, and every account's books. Then everything made from it is compared with it: the outcomes of commands,
-//! the projections, and EVENTS. All reads of PostgreSQL see the same moment, so the audit runs beside a live system.
+//! aggregate, and every account's books. What was made from it is read along and compared with it: the outcomes of
+//! commands, the projections, and EVENTS. All reads of PostgreSQL see the same moment, so the audit runs beside a live system.
 //! Memory depends on the number of accounts, never on the length of history.
 
 mod accounts;
@@ -45,13 +45,13 @@ pub use accounts::{Line, Totals};
 pub use finding::{Disagreement, Findings, Proof};
 pub use import::check as import_check;
 pub use progress::Progress;
-pub use report::{Phase, Report};
+pub use report::Report;
 
 use accounts::Accounts;
-use compare::Checkpoints;
+use compare::{Checkpoints, Compare};
 use export::{Exporter, Header, Trailer};
 use snapshot::Snapshot;
-use walk::Walk;
+use walk::{Readers, Walk};
 
 /// How many connections to PostgreSQL an audit uses at most.
 pub const CONNECTIONS: u32 = 8;
@@ -125,42 +125,44 @@ pub async fn run(
     let now = Utc::now();
 
     progress.begin("history", until);
-    let walking = Instant::now();
-    let mut walk = Walk {
+    let walk = Walk {
         accounts: Accounts::new(&options.accounts, checkpoints.of_balances(options.as_of)),
         exporter: exporter(options, &end, now)?,
         ..Walk::default()
     };
+    let compare =
+        Compare { snapshot: Arc::new(snapshot), checkpoints: Arc::new(checkpoints), head: until };
+    let mut readers = Readers::default();
+    let everything = options.as_of == AsOf::Now && !options.quick;
+    let along = everything
+        .then(|| compare.along(pool, broker, options.patience, &walk.commands, &mut readers));
+    let walking = walk.along(readers.another(), progress);
     // Beyond the head there is nothing, or it is found.
     let last = if options.as_of == AsOf::Now { i64::MAX } else { until };
-    let mut reading = snapshot.another().await?;
-    walk = walk.read(history::stored(&mut reading, 0, last, None), progress).await?;
+    let mut reading = compare.snapshot.another().await?;
+    readers.show(history::stored(&mut reading, 0, last, None)).await?;
+    reading.rollback().await?;
+    let mut walk = walking.await.map_err(worker_failed)??;
     walk.finish(&end);
     if let Some(exporter) = walk.exporter.take() {
         exporter.finish(Trailer::of(walk.chain.count, &walk.accounts))?;
     }
-    reading.rollback().await?;
 
     let mut report = Report::new(end, until, now);
     report.head = head.position;
-    let took = walking.elapsed();
-    report.phases.push(Phase::new("history", walk.chain.count, took));
-    report.proofs = history_proofs(&mut walk, took);
-
-    let comparing = Instant::now();
-    let compare = compare::Compare {
-        snapshot: Arc::new(snapshot),
-        checkpoints: Arc::new(checkpoints),
-        head: until,
-    };
-    let compared = compare.all(pool, broker, options, &mut walk, progress).await?;
-    if let Some(after) = compared.published_after {
-        name_originals(&mut report.proofs, after);
-    }
-    report.proofs.extend(compared.proofs);
-    if !options.quick && options.as_of == AsOf::Now {
-        let took = comparing.elapsed();
-        report.phases.push(Phase::new("what was made from it", walk.chain.count, took));
+    report.proofs = history_proofs(&mut walk, begun.elapsed());
+    match along {
+        Some(along) => {
+            let compared = compare.finish(along, &mut walk).await?;
+            if let Some(after) = compared.published_after {
+                name_originals(&mut report.proofs, after);
+            }
+            report.proofs.extend(compared.proofs);
+        }
+        None if options.as_of == AsOf::Now => {
+            report.proofs.push(compare.balances(&mut walk.accounts).await?);
+        }
+        None => report.proofs.push(compare.balances_as_of(&mut walk.accounts).await?),
     }
     progress.end();
     report.took = begun.elapsed();
@@ -197,6 +199,8 @@ fn history_proofs(walk: &mut Walk, took: Duration) -> Vec<Proof> {
         "events",
         &mut walk.chain.times,
     );
+    let claim = "every event's id is derived from its command";
+    proof("event ids", claim, events, "events", &mut walk.commands.findings);
     let aggregates = walk.sequences.aggregates();
     let claim = "the events of every aggregate are numbered 1, 2, 3";
     proof("sequences", claim, aggregates, "aggregates", &mut walk.sequences.findings);

@@ -5,7 +5,7 @@ use journal::copy;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::commands::{Commands, Did};
+use super::commands::{Answers, Did};
 use super::finding::{Disagreement, Findings};
 
 /// The members of both sets that are not the same in the other, in the order of history.
@@ -36,15 +36,15 @@ const CONTRADICTORY: &str = "
                ELSE events <> 0 OR first_position IS NOT NULL END
     ORDER BY decided_at, command_id LIMIT 20";
 
-/// Shows `commands` every accepted outcome that has events.
-pub async fn read(connection: &mut PgConnection, commands: &mut Commands) -> sqlx::Result<()> {
+/// Shows `answers` every accepted outcome that has events.
+pub async fn read(connection: &mut PgConnection, answers: &mut Answers) -> sqlx::Result<()> {
     let query = "SELECT command_id, first_position, events, aggregate_type, aggregate_id \
                  FROM public.command_outcomes \
                  WHERE outcome = 'accepted' AND events > 0 AND first_position IS NOT NULL";
     let mut batches = std::pin::pin!(copy::rows::<5>(connection, query));
     while let Some(batch) = batches.try_next().await? {
         for row in &batch {
-            commands.see_outcome(&Did {
+            answers.see(&Did {
                 command_id: row.uuid(0)?,
                 first_position: row.i64(1)?,
                 events: row.i32(2)?,

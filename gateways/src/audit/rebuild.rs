@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use futures::TryStreamExt;
-use journal::{Failure, Projection, Recorded, history};
+use journal::history::Row;
+use journal::{Failure, Projection, Recorded};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
+use tokio::sync::mpsc;
 
 use super::Error;
 use super::finding::{Disagreement, Findings};
 use super::snapshot::Snapshot;
+use super::walk::Batch;
 
 /// Rows of one table that are fetched when they differ.
 const DIFFERENT_MAX: usize = 100;
@@ -21,17 +23,21 @@ pub async fn check(
     projection: &dyn Projection,
     schema: &str,
     until: i64,
+    mut history: mpsc::Receiver<Batch>,
     findings: &mut Findings,
 ) -> Result<u64, Error> {
     let mut scratch = snapshot.scratch().await?;
-    let mut reading = snapshot.another().await?;
     // The temporary tables come before the live ones of the same names.
     sqlx::query("SET LOCAL search_path TO pg_temp, public").execute(&mut *scratch).await?;
     projection.create(&mut scratch).await?;
-    let mut batches =
-        std::pin::pin!(history::stored(&mut reading, 0, until, Some(projection.aggregates())));
-    while let Some(batch) = batches.try_next().await? {
-        let events: Vec<Recorded> = batch.iter().map(history::Row::recorded).collect();
+    while let Some(batch) = history.recv().await {
+        let wanted = batch.iter().filter(|row| {
+            row.position() <= until && projection.aggregates().contains(&row.aggregate_type())
+        });
+        let events: Vec<Recorded> = wanted.map(Row::recorded).collect();
+        if events.is_empty() {
+            continue;
+        }
         let borrowed: Vec<&Recorded> = events.iter().collect();
         match projection.apply(&mut scratch, &borrowed).await {
             Ok(()) => {}

@@ -33,8 +33,6 @@ pub struct Report {
     pub events: u64,
     pub totals: Totals,
     pub proofs: Vec<Proof>,
-    /// How fast each part was read.
-    pub phases: Vec<Phase>,
     /// The entries of the accounts that were asked for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub accounts: BTreeMap<Box<str>, Vec<Line>>,
@@ -42,23 +40,6 @@ pub struct Report {
     pub took: Duration,
     /// The most memory that this process ever had.
     pub resident_max_bytes: Option<u64>,
-}
-
-/// A part of the work, timed.
-#[derive(Clone, Debug, Serialize)]
-pub struct Phase {
-    pub name: &'static str,
-    pub events: u64,
-    #[serde(rename = "took_ms", serialize_with = "as_millis")]
-    pub took: Duration,
-    pub events_per_second: u64,
-}
-
-impl Phase {
-    pub fn new(name: &'static str, events: u64, took: Duration) -> Self {
-        let seconds = took.as_secs_f64().max(0.000_001);
-        Phase { name, events, took, events_per_second: (events as f64 / seconds) as u64 }
-    }
 }
 
 impl Report {
@@ -73,7 +54,6 @@ impl Report {
             events: 0,
             totals: Totals::default(),
             proofs: Vec::new(),
-            phases: Vec::new(),
             accounts: BTreeMap::new(),
             took: Duration::ZERO,
             resident_max_bytes: None,
@@ -160,29 +140,16 @@ impl Report {
             self.epoch,
             hex::encode(self.hash)
         );
-        for phase in &self.phases {
-            let _ = writeln!(
-                text,
-                "{}: {} events in {}, {}/s",
-                phase.name,
-                grouped(phase.events),
-                seconds(phase.took),
-                grouped(phase.events_per_second)
-            );
-        }
+        let per_second = self.events as f64 / self.took.as_secs_f64().max(0.000_001);
+        let took = format!("{}, {} events/s", seconds(self.took), grouped(per_second as u64));
         let memory = self.resident_max_bytes.map_or(String::new(), |bytes| {
             format!(", with at most {} MiB of memory", bytes.div_ceil(1 << 20))
         });
         let disagreements: u64 = self.proofs.iter().map(|proof| proof.findings.total).sum();
         let _ = match disagreements {
-            0 => writeln!(text, "Proved in {}{memory}.", seconds(self.took)),
-            1 => writeln!(text, "NOT PROVED: 1 disagreement, in {}{memory}.", seconds(self.took)),
-            n => writeln!(
-                text,
-                "NOT PROVED: {} disagreements, in {}{memory}.",
-                grouped(n),
-                seconds(self.took)
-            ),
+            0 => writeln!(text, "Proved in {took}{memory}."),
+            1 => writeln!(text, "NOT PROVED: 1 disagreement, in {took}{memory}."),
+            n => writeln!(text, "NOT PROVED: {} disagreements, in {took}{memory}.", grouped(n)),
         };
         text
     }

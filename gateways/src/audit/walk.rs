@@ -1,21 +1,65 @@
-//! The one pass over history: every event once, in order, through the checks that need nothing but history.
+//! The one pass over history: every event once, in order, through the checks that need nothing but history, and past
+//! whoever reads along.
+
+use std::sync::Arc;
 
 use futures::{Stream, TryStreamExt};
 use journal::head::Head;
 use journal::history::Row;
 use journal::{Content, Hash, Recorded};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
+use super::Error;
 use super::accounts::Accounts;
 use super::chain::Chain;
 use super::commands::Commands;
 use super::export::Exporter;
 use super::progress::Progress;
 use super::sequences::Sequences;
-use super::{Error, worker_failed};
 
-/// Batches that may wait for the worker: a few megabytes, and enough that neither side waits for the other.
+/// Batches that may wait for one reader: a few megabytes, and enough that nobody waits for a moment's work of another.
 const WAITING_MAX: usize = 4;
+
+/// A part of history, which all its readers share.
+pub type Batch = Arc<Vec<Row>>;
+
+/// Those who read history along with the pass.
+#[derive(Default)]
+pub struct Readers {
+    senders: Vec<mpsc::Sender<Batch>>,
+}
+
+impl Readers {
+    /// One more reader. It may stop at any time by dropping what it has been given.
+    pub fn another(&mut self) -> mpsc::Receiver<Batch> {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        self.senders.push(sender);
+        receiver
+    }
+
+    /// Shows `rows` to everybody, to their end or until they are cut.
+    pub async fn show(
+        mut self,
+        rows: impl Stream<Item = Result<Vec<Row>, sqlx::Error>> + Send,
+    ) -> Result<(), sqlx::Error> {
+        let mut rows = std::pin::pin!(rows);
+        while let Some(batch) = rows.try_next().await? {
+            let batch = Arc::new(batch);
+            let mut staying = Vec::with_capacity(self.senders.len());
+            for sender in self.senders {
+                if sender.send(Arc::clone(&batch)).await.is_ok() {
+                    staying.push(sender);
+                }
+            }
+            self.senders = staying;
+            if self.senders.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// The checks of the pass, and what they know at its end.
 #[derive(Default)]
@@ -28,34 +72,22 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Reads `rows` to their end. The connection is read on one core while another hashes and adds up.
-    pub async fn read(
-        self,
-        rows: impl Stream<Item = Result<Vec<Row>, sqlx::Error>> + Send,
+    /// Hashes and adds up what it is shown, on a core of its own.
+    pub fn along(
+        mut self,
+        mut history: mpsc::Receiver<Batch>,
         progress: &Progress,
-    ) -> Result<Self, Error> {
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let reported = progress.clone();
-        let worker = tokio::task::spawn_blocking(move || self.work(receiver, &reported));
-        let mut rows = std::pin::pin!(rows);
-        let mut cut = Ok(());
-        loop {
-            match rows.try_next().await {
-                Ok(Some(batch)) => {
-                    if sender.send(batch).await.is_err() {
-                        break;
-                    }
+    ) -> JoinHandle<Result<Self, Error>> {
+        let progress = progress.clone();
+        tokio::task::spawn_blocking(move || {
+            while let Some(batch) = history.blocking_recv() {
+                for row in batch.iter() {
+                    self.see(row)?;
                 }
-                Ok(None) => break,
-                Err(error) => {
-                    cut = Err(error.into());
-                    break;
-                }
+                progress.add(batch.len());
             }
-        }
-        drop(sender);
-        let walk = worker.await.map_err(worker_failed)?;
-        cut.and(walk)
+            Ok(self)
+        })
     }
 
     /// Ends the checks that look at the end.
@@ -73,20 +105,6 @@ impl Walk {
         self.sequences.see(content);
         self.accounts.see(content);
         self.commands.see(content);
-    }
-
-    fn work(
-        mut self,
-        mut batches: mpsc::Receiver<Vec<Row>>,
-        progress: &Progress,
-    ) -> Result<Self, Error> {
-        while let Some(batch) = batches.blocking_recv() {
-            for row in &batch {
-                self.see(row)?;
-            }
-            progress.add(batch.len());
-        }
-        Ok(self)
     }
 
     fn see(&mut self, row: &Row) -> Result<(), Error> {
