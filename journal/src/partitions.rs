@@ -44,15 +44,19 @@ impl Ownership {
 
     /// Says that it is alive, renews what it has, gives up what is more than its share and takes what is free. `read`
     /// is the sequence up to which everything of its partitions is decided. True if it owns other partitions now.
+    ///
+    /// What it owns changes in memory only with the commit. Of a renewal that failed nothing is believed, whether it
+    /// was recorded or not: the next one reads what is ours, and finds other partitions or other epochs where it was.
     pub(crate) async fn renew(&mut self, pool: &PgPool, read: i64) -> sqlx::Result<bool> {
-        let before: Vec<(u16, i64)> = self.epochs();
         let mut tx = pool.begin().await?;
         let alive = self.announce(&mut tx).await?;
-        self.extend(&mut tx, read).await?;
+        let mut owned = self.extend(&mut tx, read).await?;
         let share = usize::from(PARTITIONS).div_ceil(alive.max(1));
-        self.release_beyond(&mut tx, share).await?;
-        self.take_up_to(&mut tx, share).await?;
+        self.release_beyond(&mut tx, share, &mut owned).await?;
+        self.take_up_to(&mut tx, share, &mut owned).await?;
         tx.commit().await?;
+        let before = self.epochs();
+        self.owned = owned;
         Ok(before != self.epochs())
     }
 
@@ -75,31 +79,41 @@ impl Ownership {
         Ok(usize::try_from(alive).unwrap_or(0) + 1)
     }
 
-    async fn extend(&mut self, connection: &mut PgConnection, read: i64) -> sqlx::Result<()> {
+    /// Renews every lease of ours. A cursor moves to `read` only where the partition was ours, under the same epoch,
+    /// while that was read.
+    async fn extend(
+        &self,
+        connection: &mut PgConnection,
+        read: i64,
+    ) -> sqlx::Result<BTreeMap<u16, Owned>> {
         let rows = sqlx::query(
-            "UPDATE partitions SET lease_until = clock_timestamp() + make_interval(secs => $2),
-                    cursor = GREATEST(cursor, $3)
-             WHERE owner = $1 RETURNING partition, epoch, cursor",
+            "UPDATE partitions p SET lease_until = clock_timestamp() + make_interval(secs => $2),
+                    cursor = CASE WHEN (p.partition, p.epoch) IN
+                                       (SELECT * FROM unnest($4::smallint[], $5::bigint[]))
+                             THEN GREATEST(p.cursor, $3) ELSE p.cursor END
+             WHERE p.owner = $1 RETURNING p.partition, p.epoch, p.cursor",
         )
         .bind(self.owner)
         .bind(LEASE_S)
         .bind(read)
+        .bind(self.owned.keys().map(|partition| *partition as i16).collect::<Vec<_>>())
+        .bind(self.owned.values().map(|owned| owned.epoch).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
-        self.owned = owned(rows)?;
-        Ok(())
+        owned_in(rows)
     }
 
     async fn release_beyond(
-        &mut self,
+        &self,
         connection: &mut PgConnection,
         share: usize,
+        owned: &mut BTreeMap<u16, Owned>,
     ) -> sqlx::Result<()> {
-        let extra: Vec<i16> = self.owned.keys().skip(share).map(|p| *p as i16).collect();
+        let extra: Vec<i16> = owned.keys().skip(share).map(|p| *p as i16).collect();
         if extra.is_empty() {
             return Ok(());
         }
-        self.owned.retain(|partition, _| !extra.contains(&(*partition as i16)));
+        owned.retain(|partition, _| !extra.contains(&(*partition as i16)));
         sqlx::query(
             "UPDATE partitions SET owner = NULL, lease_until = NULL, epoch = epoch + 1
              WHERE owner = $1 AND partition = ANY($2)",
@@ -112,11 +126,12 @@ impl Ownership {
     }
 
     async fn take_up_to(
-        &mut self,
+        &self,
         connection: &mut PgConnection,
         share: usize,
+        owned: &mut BTreeMap<u16, Owned>,
     ) -> sqlx::Result<()> {
-        let wanted = share.saturating_sub(self.owned.len());
+        let wanted = share.saturating_sub(owned.len());
         if wanted == 0 {
             return Ok(());
         }
@@ -133,7 +148,7 @@ impl Ownership {
         .bind(wanted as i64)
         .fetch_all(connection)
         .await?;
-        self.owned.extend(owned(rows)?);
+        owned.extend(owned_in(rows)?);
         Ok(())
     }
 
@@ -207,7 +222,7 @@ pub(crate) async fn match_stream(pool: &PgPool, created_at: &str, last: i64) -> 
     Ok(highest > 0)
 }
 
-fn owned(rows: Vec<sqlx::postgres::PgRow>) -> sqlx::Result<BTreeMap<u16, Owned>> {
+fn owned_in(rows: Vec<sqlx::postgres::PgRow>) -> sqlx::Result<BTreeMap<u16, Owned>> {
     rows.iter()
         .map(|row| {
             let partition: i16 = row.try_get(0)?;

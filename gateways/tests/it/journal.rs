@@ -9,6 +9,8 @@ use journal::streams::{self, StreamsFile};
 
 use crate::world::{World, broker, cheer, hold, until};
 
+mod leases;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_becomes_an_event_a_message_and_a_balance() {
     let world = World::start().await;
