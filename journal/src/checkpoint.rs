@@ -132,13 +132,24 @@ pub(crate) async fn hold_live(
     row.map(|row| generation(&row)).transpose()
 }
 
-/// Makes generation `number` the live one, within a transaction. What was retired before is dropped.
+/// Makes `next`, which is folded up to `position`, the live generation, within a transaction. What was retired before
+/// is dropped. A rebuild folds every event or fails, so what was parked up to there is in the new tables: its letters
+/// are closed, or a retry would fold it a second time and its keys would stay parked.
 pub(crate) async fn flip(
     connection: &mut PgConnection,
     projection: &dyn Projection,
     next: &Generation,
+    position: i64,
 ) -> sqlx::Result<()> {
     let name = projection.name();
+    sqlx::query(
+        "UPDATE public.dead_letters SET resolved_at = clock_timestamp(), resolution = 'folded by a rebuild'
+         WHERE source = 'projection' AND name = $1 AND position <= $2 AND resolved_at IS NULL",
+    )
+    .bind(name)
+    .bind(position)
+    .execute(&mut *connection)
+    .await?;
     let old: Vec<String> = sqlx::query_scalar(
         "DELETE FROM checkpoints WHERE name = $1 AND status = 'retired' RETURNING schema",
     )

@@ -81,7 +81,7 @@ async fn build(
     let name = projection.name();
     let moved = checkpoint::advance(&mut tx, name, next.number, next.position, head).await?;
     anyhow::ensure!(moved, "somebody else is building this generation");
-    checkpoint::flip(&mut tx, projection, next).await?;
+    checkpoint::flip(&mut tx, projection, next, head).await?;
     tx.commit().await?;
     progress(head, head);
     Ok(Rebuilt { position: head, events: head, generation: next.number })

@@ -1,8 +1,68 @@
 //! An event that cannot be read stops its own key and nothing else.
 
-use projections::{AsOf, balances, statements};
+use std::sync::Arc;
 
-use crate::world::{World, cheer, until};
+use async_trait::async_trait;
+use journal::dead_letters::{self, RetryError};
+use journal::{Failure, Projection, Recorded, follower};
+use projections::{AsOf, balances, statements};
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{World, broker, cheer, until};
+
+/// The balances with a fault: a cheer of 13 is not folded.
+struct Faulty {
+    mended: Arc<dyn Projection>,
+    panics: bool,
+}
+
+impl Faulty {
+    fn balances(panics: bool) -> Arc<dyn Projection> {
+        let all = projections::all();
+        let mended = all.into_iter().find(|projection| projection.name() == balances::NAME);
+        Arc::new(Faulty { mended: mended.expect("the balances"), panics })
+    }
+}
+
+#[async_trait]
+impl Projection for Faulty {
+    fn name(&self) -> &'static str {
+        self.mended.name()
+    }
+
+    fn version(&self) -> i32 {
+        self.mended.version()
+    }
+
+    fn aggregates(&self) -> &'static [&'static str] {
+        self.mended.aggregates()
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        self.mended.tables()
+    }
+
+    async fn create(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        self.mended.create(connection).await
+    }
+
+    async fn apply(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[&Recorded],
+    ) -> Result<(), Failure> {
+        let unlucky = batch.iter().find(|event| event.payload.get().contains("Cheer13"));
+        match unlucky {
+            None => self.mended.apply(connection, batch).await,
+            Some(event) if self.panics => panic!("event {} brings bad luck", event.position),
+            Some(event) => {
+                let (position, reason) = (event.position, "it brings bad luck".to_owned());
+                Err(Failure::Poison { position, reason })
+            }
+        }
+    }
+}
 
 /// Writes an event of `viewer` that is JSON and no account's event, as a bug or a hand in the database would: at the
 /// next position, with the head moved.
@@ -68,4 +128,47 @@ async fn poison_parks_its_viewer_and_nobody_else() {
     assert_eq!(world.available("5002").await, 71);
     deciding.stop().await;
     parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_with_a_mended_fold_closes_the_letters_and_folds_nothing_twice() {
+    let world = World::start().await;
+    let mut deciding = world.parts();
+    deciding.processor();
+    deciding.relay();
+    let stop = CancellationToken::new();
+    let faulty = Faulty::balances(false);
+    let mended = projections::all().into_iter().find(|p| p.name() == balances::NAME);
+    let mended = mended.expect("the balances");
+    let folding = follower::run(
+        world.pool.clone(),
+        broker(&world.servers),
+        vec![faulty.clone()],
+        stop.clone(),
+    );
+    let folding = tokio::spawn(folding);
+    let asker = world.asker().await;
+    for (key, bits) in [("a1", 10), ("a2", 13), ("a3", 7)] {
+        asker.ask(cheer("5001", key, bits)).await;
+    }
+    let open = "SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL";
+    until("two events are parked", async || world.count(open).await == 2).await;
+    let letter = world.count("SELECT min(id) FROM dead_letters").await;
+
+    let failed = follower::rebuild(&world.pool, faulty, |_, _| {}).await;
+    assert!(failed.is_err(), "a rebuild passed over what it cannot fold");
+    assert_eq!(world.count(open).await, 2);
+    follower::rebuild(&world.pool, mended, |_, _| {}).await.expect("rebuilt");
+    assert_eq!(world.count(open).await, 0);
+    let again = dead_letters::retry(&world.pool, &asker.publisher, letter, None).await;
+    assert!(matches!(again, Err(RetryError::Resolved(_))), "{again:?}");
+
+    // The one that folded before finds the new tables by itself, and its key is not parked any more.
+    asker.ask(cheer("5001", "a4", 5)).await;
+    let available = "SELECT available FROM projections.balances WHERE account = '5001'";
+    until("all four are in the balance", async || world.count(available).await == 35).await;
+    assert_eq!(world.count(open).await, 0);
+    stop.cancel();
+    folding.await.expect("no panic").expect("no failure");
+    deciding.stop().await;
 }
