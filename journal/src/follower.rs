@@ -137,7 +137,7 @@ impl Follower {
         while !stop.is_cancelled() {
             let folded = tokio::select! {
                 () = stop.cancelled() => return,
-                folded = self.follow(&mut batches) => folded,
+                folded = self.follow(&mut batches, &mut backoff) => folded,
             };
             if let Err(error) = folded {
                 let name = self.projection.name();
@@ -151,12 +151,13 @@ impl Follower {
     }
 
     /// Folds until something fails, or another generation is live.
-    async fn follow(&self, batches: &mut Batches) -> anyhow::Result<()> {
+    async fn follow(&self, batches: &mut Batches, backoff: &mut Backoff) -> anyhow::Result<()> {
         let name = self.projection.name();
         let mut folding = self.open().await?;
         tracing::info!(projection = name, position = folding.generation.position, "folding");
         self.said(folding.generation.position).await;
         self.catch_up(&mut folding).await?;
+        backoff.reset();
         loop {
             let batch = match tokio::time::timeout(LOOK_EVERY, batches.recv()).await {
                 Ok(Ok(batch)) => batch,

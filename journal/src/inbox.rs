@@ -99,7 +99,7 @@ async fn read_for_ever(
             );
         }
         if cursor > before {
-            backoff = Backoff::default();
+            backoff.reset();
         }
         backoff.wait().await;
     }

@@ -47,7 +47,7 @@ async fn relay(pool: PgPool, broker: Broker, stop: CancellationToken) -> anyhow:
     loop {
         let led = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            led = lead(&pool, &broker) => led,
+            led = lead(&pool, &broker, &mut backoff) => led,
         };
         if let Err(error) = led {
             tracing::warn!(error = format!("{error:#}"), "relay interrupted, trying again");
@@ -60,7 +60,7 @@ async fn relay(pool: PgPool, broker: Broker, stop: CancellationToken) -> anyhow:
 }
 
 /// Waits to be the leader, then publishes until something fails.
-async fn lead(pool: &PgPool, broker: &Broker) -> anyhow::Result<()> {
+async fn lead(pool: &PgPool, broker: &Broker, backoff: &mut Backoff) -> anyhow::Result<()> {
     let mut leader = pool.acquire().await?.detach();
     sqlx::query("SELECT pg_advisory_lock($1)").bind(LEADER_LOCK).execute(&mut leader).await?;
     let client = broker.client(Role::Relay).await?;
@@ -71,15 +71,19 @@ async fn lead(pool: &PgPool, broker: &Broker) -> anyhow::Result<()> {
     tracing::info!(position = last, "relaying");
     loop {
         last = publish_from(pool, &client, last).await?;
+        backoff.reset();
         // Committed in this process: the rows are here. By another: they have to be read.
         loop {
             tokio::select! {
                 batch = committed.recv() => match batch {
                     Ok(batch) if batch.first().is_some_and(|event| event.position == last + 1) => {
-                        let batches = with_what_follows(batch, &mut committed);
+                        let (batches, is_all) = with_what_follows(batch, &mut committed);
                         let events: Vec<&Recorded> =
                             batches.iter().flat_map(|batch| batch.iter()).collect();
                         last = publish(&client, &events, last).await?;
+                        if !is_all {
+                            break;
+                        }
                     }
                     Ok(batch) if batch.last().is_some_and(|event| event.position <= last) => {}
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => break,
@@ -164,20 +168,27 @@ async fn publish_from(pool: &PgPool, client: &Client, mut last: i64) -> anyhow::
     }
 }
 
-/// The batches committed while the last ones were published, so that they share one sync.
+/// The batches committed while the last ones were published, so that they share one sync. False: what came next does not
+/// follow them, because another process committed in between, and is to be read with what is missing before it.
 fn with_what_follows(
     first: Arc<Vec<Recorded>>,
     committed: &mut broadcast::Receiver<Arc<Vec<Recorded>>>,
-) -> Vec<Arc<Vec<Recorded>>> {
+) -> (Vec<Arc<Vec<Recorded>>>, bool) {
+    let end = |batch: &[Recorded]| batch.last().map_or(0, |event| event.position);
     let mut count = first.len();
+    let mut until = end(&first);
     let mut batches = vec![first];
     while count < BATCH_MAX
         && let Ok(batch) = committed.try_recv()
     {
+        if batch.first().is_none_or(|event| event.position != until + 1) {
+            return (batches, false);
+        }
         count += batch.len();
+        until = end(&batch);
         batches.push(batch);
     }
-    batches
+    (batches, true)
 }
 
 async fn publish(client: &Client, events: &[&Recorded], mut last: i64) -> anyhow::Result<i64> {
@@ -245,4 +256,47 @@ fn recorded(row: &sqlx::postgres::PgRow) -> anyhow::Result<Recorded> {
         metadata: json(10)?,
         hash: row.try_get::<&[u8], _>(11)?.try_into()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorded::GENESIS;
+
+    fn batch(positions: std::ops::RangeInclusive<i64>) -> Arc<Vec<Recorded>> {
+        let null = || serde_json::value::RawValue::NULL.to_owned();
+        let event = |position| Recorded {
+            position,
+            aggregate_type: "account".to_owned(),
+            aggregate_id: "5001".to_owned(),
+            sequence: position,
+            event_type: "credited".to_owned(),
+            event_version: "1.0".to_owned(),
+            event_id: uuid::Uuid::nil(),
+            command_id: uuid::Uuid::nil(),
+            recorded_at: chrono::DateTime::UNIX_EPOCH,
+            payload: null(),
+            metadata: null(),
+            hash: GENESIS,
+        };
+        Arc::new(positions.map(event).collect())
+    }
+
+    #[test]
+    fn what_was_committed_elsewhere_in_between_ends_the_run() {
+        let committed = broadcast::Sender::new(8);
+        let mut waiting = committed.subscribe();
+        for positions in [21..=30, 41..=50] {
+            committed.send(batch(positions)).expect("somebody listens");
+        }
+        let (batches, is_all) = with_what_follows(batch(11..=20), &mut waiting);
+        let positions: Vec<i64> =
+            batches.iter().flat_map(|b| b.iter()).map(|e| e.position).collect();
+        assert_eq!(positions, (11..=30).collect::<Vec<_>>());
+        assert!(!is_all, "31 to 40 are missing, and nobody would look for them");
+
+        committed.send(batch(51..=60)).expect("somebody listens");
+        let (batches, is_all) = with_what_follows(batch(41..=50), &mut waiting);
+        assert!(is_all && batches.len() == 2);
+    }
 }

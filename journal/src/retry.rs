@@ -19,4 +19,9 @@ impl Backoff {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(LONGEST);
     }
+
+    /// After something has gone well the next failure is a first one again.
+    pub(crate) fn reset(&mut self) {
+        self.0 = FIRST;
+    }
 }

@@ -54,7 +54,7 @@ pub(crate) async fn tail(
     while !stop.is_cancelled() {
         let read = tokio::select! {
             () = stop.cancelled() => return,
-            read = read_tail(&broker, &batches, &handed_on) => read,
+            read = read_tail(&broker, &batches, &handed_on, &mut backoff) => read,
         };
         if let Err(error) = read {
             tracing::warn!(
@@ -73,6 +73,7 @@ async fn read_tail(
     broker: &Broker,
     batches: &broadcast::Sender<Arc<Vec<Recorded>>>,
     handed_on: &HandedOn,
+    backoff: &mut Backoff,
 ) -> anyhow::Result<()> {
     let stream = broker.jetstream(Role::Follower).await?.get_stream(EVENTS).await?;
     let mut connections = broker.connections(Role::Follower);
@@ -106,6 +107,7 @@ async fn read_tail(
             batch.push(parse(&next.context("the consumer ended")??)?);
         }
         let _ = batches.send(Arc::new(batch));
+        backoff.reset();
     }
 }
 

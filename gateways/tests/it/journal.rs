@@ -10,6 +10,7 @@ use journal::streams::{self, StreamsFile};
 use crate::world::{World, broker, cheer, hold, until};
 
 mod leases;
+mod relaying;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_becomes_an_event_a_message_and_a_balance() {
