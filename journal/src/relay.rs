@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{RawMessageErrorKind, State, Stream};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -97,8 +97,10 @@ async fn lead(pool: &PgPool, broker: &Broker, backoff: &mut Backoff) -> anyhow::
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => {
                     sqlx::query("SELECT 1").execute(&mut leader).await?;
-                    let ends_at = stream.get_info().await?.state.last_sequence;
+                    let state = stream.get_info().await?.state;
+                    let ends_at = state.last_sequence;
                     anyhow::ensure!(ends_at == u64::try_from(last)?, "EVENTS ends at {ends_at}, not {last}");
+                    anyhow::ensure!(is_whole(&state), "EVENTS was truncated");
                     break;
                 }
             }
@@ -106,8 +108,8 @@ async fn lead(pool: &PgPool, broker: &Broker, backoff: &mut Backoff) -> anyhow::
     }
 }
 
-/// EVENTS, as long as it ends where PostgreSQL once was; made anew where it is missing, or where it holds a history
-/// that PostgreSQL does not (a database restored from a dump).
+/// EVENTS, as long as it ends where PostgreSQL once was; made anew where it is missing or truncated, or where it holds a
+/// history that PostgreSQL does not (a database restored from a dump).
 async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Stream> {
     let jetstream = broker.jetstream(Role::Relay).await?;
     let stream = match jetstream.get_stream(EVENTS).await {
@@ -121,32 +123,61 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
             return create(broker).await;
         }
     };
-    let last = i64::try_from(stream.cached_info().state.last_sequence)?;
-    if last == 0 || same_history(pool, &stream, last).await? {
-        return Ok(stream);
+    let last = stream.cached_info().state.last_sequence;
+    match compare(pool, &stream).await? {
+        Ends::There => return Ok(stream),
+        Ends::Torn => tracing::warn!(last, "EVENTS was truncated; making it anew from PostgreSQL"),
+        Ends::Elsewhere => {
+            let epoch: uuid::Uuid =
+                sqlx::query_scalar("UPDATE head SET epoch = gen_random_uuid() RETURNING epoch")
+                    .fetch_one(pool)
+                    .await?;
+            tracing::warn!(last, %epoch, "EVENTS holds events that PostgreSQL does not; a new epoch begins");
+        }
     }
-    let epoch: uuid::Uuid =
-        sqlx::query_scalar("UPDATE head SET epoch = gen_random_uuid() RETURNING epoch")
-            .fetch_one(pool)
-            .await?;
-    tracing::warn!(last, %epoch, "EVENTS holds events that PostgreSQL does not; a new epoch begins");
     jetstream.delete_stream(EVENTS).await?;
     create(broker).await
 }
 
-/// Whether the last message of EVENTS is the event of its number. A purged stream ends with no message to compare.
-async fn same_history(pool: &PgPool, stream: &Stream, last: i64) -> anyhow::Result<bool> {
-    if last > head::read(pool).await?.position {
-        return Ok(false);
-    }
+/// How EVENTS ends, seen from PostgreSQL.
+enum Ends {
+    /// With the event of its number.
+    There,
+    /// Without the events that were there, or with something that is none.
+    Torn,
+    /// With an event that PostgreSQL does not have.
+    Elsewhere,
+}
+
+async fn compare(pool: &PgPool, stream: &Stream) -> anyhow::Result<Ends> {
     let state = &stream.cached_info().state;
-    if state.messages == 0 {
-        return Ok(true);
+    let last = i64::try_from(state.last_sequence)?;
+    if last > head::read(pool).await?.position {
+        return Ok(Ends::Elsewhere);
     }
-    let message = stream.get_raw_message(u64::try_from(last)?).await?;
-    let published: Recorded = serde_json::from_slice(&message.payload)?;
+    if !is_whole(state) {
+        return Ok(Ends::Torn);
+    }
+    if last == 0 {
+        return Ok(Ends::There);
+    }
+    let message = match stream.get_raw_message(state.last_sequence).await {
+        Ok(message) => message,
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(Ends::Torn),
+        Err(error) => return Err(error.into()),
+    };
+    let Ok(published) = serde_json::from_slice::<Recorded>(&message.payload) else {
+        return Ok(Ends::Torn);
+    };
     let rows = read(pool, last - 1, 1).await?;
-    Ok(rows.first().is_some_and(|event| event.hash == published.hash))
+    let same = rows.first().is_some_and(|event| event.hash == published.hash);
+    Ok(if same { Ends::There } else { Ends::Elsewhere })
+}
+
+/// Whether everything from some message to the last is there. The head may have been trimmed away, and nothing else.
+fn is_whole(state: &State) -> bool {
+    let wanted = (state.last_sequence + 1).saturating_sub(state.first_sequence.max(1));
+    state.last_sequence == 0 || state.messages > 0 && state.messages == wanted
 }
 
 async fn create(broker: &Broker) -> anyhow::Result<Stream> {

@@ -46,3 +46,64 @@ async fn two_whole_processes_that_commit_in_turn_do_not_interrupt_the_relay() {
     one.stop().await;
     other.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncated_events_stream_is_filled_again() {
+    let world = World::start().await;
+    let mut deciding = world.parts();
+    deciding.processor();
+    let mut relaying = world.parts();
+    relaying.relay();
+    let asker = world.asker().await;
+    for n in 0..20 {
+        asker.ask(cheer("5001", &format!("m{n}"), 1)).await;
+    }
+    world.relayed().await;
+    let before = world.recorded().await;
+    let epoch = journal::head::read(&world.pool).await.expect("a head").epoch;
+    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    let events = admin.get_stream(EVENTS).await.expect("EVENTS is there");
+    let all_are_back = async || {
+        let Ok(stream) = admin.get_stream(EVENTS).await else { return false };
+        stream.cached_info().state.messages == 20
+    };
+
+    events.purge().await.expect("purged while a relay leads");
+    until("a purged EVENTS is filled again", all_are_back).await;
+    events.delete_message(20).await.expect("the last is deleted while a relay leads");
+    until("the last is back", all_are_back).await;
+
+    relaying.stop().await;
+    events.delete_message(20).await.expect("the last is deleted while nobody relays");
+    let mut relaying = world.parts();
+    relaying.relay();
+    until("the last is back", all_are_back).await;
+
+    relaying.stop().await;
+    events.purge().sequence(11).await.expect("trimmed at its head");
+    let mut relaying = world.parts();
+    relaying.relay();
+    assert_eq!(asker.ask(cheer("5001", "m20", 1)).await.first_position, Some(21));
+    world.relayed().await;
+    let positions: Vec<i64> = world.events().await.iter().map(|event| event.position).collect();
+    assert_eq!(positions, (11..=21).collect::<Vec<_>>(), "a trimmed stream stays");
+
+    // A message that is no event: EVENTS is made anew, and this is still the same history.
+    relaying.stop().await;
+    let relay = world.broker.client(Role::Relay).await.expect("the relay gets in");
+    relay.request("evt.nonsense", "nonsense".into()).await.expect("stored");
+    asker.ask(cheer("5001", "m21", 1)).await;
+    let mut relaying = world.parts();
+    relaying.relay();
+    until("nonsense is gone", async || {
+        let Ok(stream) = admin.get_stream(EVENTS).await else { return false };
+        stream.cached_info().state.messages == 22
+    })
+    .await;
+    let published = world.events().await;
+    let hashes = |events: &[journal::Recorded]| events.iter().map(|e| e.hash).collect::<Vec<_>>();
+    assert_eq!(hashes(&published[..20]), hashes(&before));
+    assert_eq!(journal::head::read(&world.pool).await.expect("a head").epoch, epoch);
+    relaying.stop().await;
+    deciding.stop().await;
+}
