@@ -18,6 +18,7 @@ use crate::checkpoint::{self, Generation};
 use crate::fold::{OnPoison, Parked, fold, fold_within, key};
 use crate::head;
 use crate::history;
+use crate::leader::{self, Lock};
 use crate::projection::Projection;
 pub use crate::rebuild::{Rebuilt, rebuild};
 use crate::recorded::Recorded;
@@ -176,11 +177,7 @@ impl Follower {
     /// The live generation, made or rebuilt where there is none of this version, once nobody else folds it.
     async fn open(&self) -> anyhow::Result<Folding> {
         let name = self.projection.name();
-        let mut connection = self.pool.acquire().await?.detach();
-        sqlx::query("SELECT pg_advisory_lock(hashtext('fold:' || $1))")
-            .bind(name)
-            .execute(&mut connection)
-            .await?;
+        let mut connection = leader::wait(&self.pool, Lock::Fold(name)).await?;
         let generation = match checkpoint::live(&self.pool, name).await? {
             Some(generation) if generation.version == self.projection.version() => generation,
             Some(_) => {

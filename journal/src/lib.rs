@@ -20,6 +20,7 @@ pub mod head;
 pub mod history;
 mod inbox;
 pub mod ingest;
+mod leader;
 pub mod outcome;
 mod partitions;
 pub mod positions;

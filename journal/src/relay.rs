@@ -19,6 +19,7 @@ use crate::batch::{Append, AppendError, BATCH_MAX, append};
 use crate::broker::{Broker, Role};
 use crate::crash;
 use crate::head;
+use crate::leader::{self, Lock};
 use crate::recorded::Recorded;
 use crate::retry::Backoff;
 use crate::streams::StreamsFile;
@@ -30,8 +31,6 @@ pub const EVENTS: &str = "EVENTS";
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The most bytes in one batch.
 const BATCH_BYTES_MAX: usize = 2_000_000;
-/// The lock that one relay holds, so that others do not publish in vain.
-const LEADER_LOCK: i64 = 0x7461_7065_6465_636b;
 
 /// Publishes until told to stop. In every process that runs this, one is the leader and the others wait for it to go.
 pub fn run(
@@ -61,8 +60,7 @@ async fn relay(pool: PgPool, broker: Broker, stop: CancellationToken) -> anyhow:
 
 /// Waits to be the leader, then publishes until something fails.
 async fn lead(pool: &PgPool, broker: &Broker, backoff: &mut Backoff) -> anyhow::Result<()> {
-    let mut leader = pool.acquire().await?.detach();
-    sqlx::query("SELECT pg_advisory_lock($1)").bind(LEADER_LOCK).execute(&mut leader).await?;
+    let mut leader = leader::wait(pool, Lock::Relay).await?;
     let client = broker.client(Role::Relay).await?;
     let mut told = client.subscribe("poke.head").await?;
     let mut committed = broker.committed().subscribe();

@@ -107,3 +107,32 @@ async fn a_truncated_events_stream_is_filled_again() {
     relaying.stop().await;
     deciding.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_long_to_lead_leads_when_the_leader_is_gone() {
+    let world = World::start().await;
+    let mut first = world.parts();
+    first.processor();
+    first.relay();
+    until("the first leads", async || leader(&world).await > 0).await;
+    let mut second = world.parts();
+    second.relay();
+    // The wait is begun again every few seconds; one that began after the leader did shows that it was.
+    let begun_again = "SELECT count(*) FROM pg_stat_activity
+         WHERE wait_event_type = 'Lock' AND wait_event = 'advisory'
+           AND query_start > backend_start + interval '5 seconds'";
+    until("a wait was begun again", async || world.count(begun_again).await == 1).await;
+    let before = leader(&world).await;
+    drop(first);
+    let mut deciding = world.parts();
+    deciding.processor();
+    until("the second leads", async || {
+        let leader = leader(&world).await;
+        leader > 0 && leader != before
+    })
+    .await;
+    world.asker().await.ask(cheer("5001", "m1", 1)).await;
+    world.relayed().await;
+    second.stop().await;
+    deciding.stop().await;
+}
