@@ -102,3 +102,23 @@ pub async fn retry(
     }
     Ok(letter)
 }
+
+/// Keeps, once, that the commands from `from` to before `until` are not in COMMANDS any more.
+pub(crate) async fn note_missing(
+    pool: &PgPool,
+    from: i64,
+    until: i64,
+    reason: &str,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO dead_letters (source, name, key, position, reason, payload)
+         SELECT 'command', 'missing', $1, $2, $3, ''
+         WHERE NOT EXISTS (SELECT FROM dead_letters WHERE source = 'command' AND name = 'missing' AND key = $1)",
+    )
+    .bind(format!("before {until}"))
+    .bind(from)
+    .bind(reason)
+    .execute(pool)
+    .await?;
+    Ok(())
+}

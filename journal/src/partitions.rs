@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
 use crate::command::PARTITIONS;
@@ -193,20 +193,32 @@ pub(crate) async fn lowest_cursor(pool: &PgPool) -> sqlx::Result<i64> {
     sqlx::query_scalar("SELECT min(cursor) FROM partitions").fetch_one(pool).await
 }
 
-/// Starts all cursors again if COMMANDS is another stream than the one they count in, or shorter. Whatever is decided a
-/// second time for that is known by its command id. True if they were started again.
-pub(crate) async fn match_stream(pool: &PgPool, created_at: &str, last: i64) -> sqlx::Result<bool> {
+/// The highest cursor of all partitions.
+pub(crate) async fn highest_cursor(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT max(cursor) FROM partitions").fetch_one(executor).await
+}
+
+/// Starts all cursors again if COMMANDS is another stream than the one they count in, or shorter: it ended at `last`,
+/// after the highest cursor had been `highest`. Whatever is decided a second time for that is known by its command id.
+/// True if they were started again.
+pub(crate) async fn match_stream(
+    pool: &PgPool,
+    created_at: &str,
+    highest: i64,
+    last: i64,
+) -> sqlx::Result<bool> {
     let mut tx = pool.begin().await?;
     let known: Option<String> =
         sqlx::query_scalar("SELECT created_at FROM commands_stream FOR UPDATE")
             .fetch_one(&mut *tx)
             .await?;
-    let highest: i64 =
-        sqlx::query_scalar("SELECT max(cursor) FROM partitions").fetch_one(&mut *tx).await?;
+    let highest_now = highest_cursor(&mut *tx).await?;
     let same = known.as_deref() == Some(created_at);
-    if same && last >= highest {
+    // Cursors may have passed `last` since it was looked up, and another process may have started them again.
+    if same && last >= highest.min(highest_now) {
         return Ok(false);
     }
+    let highest = highest_now;
     sqlx::query("UPDATE commands_stream SET created_at = $1")
         .bind(created_at)
         .execute(&mut *tx)

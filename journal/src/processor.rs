@@ -36,6 +36,8 @@ const CONNECTIONS_MAX: u32 = 4;
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How often decided commands are cleared away, and COMMANDS is looked at.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// How long that may take: leases and commands wait meanwhile.
+const TIDY_LIMIT: Duration = Duration::from_secs(1);
 
 /// What an operator may choose.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +82,7 @@ async fn process(
         read: 0,
         compare: COMPARED,
         decided: VecDeque::new(),
+        tidied: String::new(),
     };
     processor.work(&stop).await;
     let resigned = processor.ownership.resign(&processor.pool).await;
@@ -115,8 +118,10 @@ struct Processor {
     read: i64,
     /// How many batches more are compared with the stored outcomes first.
     compare: u32,
-    /// When the lowest cursor was where.
+    /// When the lowest cursor was where, in the COMMANDS that was made at [`tidied`](Self::tidied).
     decided: VecDeque<(Instant, i64)>,
+    /// The stream that was looked after last.
+    tidied: String,
 }
 
 impl Processor {
@@ -130,15 +135,18 @@ impl Processor {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                _ = tidy.tick() => {
-                    if let Err(error) = self.tidy().await {
-                        tracing::warn!(error = format!("{error:#}"), "cannot look after COMMANDS");
-                    }
-                }
                 _ = renew.tick() => {
                     if let Err(error) = self.renew().await {
                         tracing::warn!(%error, "cannot renew the leases");
                     }
+                }
+                _ = tidy.tick() => {
+                    let error = match tokio::time::timeout(TIDY_LIMIT, self.tidy()).await {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(error)) => format!("{error:#}"),
+                        Err(_) => format!("not done in {TIDY_LIMIT:?}"),
+                    };
+                    tracing::warn!(error, "cannot look after COMMANDS");
                 }
                 count = next_batch(&mut self.inbox, &mut batch) => {
                     if count == 0 {
