@@ -2,7 +2,6 @@
 //! transaction. There is nothing to acknowledge: the cursor moves with the events.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -23,6 +22,7 @@ use crate::outcome::{Decision, Outcome};
 use crate::partitions::{Move, Ownership};
 use crate::retry::Backoff;
 
+mod answers;
 mod upkeep;
 
 /// How many events an aggregate may have since its snapshot.
@@ -38,6 +38,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// How long that may take: leases and commands wait meanwhile.
 const TIDY_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a batch or a renewal may take. A connection that is dead and does not know it would hold it for ever.
+const DATABASE_LIMIT: Duration = Duration::from_secs(30);
 
 /// What an operator may choose.
 #[derive(Clone, Copy, Debug)]
@@ -80,13 +83,15 @@ async fn process(
         cache: Cache::new(),
         inbox: None,
         read: 0,
+        renewed: Instant::now(),
         compare: COMPARED,
         decided: VecDeque::new(),
         tidied: String::new(),
     };
     processor.work(&stop).await;
-    let resigned = processor.ownership.resign(&processor.pool).await;
-    if let Err(error) = resigned {
+    let resigned = processor.ownership.resign(&processor.pool);
+    let resigned = tokio::time::timeout(DATABASE_LIMIT, resigned).await;
+    if let Err(error) = resigned.map_err(anyhow::Error::new).and_then(|r| r.map_err(Into::into)) {
         tracing::warn!(%error, "leases not given back; they end by themselves");
     }
     processor.pool.close().await;
@@ -96,8 +101,13 @@ async fn process(
 /// Connections on which every lookup goes through an index. The processor asks for some hundred keys at a time, and a
 /// plan that was made while the tables were small would read all of them, for every batch, for as long as it runs.
 fn looks_up_by_key(pool: &PgPool) -> PgPool {
-    let settings =
-        [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+    let limit = DATABASE_LIMIT.as_millis().to_string();
+    let settings = [
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("statement_timeout", limit.as_str()),
+    ];
     let options = pool.connect_options().as_ref().clone().options(settings);
     // A connection that broke is met by trying the batch again, so none is asked before each use whether it is whole.
     PgPoolOptions::new()
@@ -116,6 +126,8 @@ struct Processor {
     inbox: Option<Inbox>,
     /// Everything of the owned partitions up to this sequence is decided.
     read: i64,
+    /// When the leases were renewed.
+    renewed: Instant,
     /// How many batches more are compared with the stored outcomes first.
     compare: u32,
     /// When the lowest cursor was where, in the COMMANDS that was made at [`tidied`](Self::tidied).
@@ -161,12 +173,15 @@ impl Processor {
         }
     }
 
-    async fn renew(&mut self) -> sqlx::Result<()> {
-        let changed = self.ownership.renew(&self.pool, self.read).await?;
+    /// Renews the leases. True: other partitions are ours now, and are read from their cursors.
+    async fn renew(&mut self) -> anyhow::Result<bool> {
+        let renewal = self.ownership.renew(&self.pool, self.read);
+        let changed = tokio::time::timeout(DATABASE_LIMIT, renewal).await??;
+        self.renewed = Instant::now();
         if changed {
             self.reopen();
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Starts to read again from the stored cursors, with nothing remembered.
@@ -187,11 +202,14 @@ impl Processor {
     async fn take(&mut self, mut batch: &[Incoming], stop: &CancellationToken) {
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() && !batch.is_empty() {
-            match self.attempt(batch).await {
+            let attempt = tokio::time::timeout(DATABASE_LIMIT, self.attempt(batch)).await;
+            match attempt.map_err(anyhow::Error::new).flatten() {
                 Ok(done) => {
                     self.read = batch[done - 1].sequence;
                     batch = &batch[done..];
-                    continue;
+                    if batch.is_empty() || self.renewed.elapsed() < RENEW_EVERY {
+                        continue;
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(
@@ -205,11 +223,8 @@ impl Processor {
                 }
             }
             // The cursor row says whether a commit of unknown outcome happened, and who owns what.
-            match self.ownership.renew(&self.pool, self.read).await {
-                Ok(true) => {
-                    self.reopen();
-                    return;
-                }
+            match self.renew().await {
+                Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "the database does not answer"),
             }
@@ -283,11 +298,13 @@ impl Processor {
         };
         self.cache.clear();
         if done > 1 {
+            let half = done / 2;
             tracing::warn!(%error, commands = done, "narrowing down a command that cannot be recorded");
-            let fresh = if fresh.first() == Some(&0) { &fresh[..1] } else { &[] };
-            let keys: Vec<_> = batch[0].envelope.as_ref().map(key).into_iter().collect();
+            let fresh = &fresh[..fresh.partition_point(|n| *n < half)];
+            let keys: Vec<_> =
+                fresh.iter().filter_map(|n| batch[*n].envelope.as_ref().ok().map(key)).collect();
             self.cache.load(&self.pool, &keys).await?;
-            return Box::pin(self.decide_and_commit(&batch[..1], fresh)).await;
+            return Box::pin(self.decide_and_commit(&batch[..half], fresh)).await;
         }
         for ruling in &mut rulings {
             ruling.decision = Decision::Dead;
@@ -356,44 +373,6 @@ impl Processor {
             snapshots.insert(&ruling.key, snapshot);
         }
         snapshots.into_values().collect()
-    }
-
-    /// Tells the relay, and those who follow in this process.
-    async fn after_commit(&self, committed: Committed) -> Vec<Outcome> {
-        if let Some(last) = committed.events.last() {
-            let position = last.position.to_string();
-            let _ = self.broker.committed().send(Arc::new(committed.events));
-            if let Err(error) = self.client.publish("poke.head", position.into()).await {
-                tracing::debug!(%error, "the relay was not told; it looks by itself");
-            }
-        }
-        committed.outcomes
-    }
-
-    async fn answer(
-        &self,
-        batch: &[Incoming],
-        known: HashMap<Uuid, Outcome>,
-        outcomes: Vec<Outcome>,
-    ) {
-        let fresh: HashMap<Uuid, Outcome> =
-            outcomes.into_iter().map(|o| (o.command_id, o)).collect();
-        for incoming in batch {
-            let Ok(envelope) = &incoming.envelope else { continue };
-            if let Some(traceparent) = &envelope.traceparent {
-                let span = tracing::info_span!("command", id = %envelope.id,
-                    aggregate = envelope.aggregate_type, commands = batch.len());
-                (self.options.adopt_trace)(&span, traceparent);
-            }
-            let Some(reply_to) = &envelope.reply_to else { continue };
-            let Some(outcome) = fresh.get(&incoming.id).or_else(|| known.get(&incoming.id)) else {
-                continue;
-            };
-            let answer = serde_json::to_vec(outcome).unwrap_or_default();
-            if let Err(error) = self.client.publish(reply_to.clone(), answer.into()).await {
-                tracing::debug!(%error, "an outcome could not be sent; it can be asked for");
-            }
-        }
     }
 }
 
