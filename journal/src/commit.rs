@@ -1,6 +1,8 @@
 //! One transaction for one batch: the cursors first, as the fence; then what was noted; last the head, the events and
 //! the outcomes.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgPool};
@@ -268,14 +270,16 @@ async fn note_snapshots(connection: &mut PgConnection, snapshots: &[Snapshot]) -
     Ok(())
 }
 
-/// Keeps what could not be decided, and closes the dead letters whose retry could.
+/// Keeps what could not be decided, once for each command, and closes the letters of what could be on a retry.
 async fn note_dead(connection: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Result<()> {
     for ruling in batch.rulings {
         let incoming = &batch.incoming[ruling.index];
-        if ruling.decision == Decision::Dead && ruling.retry_of.is_none() {
+        if ruling.decision == Decision::Dead {
             sqlx::query(
                 "INSERT INTO dead_letters (source, name, key, command_id, position, reason, payload)
-                 VALUES ('command', $1, $2, $3, $4, $5, $6)",
+                 SELECT 'command', $1, $2, $3, $4, $5, $6
+                 WHERE NOT EXISTS (SELECT FROM dead_letters WHERE source = 'command' AND name = $1 AND key = $2
+                                   AND command_id = $3 AND resolved_at IS NULL)",
             )
             .bind(&ruling.key.0)
             .bind(&ruling.key.1)
@@ -286,16 +290,48 @@ async fn note_dead(connection: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Re
             .execute(&mut *connection)
             .await?;
         }
-        if let (Some(letter), true) = (ruling.retry_of, ruling.decision != Decision::Dead) {
-            sqlx::query(
-                "UPDATE dead_letters SET resolved_at = clock_timestamp(), resolution = $2
-                 WHERE id = $1 AND resolved_at IS NULL",
-            )
-            .bind(letter)
-            .bind(format!("{} on retry", ruling.decision.name()))
-            .execute(&mut *connection)
-            .await?;
-        }
     }
+    let retried: Vec<(i64, Uuid)> = batch.incoming.iter().filter_map(retry).collect();
+    if retried.is_empty() {
+        return Ok(());
+    }
+    let (letters, ids): (Vec<i64>, Vec<Uuid>) = retried.into_iter().unzip();
+    let decided: HashMap<Uuid, &str> = batch
+        .rulings
+        .iter()
+        .filter(|ruling| ruling.decision != Decision::Dead)
+        .map(|ruling| (ruling.id, ruling.decision.name()))
+        .collect();
+    let decisions: Vec<Option<&str>> = ids.iter().map(|id| decided.get(id).copied()).collect();
+    close_letters(connection, &letters, &ids, &decisions).await
+}
+
+/// The letter that a command is another try of, and its id.
+fn retry(incoming: &Incoming) -> Option<(i64, Uuid)> {
+    let letter = incoming.envelope.as_ref().ok()?.retry_of?;
+    Some((letter, incoming.id))
+}
+
+/// Closes the letters that were tried again, and those of the very commands, where the command is decided: now, as
+/// `decisions` says, or before.
+async fn close_letters(
+    connection: &mut PgConnection,
+    letters: &[i64],
+    ids: &[Uuid],
+    decisions: &[Option<&str>],
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE dead_letters l SET resolved_at = clock_timestamp(), resolution = r.decision || ' on retry'
+         FROM (SELECT t.letter, t.id, COALESCE(t.decision, o.outcome) AS decision
+               FROM unnest($1::bigint[], $2::uuid[], $3::text[]) AS t(letter, id, decision)
+               LEFT JOIN command_outcomes o ON o.command_id = t.id AND o.outcome <> 'dead') AS r
+         WHERE r.decision IS NOT NULL AND l.source = 'command' AND l.resolved_at IS NULL
+           AND (l.id = r.letter OR l.command_id = r.id)",
+    )
+    .bind(letters)
+    .bind(ids)
+    .bind(decisions)
+    .execute(connection)
+    .await?;
     Ok(())
 }
