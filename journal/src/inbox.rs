@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::broker::{Broker, Role};
-use crate::command::{Envelope, PARTITIONS, partition_of};
+use crate::command::{Envelope, PARTITIONS, check_id, partition_of};
 use crate::retry::Backoff;
 
 /// The stream commands wait in.
@@ -135,7 +135,8 @@ async fn read(
         };
         let sequence = i64::try_from(message.info().map_err(anyhow::Error::msg)?.stream_sequence)?;
         if sequence <= *cursor {
-            continue;
+            // The client made the consumer again before its first message, and forgot where it was to begin.
+            return Ok(());
         }
         if sender.send(incoming(message, sequence, &created_at)).await.is_err() {
             return Ok(());
@@ -158,6 +159,9 @@ fn incoming(message: Message, sequence: i64, created_at: &str) -> Incoming {
             let wanted = partition_of(&envelope.aggregate_type, &envelope.aggregate_id);
             let given = partition.unwrap_or(PARTITIONS);
             if given == wanted {
+                // Its type and id become a subject and columns, so they are held to what a publisher is.
+                check_id(&envelope.aggregate_type).map_err(|error| error.to_string())?;
+                check_id(&envelope.aggregate_id).map_err(|error| error.to_string())?;
                 return Ok(envelope);
             }
             Err(format!("sent to partition {given}, where its aggregate is in {wanted}"))

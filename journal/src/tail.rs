@@ -89,6 +89,10 @@ async fn read_tail(
             _ = connections.changed() => return Ok(()),
             first = messages.next() => first.context("the consumer ended")??,
         };
+        if first.info().is_ok_and(|info| info.stream_sequence < start_sequence) {
+            // The client made the consumer again before its first message, and forgot where it was to begin.
+            return Ok(());
+        }
         if handed_on.has(&first) {
             continue;
         }
