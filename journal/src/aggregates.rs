@@ -79,7 +79,7 @@ where
     Kind {
         empty: || Box::new(Typed { state: A::default(), sequence: 0 }),
         restore: |snapshot, sequence| {
-            let state: A = serde_json::from_str(snapshot).map_err(|error| error.to_string())?;
+            let state: A = guarded(|| serde_json::from_str(snapshot))?;
             Ok(Box::new(Typed { state, sequence }))
         },
         snapshot_version,
@@ -125,8 +125,7 @@ where
 
     fn apply(&mut self, event: StoredEvent) -> Result<(), String> {
         let event = upcast(A::TYPE, event)?;
-        let typed = serde_json::from_str(&event.payload).map_err(|error| error.to_string())?;
-        self.state.apply(typed);
+        guarded(|| serde_json::from_str(&event.payload).map(|typed| self.state.apply(typed)))?;
         self.sequence = event.sequence;
         Ok(())
     }
@@ -189,7 +188,15 @@ fn upcast(aggregate_type: &str, event: StoredEvent) -> Result<StoredEvent, Strin
     })
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+/// What is stored may be read and make no sense all the same, as an amount that overflows. Then nobody uses the state.
+fn guarded<T>(read: impl FnOnce() -> Result<T, serde_json::Error>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(panic) => Err(format!("panicked: {}", panic_text(&*panic))),
+    }
+}
+
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
 }

@@ -1,9 +1,12 @@
 //! Folding a batch into a projection: rows and position in one transaction, poison parked by its key.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 
+use futures::FutureExt;
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 
+use crate::aggregates::panic_text;
 use crate::checkpoint::{Generation, advance};
 use crate::crash;
 use crate::projection::{Failure, Projection};
@@ -35,9 +38,9 @@ pub(crate) async fn fold(
     if parked.is_empty() {
         match fold_plainly(connection, projection, generation, batch, until).await {
             // Something in it cannot be folded: again, with savepoints, to find out what.
-            Err(Failure::Poison { .. }) => {}
-            Err(Failure::Database(error)) if is_about_the_data(&error) => {}
-            folded => return folded,
+            Err(Unfolded::Somewhere(_) | Unfolded::Failed(Failure::Poison { .. })) => {}
+            Err(Unfolded::Failed(failure)) => return Err(failure),
+            Ok(moved) => return Ok(moved),
         }
     }
     let mut tx = begin(connection, generation).await?;
@@ -56,13 +59,42 @@ async fn fold_plainly(
     generation: &mut Generation,
     batch: &[&Recorded],
     until: i64,
-) -> Result<bool, Failure> {
-    let mut tx = begin(connection, generation).await?;
+) -> Result<bool, Unfolded> {
+    let mut tx = begin(connection, generation).await.map_err(Failure::from)?;
     let events = wanted(projection, batch);
     if !events.is_empty() {
-        projection.apply(&mut tx, &events).await?;
+        apply(&mut tx, projection, &events).await?;
     }
-    finish(tx, projection, generation, until).await
+    Ok(finish(tx, projection, generation, until).await?)
+}
+
+/// Why a projection did not take some events.
+enum Unfolded {
+    /// One of them cannot be folded, and it is not said which: the database refused its rows, or the fold panicked.
+    Somewhere(String),
+    Failed(Failure),
+}
+
+impl From<Failure> for Unfolded {
+    fn from(failure: Failure) -> Self {
+        Unfolded::Failed(failure)
+    }
+}
+
+/// Lets the projection fold. What was written before it failed is to be rolled back.
+async fn apply(
+    connection: &mut PgConnection,
+    projection: &dyn Projection,
+    events: &[&Recorded],
+) -> Result<(), Unfolded> {
+    match AssertUnwindSafe(projection.apply(connection, events)).catch_unwind().await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Failure::Database(error))) if is_about_the_data(&error) => {
+            Err(Unfolded::Somewhere(error.to_string()))
+        }
+        Ok(Err(failure)) => Err(failure.into()),
+        Err(panic) => Err(Unfolded::Somewhere(format!("panicked: {}", panic_text(&*panic)))),
+    }
 }
 
 async fn begin<'c>(
@@ -156,17 +188,17 @@ async fn try_fold(
         return Ok(());
     }
     let mut savepoint = connection.begin().await?;
-    let error = match projection.apply(&mut savepoint, events).await {
+    let reason = match apply(&mut savepoint, projection, events).await {
         Ok(()) => return Ok(savepoint.commit().await?),
-        Err(Failure::Database(error)) if is_about_the_data(&error) => error,
-        Err(failure) => {
+        Err(Unfolded::Somewhere(reason)) => reason,
+        Err(Unfolded::Failed(failure)) => {
             savepoint.rollback().await?;
             return Err(failure);
         }
     };
     savepoint.rollback().await?;
     if let [event] = events {
-        return Err(Failure::Poison { position: event.position, reason: error.to_string() });
+        return Err(Failure::Poison { position: event.position, reason });
     }
     let mut all = connection.begin().await?;
     for half in events.chunks(events.len().div_ceil(2)) {

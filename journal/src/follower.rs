@@ -5,7 +5,7 @@
 //! its own transaction at its own pace; one that falls too far behind reads on in PostgreSQL and comes back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
@@ -159,6 +159,7 @@ impl Follower {
         self.said(folding.generation.position).await;
         self.catch_up(&mut folding).await?;
         backoff.reset();
+        let mut looked = Instant::now();
         loop {
             let batch = match tokio::time::timeout(LOOK_EVERY, batches.recv()).await {
                 Ok(Ok(batch)) => batch,
@@ -171,6 +172,10 @@ impl Follower {
             };
             let taken = gather(batch, batches).await;
             self.fold_tail(&mut folding, &taken).await?;
+            if looked.elapsed() >= LOOK_EVERY {
+                self.retry_parked(&mut folding).await?;
+                looked = Instant::now();
+            }
         }
     }
 

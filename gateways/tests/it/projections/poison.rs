@@ -172,3 +172,50 @@ async fn a_rebuild_with_a_mended_fold_closes_the_letters_and_folds_nothing_twice
     folding.await.expect("no panic").expect("no failure");
     deciding.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_with_a_mended_fold_folds_what_waited_once_while_news_come() {
+    let world = World::start().await;
+    let mut deciding = world.parts();
+    deciding.processor();
+    deciding.relay();
+    let stop = CancellationToken::new();
+    let faulty = vec![Faulty::balances(true)];
+    let folding = follower::run(world.pool.clone(), broker(&world.servers), faulty, stop.clone());
+    let folding = tokio::spawn(folding);
+    let asker = world.asker().await;
+    for (key, bits) in [("a1", 10), ("a2", 13), ("a3", 7)] {
+        asker.ask(cheer("5001", key, bits)).await;
+        asker.ask(cheer("5002", &format!("other-{key}"), 1)).await;
+    }
+    let open = "SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL";
+    until("the panic has parked its key", async || world.count(open).await == 2).await;
+    let available = |viewer: &str| {
+        format!(
+            "SELECT COALESCE(sum(available), 0)::bigint FROM projections.balances
+             WHERE account = '{viewer}'"
+        )
+    };
+    until("others go on", async || world.count(&available("5002")).await == 3).await;
+    stop.cancel();
+    folding.await.expect("no panic").expect("no failure");
+
+    let mut parts = world.parts();
+    parts.follower();
+    let letter = world.count("SELECT min(id) FROM dead_letters").await;
+    dead_letters::retry(&world.pool, &asker.publisher, letter, None).await.expect("to be retried");
+    // It is retried however much there is to do.
+    let busy = async {
+        for n in 0.. {
+            asker.ask(cheer("5002", &format!("busy-{n}"), 1)).await;
+        }
+    };
+    let retried = until("the key is folded", async || world.count(open).await == 0);
+    tokio::select! {
+        () = busy => {}
+        () = retried => {}
+    }
+    assert_eq!(world.count(&available("5001")).await, 30);
+    parts.stop().await;
+    deciding.stop().await;
+}
