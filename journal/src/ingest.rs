@@ -1,7 +1,7 @@
 //! Appending commands to COMMANDS. Who sends waits for the synced acknowledgement; what waits together is sent as one
 //! atomic batch, so that a gateway under load pays for one sync instead of many.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -22,7 +22,10 @@ const WAITING_MAX: usize = 8_192;
 
 /// How many commands have to wait before they are sent beside a batch that is not acknowledged yet.
 const BESIDE_MIN: usize = 256;
-/// How often it is looked whether so many wait.
+/// How long after the last batch whatever waits is sent beside it all the same. It is several times what a sync takes:
+/// an acknowledgement this late may be lost, and would be waited for until the request's limit.
+const BESIDE_AFTER: Duration = Duration::from_millis(20);
+/// How often it is looked whether so many wait, or for so long.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How many batches may be unacknowledged.
 const ON_THEIR_WAY_MAX: usize = 3;
@@ -87,9 +90,12 @@ impl Publisher {
 async fn send_all(client: async_nats::Client, mut queue: mpsc::Receiver<Waiting>) {
     let mut held_back: Option<Waiting> = None;
     let mut on_their_way = FuturesUnordered::new();
+    let mut last_sent = Instant::now();
     loop {
         // A batch on its way costs the server a sync: another goes beside it only when it is worth one.
-        let worth_it = on_their_way.is_empty() || queue.len() >= BESIDE_MIN;
+        let worth_it = on_their_way.is_empty()
+            || queue.len() >= BESIDE_MIN
+            || last_sent.elapsed() >= BESIDE_AFTER;
         let may_send = worth_it && on_their_way.len() < ON_THEIR_WAY_MAX;
         let first = tokio::select! {
             biased;
@@ -100,6 +106,7 @@ async fn send_all(client: async_nats::Client, mut queue: mpsc::Receiver<Waiting>
         let Some(first) = first else { break };
         let (messages, answers) = gather(first, &mut held_back, &mut queue);
         metrics::histogram!("tapedeck_ingest_batch_commands").record(messages.len() as f64);
+        last_sent = Instant::now();
         let (sent, is_sent) = oneshot::channel();
         let client = client.clone();
         on_their_way.push(async move {
