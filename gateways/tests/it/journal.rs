@@ -10,6 +10,7 @@ use journal::streams::{self, StreamsFile};
 use crate::world::{World, broker, cheer, hold, until};
 
 mod leases;
+mod letters;
 mod relaying;
 
 #[tokio::test(flavor = "multi_thread")]

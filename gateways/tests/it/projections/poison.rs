@@ -64,20 +64,26 @@ impl Projection for Faulty {
     }
 }
 
-/// Writes an event of `viewer` that is JSON and no account's event, as a bug or a hand in the database would: at the
-/// next position, with the head moved.
+/// Writes an event of `viewer` that is JSON and no account's event.
 async fn write_nonsense(world: &World, viewer: &str) -> i64 {
+    write(world, viewer, "credited", r#"{"credited": {"points": "many"}}"#).await
+}
+
+/// Writes an event of `viewer` as a bug or a hand in the database would: at the next position, with the head moved.
+async fn write(world: &World, viewer: &str, event_type: &str, payload: &str) -> i64 {
     sqlx::query_scalar(
         "WITH moved AS (UPDATE head SET position = position + 1 RETURNING position)
          INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version,
                              payload, metadata, position, event_id, command_id, recorded_at, hash)
          SELECT 'account', $1,
                 1 + (SELECT count(*) FROM events WHERE aggregate_type = 'account' AND aggregate_id = $1),
-                'credited', '1.0', '{\"credited\": {\"points\": \"many\"}}', '{}', position,
+                $2, '1.0', $3::json, '{}', position,
                 gen_random_uuid(), gen_random_uuid(), clock_timestamp(), sha256('nonsense')
          FROM moved RETURNING position",
     )
     .bind(viewer)
+    .bind(event_type)
+    .bind(payload)
     .fetch_one(&world.pool)
     .await
     .expect("written")
@@ -218,4 +224,27 @@ async fn a_retry_with_a_mended_fold_folds_what_waited_once_while_news_come() {
     assert_eq!(world.count(&available("5001")).await, 30);
     parts.stop().await;
     deciding.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_overflows_ends_no_process() {
+    let world = World::start().await;
+    let least = format!(
+        r#"{{"held": {{"entry": "5f3c0000-0000-5000-8000-000000000001", "points": {},
+            "purpose": "a test", "expires_at": "2025-06-15T15:06:40Z"}}}}"#,
+        i64::MIN
+    );
+    let position = write(&world, "5001", "held", &least).await;
+    let parts = world.run();
+    let asker = world.asker().await;
+    let dead = asker.ask(cheer("5001", "a1", 1)).await;
+    assert_eq!(dead.decision, journal::Decision::Dead);
+    asker.ask(cheer("5002", "b1", 2)).await;
+    assert_eq!(world.available("5002").await, 2);
+    let parked = format!(
+        "SELECT count(*) FROM dead_letters WHERE source = 'projection' AND name = 'balances'
+         AND position = {position} AND reason LIKE 'panicked: %'"
+    );
+    assert_eq!(world.count(&parked).await, 1);
+    parts.stop().await;
 }
