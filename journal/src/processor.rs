@@ -20,7 +20,7 @@ use crate::decide::{Ruling, decide, key, known};
 use crate::inbox::{BATCH_MAX, Inbox, Incoming, fill, next_batch};
 use crate::outcome::{Decision, Outcome};
 use crate::partitions::{Move, Ownership};
-use crate::retry::Backoff;
+use crate::retry::{Backoff, DATABASE_LIMIT};
 
 mod answers;
 mod upkeep;
@@ -38,9 +38,6 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// How long that may take: leases and commands wait meanwhile.
 const TIDY_LIMIT: Duration = Duration::from_secs(1);
-
-/// How long a batch or a renewal may take. A connection that is dead and does not know it would hold it for ever.
-const DATABASE_LIMIT: Duration = Duration::from_secs(30);
 
 /// What an operator may choose.
 #[derive(Clone, Copy, Debug)]

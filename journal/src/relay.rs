@@ -16,12 +16,12 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Append, AppendError, BATCH_MAX, append};
-use crate::broker::{Broker, Role};
+use crate::broker::{Broker, REQUEST_LIMIT, Role};
 use crate::crash;
 use crate::head;
 use crate::leader::{self, Lock};
 use crate::recorded::Recorded;
-use crate::retry::Backoff;
+use crate::retry::{Backoff, DATABASE_LIMIT};
 use crate::streams::StreamsFile;
 
 /// The stream of all events.
@@ -94,7 +94,8 @@ async fn lead(pool: &PgPool, broker: &Broker, backoff: &mut Backoff) -> anyhow::
                     }
                 }
                 () = tokio::time::sleep(LOOK_EVERY) => {
-                    sqlx::query("SELECT 1").execute(&mut leader).await?;
+                    let here = sqlx::query("SELECT 1").execute(&mut leader);
+                    tokio::time::timeout(REQUEST_LIMIT, here).await??;
                     let state = stream.get_info().await?.state;
                     let ends_at = state.last_sequence;
                     anyhow::ensure!(ends_at == u64::try_from(last)?, "EVENTS ends at {ends_at}, not {last}");
@@ -262,8 +263,8 @@ pub(crate) async fn read(pool: &PgPool, after: i64, limit: i64) -> anyhow::Resul
     )
     .bind(after)
     .bind(limit)
-    .fetch_all(pool)
-    .await?;
+    .fetch_all(pool);
+    let rows = tokio::time::timeout(DATABASE_LIMIT, rows).await??;
     rows.into_iter().map(|row| recorded(&row)).collect()
 }
 

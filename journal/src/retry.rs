@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// How long the database may take over one batch. A connection that is dead and does not know it would wait for ever.
+pub(crate) const DATABASE_LIMIT: Duration = Duration::from_secs(30);
+
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
 
