@@ -25,12 +25,14 @@ pub(crate) enum Lock<'a> {
 const RELAY: i64 = 0x7461_7065_6465_636b;
 
 /// Waits until the lock is ours, and gives the connection that holds it. When this host dies without a goodbye, the
-/// server finds out by asking and lets the lock go: after 5 seconds of silence and two questions of 2 seconds.
+/// server finds out by asking and lets the lock go: after 5 seconds of silence and two questions of 2 seconds, or
+/// when what it said last was not received for 9 seconds.
 pub(crate) async fn wait(pool: &PgPool, lock: Lock<'_>) -> sqlx::Result<PgConnection> {
     let mut connection = pool.acquire().await?.detach();
     sqlx::query(
         "SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
-                set_config('tcp_keepalives_count', '2', false), set_config('lock_timeout', $1, false)",
+                set_config('tcp_keepalives_count', '2', false), set_config('tcp_user_timeout', '9000', false),
+                set_config('lock_timeout', $1, false)",
     )
     .bind(WAIT)
     .execute(&mut connection)
