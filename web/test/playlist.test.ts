@@ -47,8 +47,8 @@ class PageUnderTest {
     this.now = now;
   }
 
-  hello(position: number, epoch = "e1", after: number | null = null): boolean {
-    const hello = { build: "1", after, ping_ms: 10_000 };
+  hello(position: number, epoch = "e1", after: number | null = null, resumed = false): boolean {
+    const hello = { build: "1", after, resumed, ping_ms: 10_000 };
     return this.playlist.hello(envelope("hello", position, epoch), hello);
   }
 
@@ -217,6 +217,39 @@ describe("the playlist", () => {
     page.pass(60_000);
     expect(page.begun).toEqual(["id-101", "id-102", "id-103"]);
     expect(shelf.saved()).toMatchObject({ epoch: "e2", after: 63 });
+  });
+
+  it("moves back to a server that ends before its place in the same epoch", () => {
+    const page = new PageUnderTest(new MemoryShelf());
+    page.hello(100);
+    page.add(101);
+    page.add(102);
+    page.pass(20_000);
+
+    expect(page.hello(101, "e1", 101)).toBe(true);
+    expect(page.playlist.resume).toEqual({ epoch: "e1", after: 101 });
+    expect(page.hello(101, "e1", 101, true)).toBe(false);
+    page.add(102, "id-new");
+    page.add(103, "id-102");
+    page.pass(20_000);
+    expect(page.begun).toEqual(["id-101", "id-102", "id-new"]);
+  });
+
+  it("goes back to where the server says that the two histories parted", () => {
+    const page = new PageUnderTest(new MemoryShelf());
+    page.hello(100);
+    page.add(101);
+    page.pass(20_000);
+    expect(page.hello(120, "e2", 60)).toBe(true);
+    expect(page.playlist.resume).toEqual({ epoch: "e2", after: 60 });
+  });
+
+  it("stays where it is when a resumed feed is behind it for a moment", () => {
+    const page = new PageUnderTest(new MemoryShelf());
+    page.hello(100);
+    page.add(101);
+    expect(page.hello(101, "e1", 101, true)).toBe(false);
+    expect(page.playlist.length).toBe(1);
   });
 
   it("goes on from the new position when reloaded in the middle of an old alert", () => {

@@ -13,6 +13,8 @@ export interface Envelope {
 export interface Hello {
   build: string;
   after: number | null;
+  /** False when the server could not go on from the position that was asked for. */
+  resumed: boolean;
   ping_ms: number;
 }
 
@@ -41,10 +43,11 @@ export function readEnvelope(text: string): Envelope | null {
 
 /** Reads the data of a `hello`; what an older server leaves out gets the value it would mean. */
 export function readHello(envelope: Envelope): Hello {
-  const { build, after, ping_ms } = envelope.data;
+  const { build, after, resumed, ping_ms } = envelope.data;
   return {
     build: typeof build === "string" ? build : "",
     after: typeof after === "number" ? after : null,
+    resumed: resumed === true,
     ping_ms: typeof ping_ms === "number" && ping_ms > 0 ? ping_ms : PING_MS_DEFAULT,
   };
 }

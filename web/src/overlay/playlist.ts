@@ -60,7 +60,8 @@ export class Playlist {
 
   /**
    * Takes the greeting of a connection. True means that the server's positions are new ones (it was
-   * restored or rebuilt): the place in the feed has been moved and must be asked for again.
+   * restored or rebuilt, or ends before the place that was asked for): the place in the feed has
+   * been moved and must be asked for again. The ids keep out what was shown before.
    */
   hello(envelope: Envelope, hello: Hello): boolean {
     const { epoch, position } = envelope;
@@ -69,15 +70,17 @@ export class Playlist {
       this.#moveTo(hello.after ?? position);
       return false;
     }
-    if (this.#bookmark.epoch === epoch) return false;
     const isFirst = this.#bookmark.epoch === null;
+    const isCutBack = !hello.resumed && position < this.#received;
+    const isNew = isCutBack || (!isFirst && this.#bookmark.epoch !== epoch);
     this.#bookmark.epoch = epoch;
-    if (isFirst) {
-      this.#save();
+    if (!isNew) {
+      if (isFirst) this.#save();
       return false;
     }
     this.#queue = [];
-    this.#moveTo(Math.min(this.#bookmark.after ?? position, position));
+    const place = Math.min(position, hello.after ?? position);
+    this.#moveTo(Math.min(this.#bookmark.after ?? place, place));
     if (this.#bookmark.showing) this.#bookmark.showing.alert.position = this.#bookmark.after ?? 0;
     this.#save();
     return true;
