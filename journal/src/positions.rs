@@ -30,6 +30,11 @@ impl Local {
         });
     }
 
+    /// Also goes back, as history does when a dump is restored.
+    fn set(&self, name: &str, position: i64) {
+        self.sender(name).send_replace(position);
+    }
+
     fn sender(&self, name: &str) -> watch::Sender<i64> {
         let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         senders.entry(name.to_owned()).or_insert_with(|| watch::Sender::new(0)).clone()
@@ -99,16 +104,26 @@ impl Positions {
         tokio::time::timeout(limit, reached).await.map_err(|_| self.current(name))
     }
 
+    /// Forgets what was heard of a history that was cut back since: positions go back to the stored ones.
+    pub async fn begin_again(&self) -> sqlx::Result<()> {
+        for (name, position) in self.stored().await? {
+            self.broker.positions().set(&name, position);
+        }
+        Ok(())
+    }
+
     /// Reads the stored positions.
     async fn look(&self) -> sqlx::Result<()> {
-        let rows: Vec<(String, i64)> =
-            sqlx::query_as("SELECT name, position FROM checkpoints WHERE status = 'live'")
-                .fetch_all(&self.pool)
-                .await?;
-        for (name, position) in rows {
+        for (name, position) in self.stored().await? {
             self.broker.positions().advance(&name, position);
         }
         Ok(())
+    }
+
+    async fn stored(&self) -> sqlx::Result<Vec<(String, i64)>> {
+        sqlx::query_as("SELECT name, position FROM checkpoints WHERE status = 'live'")
+            .fetch_all(&self.pool)
+            .await
     }
 
     /// Looks into the database now and then until told to stop, for watchers that only listen.

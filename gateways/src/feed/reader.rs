@@ -80,8 +80,11 @@ impl Reader {
                         self.stage = Stage::Missed { after, until, page, joined };
                         return Some(frame);
                     }
+                    if joined.frames.is_closed() {
+                        return Some(self.bye(after, "restored"));
+                    }
                     if after < until {
-                        match self.read_missed(after, until).await {
+                        match self.read_missed(after, until, joined.epoch).await {
                             Ok((reached, _)) if reached == after => {
                                 return Some(self.bye(after, "unavailable"));
                             }
@@ -110,15 +113,15 @@ impl Reader {
     }
 
     fn begin(&mut self) -> Arc<Frame> {
-        let hub = &self.app.hub;
-        let joined = hub.join();
-        let until = joined.position;
-        let same_epoch = self.request.epoch.is_none_or(|epoch| epoch == hub.epoch());
+        let joined = self.app.hub.join();
+        let (epoch, until) = (joined.epoch, joined.position);
+        let same_epoch = self.request.epoch.is_none_or(|asked| asked == epoch);
         let resumed = same_epoch && self.request.after.is_some_and(|after| after <= until);
-        // A position beyond the end belongs to a history that was cut back: from the end on it is
-        // another one.
-        let after = self.request.after.map(|after| after.min(until));
-        let hello = Frame::hello(hub.epoch(), until, after, resumed);
+        // A position beyond the end, or beyond where another epoch ended, belongs to a history that
+        // was cut back: from there on it is another one.
+        let end = if same_epoch { until } else { joined.parted.unwrap_or(until).min(until) };
+        let after = self.request.after.map(|after| after.min(end));
+        let hello = Frame::hello(epoch, until, after, resumed);
         let after = after.unwrap_or(until);
         self.stage = Stage::Missed { after, until, page: VecDeque::new(), joined };
         Arc::new(hello)
@@ -129,6 +132,7 @@ impl Reader {
         &self,
         after: i64,
         until: i64,
+        epoch: Uuid,
     ) -> Result<(i64, VecDeque<Arc<Frame>>), QueryError> {
         let (pool, kinds) = (&self.app.pool, &self.request.kinds);
         let _turn = self.app.hub.turn().await;
@@ -144,7 +148,6 @@ impl Reader {
         let full = shown.alerts.len() as i64 == PAGE;
         let last = shown.alerts.last().map_or(after, |alert| alert.position);
         let reached = if full { last.min(until) } else { shown.position.min(until) };
-        let epoch = self.app.hub.epoch();
         let missed = shown.alerts.iter().filter(|alert| alert.position <= until);
         let page = missed.map(|alert| Arc::new(Frame::alert(epoch, alert, Mode::Replay)));
         Ok((reached.max(after), page.collect()))
@@ -177,7 +180,7 @@ impl Reader {
                 metrics::counter!("tapedeck_feed_slow_readers_total").increment(1);
                 Some(self.bye(hub.position(), "slow"))
             }
-            Ok(Err(RecvError::Closed)) => Some(self.bye(hub.position(), "shutdown")),
+            Ok(Err(RecvError::Closed)) => Some(self.bye(hub.position(), "restored")),
             Err(_) if self.key_is_gone().await => Some(self.bye(hub.position(), "revoked")),
             Err(_) => {
                 let quiet_at = hub.quiet_at(&joined.frames);
