@@ -38,6 +38,9 @@ pub enum Command {
         title: String,
         category: String,
         language: String,
+        /// When it was said, by which one that arrives late is known.
+        #[serde(default)]
+        at: Option<DateTime<Utc>>,
     },
     StartScreening {
         entry: Uuid,
@@ -79,6 +82,9 @@ pub struct Broadcast {
     pub title: String,
     pub category: String,
     pub language: String,
+    /// When the title that stands was said; unknown of those recorded without a time.
+    #[serde(default)]
+    retitled_at: Option<DateTime<Utc>>,
     train: Option<String>,
     recent: Recent<()>,
 }
@@ -90,10 +96,12 @@ impl Broadcast {
                 Ok(self.decide_start(live_id, at, resume_within_s))
             }
             Command::End { live_id, at, .. } => Ok(self.decide_end(live_id, at)),
-            Command::Retitle { title, category, language, .. } => {
+            Command::Retitle { title, category, language, at, .. } => {
                 let same =
                     self.title == title && self.category == category && self.language == language;
-                Ok(if same { vec![] } else { vec![Event::Retitled { title, category, language }] })
+                let late = at.is_some() && at < self.retitled_at;
+                let retitled = Event::Retitled { title, category, language, at };
+                Ok(if same || late { vec![] } else { vec![retitled] })
             }
             Command::StartScreening { entry, tape, at } => self.decide_screening(entry, tape, at),
             Command::EndScreening { at, .. } => {
@@ -230,8 +238,9 @@ impl Aggregate for Broadcast {
                 self.screening = None;
             }
             Event::OfflineNoted { at, .. } => self.ended_at = self.ended_at.max(Some(at)),
-            Event::Retitled { title, category, language } => {
+            Event::Retitled { title, category, language, at } => {
                 (self.title, self.category, self.language) = (title, category, language);
+                self.retitled_at = self.retitled_at.max(at);
             }
             Event::ScreeningStarted { screening, .. } => {
                 self.recent.push(screening.id, ());

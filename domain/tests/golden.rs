@@ -100,19 +100,19 @@ fn broadcast_events() -> Vec<(&'static str, broadcast::Event)> {
         input: String::new(),
     };
     let redemption = "red-1".to_owned();
+    let retitled = |at| Event::Retitled {
+        title: "Tape night".to_owned(),
+        category: "Retro".to_owned(),
+        language: "en".to_owned(),
+        at,
+    };
     vec![
         ("started", Event::Started { broadcast, live_id: live_id.clone(), at }),
         ("resumed", Event::Resumed { broadcast, live_id: live_id.clone(), at }),
         ("ended", Event::Ended { broadcast, at, screening: Some(screening()) }),
         ("offline_noted", Event::OfflineNoted { live_id: Some(live_id), at }),
-        (
-            "retitled",
-            Event::Retitled {
-                title: "Tape night".to_owned(),
-                category: "Retro".to_owned(),
-                language: "en".to_owned(),
-            },
-        ),
+        ("retitled", retitled(None)),
+        ("retitled_at", retitled(Some(at))),
         ("screening_started", Event::ScreeningStarted { broadcast, screening: screening() }),
         ("screening_ended", Event::ScreeningEnded { broadcast, screening: screening(), at }),
         ("followed", Event::Followed { entry, viewer: viewer.clone(), at }),

@@ -35,6 +35,9 @@ pub enum Event {
         title: String,
         category: String,
         language: String,
+        /// Not known of those that were recorded before it was kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<DateTime<Utc>>,
     },
     ScreeningStarted {
         broadcast: i64,

@@ -152,19 +152,38 @@ fn an_end_is_recorded_once() {
 
 #[test]
 fn a_new_title_is_recorded_and_the_same_one_is_not() {
-    let retitle = Command::Retitle {
-        entry: named("retitle"),
-        title: "Tape night".to_owned(),
-        category: "Retro".to_owned(),
-        language: "en".to_owned(),
-    };
-    let retitled = Event::Retitled {
-        title: "Tape night".to_owned(),
-        category: "Retro".to_owned(),
-        language: "en".to_owned(),
-    };
-    broadcaster(vec![]).when(retitle.clone()).then_expect_events(vec![retitled.clone()]);
-    broadcaster(vec![retitled]).when(retitle).then_expect_events(vec![]);
+    broadcaster(vec![])
+        .when(retitle("Tape night", None))
+        .then_expect_events(vec![retitled("Tape night", None)]);
+    broadcaster(vec![retitled("Tape night", None)])
+        .when(retitle("Tape night", Some(5)))
+        .then_expect_events(vec![]);
+}
+
+#[test]
+fn an_older_title_that_arrives_late_does_not_win() {
+    let newer = vec![retitled("Newer", Some(5))];
+    broadcaster(newer.clone()).when(retitle("Older", Some(4))).then_expect_events(vec![]);
+    broadcaster(newer.clone())
+        .when(retitle("Newest", Some(6)))
+        .then_expect_events(vec![retitled("Newest", Some(6))]);
+    // Titles recorded without a time are older than those with one.
+    broadcaster(vec![retitled("Once", None)])
+        .when(retitle("Now", Some(1)))
+        .then_expect_events(vec![retitled("Now", Some(1))]);
+    broadcaster(newer)
+        .when(retitle("By hand", None))
+        .then_expect_events(vec![retitled("By hand", None)]);
+}
+
+fn retitle(title: &str, at: Option<i64>) -> Command {
+    let (title, category, language) = (title.to_owned(), "Retro".to_owned(), "en".to_owned());
+    Command::Retitle { entry: named(&title), title, category, language, at: at.map(minute) }
+}
+
+fn retitled(title: &str, at: Option<i64>) -> Event {
+    let (title, category, language) = (title.to_owned(), "Retro".to_owned(), "en".to_owned());
+    Event::Retitled { title, category, language, at: at.map(minute) }
 }
 
 #[test]

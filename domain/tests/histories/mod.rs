@@ -83,11 +83,12 @@ pub fn broadcast_command() -> impl Strategy<Value = broadcast::Command> {
         2 => (entry(), tape, minute())
             .prop_map(|(entry, tape, at)| Command::StartScreening { entry, tape, at }),
         1 => (entry(), minute()).prop_map(|(entry, at)| Command::EndScreening { entry, at }),
-        1 => (entry(), "[ab]").prop_map(|(entry, title)| Command::Retitle {
+        1 => (entry(), "[ab]", proptest::option::of(minute())).prop_map(|(entry, title, at)| Command::Retitle {
             entry,
             title,
             category: "Retro".to_owned(),
             language: "en".to_owned(),
+            at,
         }),
         3 => (entry(), minute(), moment())
             .prop_map(|(entry, at, moment)| Command::Note { entry, at, moment }),

@@ -77,7 +77,7 @@ pub(super) async fn apply(
         Event::Ended { broadcast, at, .. } => {
             end(connection, Place { broadcaster, number: broadcast, position, at }).await
         }
-        Event::Retitled { title, category, language } => {
+        Event::Retitled { title, category, language, .. } => {
             retitle(connection, broadcaster, [&title, &category, &language]).await
         }
         Event::ScreeningStarted { broadcast, screening } => {

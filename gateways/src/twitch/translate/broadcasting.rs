@@ -49,6 +49,8 @@ impl Translator<'_> {
             title: clean_text(&update.title),
             category: clean_text(&update.category_name.unwrap_or_default()),
             language: clean_text(&update.language.unwrap_or_default()),
+            // The notification says no time of its own, and Twitch promises no order.
+            at: Some(self.notification.sent_at),
         };
         Ok(vec![self.broadcast(&update.broadcaster_user_id, &command)?])
     }

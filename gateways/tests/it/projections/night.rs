@@ -42,6 +42,7 @@ pub fn retitle(title: &str) -> Envelope {
         title: title.to_owned(),
         category: "Retro".to_owned(),
         language: "en".to_owned(),
+        at: None,
     };
     to_broadcast(title, command)
 }
