@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::Stream;
 use projections::{QueryError, alerts};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::envelope::{Frame, Mode};
@@ -20,6 +20,9 @@ const PAGE: i64 = 256;
 /// How often, and how many times, a page is asked for that is not there yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOKS_MAX: u32 = 50;
+/// How often a reader's key is looked at while frames keep coming, and how long a look may take.
+const KEY_EVERY: Duration = Duration::from_secs(5);
+const KEY_LIMIT: Duration = Duration::from_secs(1);
 
 /// When a reader has had enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub(super) struct Reader {
     request: Request,
     until: Until,
     stage: Stage,
+    /// When the key was last looked at.
+    key_seen_at: Instant,
 }
 
 enum Stage {
@@ -55,7 +60,8 @@ enum Stage {
 
 impl Reader {
     pub(super) fn new(app: AppState, key: Uuid, request: Request, until: Until) -> Self {
-        Reader { app, key, request, until, stage: Stage::New }
+        let (stage, key_seen_at) = (Stage::New, Instant::now());
+        Reader { app, key, request, until, stage, key_seen_at }
     }
 
     /// The frames one after another, as a stream that owns `held` for as long as it lives.
@@ -71,6 +77,12 @@ impl Reader {
 
     /// The next frame; `None` after the last.
     pub(super) async fn next(&mut self) -> Option<Arc<Frame>> {
+        if self.key_seen_at.elapsed() >= KEY_EVERY
+            && matches!(self.stage, Stage::Missed { .. } | Stage::Live(_))
+            && self.key_is_gone().await
+        {
+            return Some(self.bye(self.app.hub.position(), "revoked"));
+        }
         loop {
             match std::mem::replace(&mut self.stage, Stage::Ended) {
                 Stage::Ended => return None,
@@ -190,8 +202,11 @@ impl Reader {
         }
     }
 
-    async fn key_is_gone(&self) -> bool {
-        matches!(self.app.keys.is_good(self.key).await, Ok(false))
+    /// Where that cannot be known now, the reader stays.
+    async fn key_is_gone(&mut self) -> bool {
+        self.key_seen_at = Instant::now();
+        let look = timeout(KEY_LIMIT, self.app.keys.is_good(self.key));
+        matches!(look.await, Ok(Ok(false)))
     }
 
     fn bye(&mut self, position: i64, reason: &str) -> Arc<Frame> {

@@ -319,6 +319,38 @@ async fn a_reader_that_falls_far_behind_is_told_so_and_goes_on_when_it_returns()
     serving.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_reads_no_further_on_a_busy_feed() {
+    let serving = Serving::start().await;
+    let key = serving.key(&[Scope::FeedRead]).await;
+    let asker = serving.world.asker().await;
+    let mut feed = Sse::open(&serving, &key, "", None).await;
+    feed.next().await.expect("hello");
+    gateways::http::keys::revoke(&serving.world.pool, "tester").await.expect("revoked");
+    // Alerts come faster than the pings that silence would bring.
+    let busy = async {
+        for n in 1.. {
+            cheers(&asker, n, 1).await;
+        }
+    };
+    let reading = async {
+        loop {
+            let envelope = feed.next().await.expect("bye comes before the end");
+            assert_ne!(envelope["type"], "ping", "it is busy");
+            if envelope["type"] == "bye" {
+                return envelope["data"]["reason"].clone();
+            }
+        }
+    };
+    let reason = tokio::select! {
+        () = busy => unreachable!("it goes on"),
+        reason = reading => reason,
+        () = tokio::time::sleep(PATIENCE) => panic!("it reads on"),
+    };
+    assert_eq!(reason, "revoked");
+    serving.stop().await;
+}
+
 fn dump(world: &World) -> PathBuf {
     let file = world.servers.data.join("dump");
     let mut command = Command::new(world.servers.postgres_programs.join("pg_dump"));
