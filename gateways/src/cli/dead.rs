@@ -18,6 +18,10 @@ const KEPT: &str = "notification";
 
 const LISTED_MAX: i64 = 500;
 
+/// A feed goes on by position and never back, so what is folded late comes to nobody who has read on.
+const SHOWN_LATE: &str = "Its alerts come back to lists. The feed has passed their positions, so overlays do not \
+                          show them, unless one asks again from before them.";
+
 /// List, show and retry dead letters
 ///
 /// A command that cannot be decided, or an event that cannot be folded, is kept here with all that
@@ -81,10 +85,17 @@ impl Dead {
                 let publisher = Publisher::start(&Broker::new(config.broker())).await?;
                 dead_letters::retry(&pool, &publisher, id, instead).await?;
                 print::text(&format!("Sent again. tapedeck dead show {id} says what came of it."))?;
+                if is_alert(&letter) {
+                    print::text(SHOWN_LATE)?;
+                }
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn is_alert(letter: &DeadLetter) -> bool {
+    letter.source == "projection" && letter.name == projections::alerts::NAME
 }
 
 /// A notification that an older version did not understand, as the commands that this version makes

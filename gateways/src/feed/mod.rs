@@ -3,6 +3,10 @@
 //! One [`Hub`] per process reads each new alert once and makes its bytes once; all readers share
 //! them. A reader has a bounded place behind the hub: one that falls further behind is told `bye`
 //! and cut, and goes on from its position when it returns. Nobody waits for a slow reader.
+//!
+//! The feed only goes forward. An alert that is folded late, because its key was parked and then
+//! tried again, stands below the position that readers have; they get it only by asking from before
+//! it. `tapedeck dead retry` says so.
 
 mod envelope;
 mod hub;
