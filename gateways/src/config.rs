@@ -58,7 +58,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// The channel's Twitch user id. Notifications of another channel are refused.
     pub broadcaster_id: String,
-    /// The secret that signs EventSub notifications: 10 to 100 ASCII characters.
+    /// The secret that signs EventSub notifications: 10 to 100 ASCII characters. One that was
+    /// replaced in the file is believed for ten minutes more.
     pub eventsub_secret: String,
     /// Points per deed; raise `version` with any change.
     pub rules: Rules,

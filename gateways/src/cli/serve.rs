@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use chrono::Utc;
 use futures::FutureExt;
 use journal::broker::Broker;
 use journal::ingest::Publisher;
@@ -31,7 +32,7 @@ use crate::http::keys::Keys;
 use crate::http::limits::Limits;
 use crate::http::{self, Api, health, listener};
 use crate::observe;
-use crate::twitch::{self, Inbound, Secret, Webhook};
+use crate::twitch::{self, Inbound, Secret, Secrets, Webhook};
 
 /// How long PostgreSQL and NATS may take to answer at the start.
 const REACH_LIMIT: Duration = Duration::from_secs(30);
@@ -150,18 +151,20 @@ pub async fn serve(
         let listening = listener::bind(config.listen)?;
         listen = Some(listening.local_addr()?);
         let api = gateway(&config, &pool, &broker, &mut parts).await?;
-        let routers = watch::Sender::new(router(&api, None)?);
+        let mut secrets = Secrets::new(eventsub_secret(&config)?);
+        let routers = watch::Sender::new(router(&api, &secrets));
         let (intake, answering) = (parts.intake.clone(), routers.subscribe());
         let connections_max = config.feed_readers_max + CONNECTIONS_BESIDE;
         parts.comes_in("http", listener::serve(listening, answering, connections_max, intake));
-        let apply = move |now: Arc<Config>, before: &Config| {
+        let apply = move |now: Arc<Config>| {
+            secrets = secrets.replaced_by(eventsub_secret(&now)?, Utc::now());
             let api = Api { config: now, ..api.clone() };
-            drop(routers.send_replace(router(&api, Some(before))?));
+            drop(routers.send_replace(router(&api, &secrets)));
             Ok(())
         };
         parts.runs("reload", reload::run(Arc::clone(&config), apply, parts.rest.clone()));
     } else {
-        let nothing = |_, _: &Config| Ok(());
+        let nothing = |_| Ok(());
         parts.runs("reload", reload::run(Arc::clone(&config), nothing, parts.rest.clone()));
     }
 
@@ -248,29 +251,24 @@ async fn gateway(
     })
 }
 
-/// All that is answered over HTTP. `before` is the configuration that this one takes the place of.
-fn router(api: &Api, before: Option<&Config>) -> anyhow::Result<Router> {
-    let inbound = inbound(&api.config, before)?;
-    let webhooks = twitch::router(Webhook { inbound, publisher: api.publisher.clone() });
-    Ok(http::router(Arc::new(api.clone()), webhooks))
-}
-
-/// Who may post notifications, and what they are worth. A secret that was just replaced is still
-/// believed, because Twitch may not know the new one yet.
-fn inbound(config: &Config, before: Option<&Config>) -> anyhow::Result<Inbound> {
-    if config.eventsub_secret.is_empty() {
-        tracing::warn!("no eventsub_secret is configured: every webhook will be refused");
-    }
-    let replaced = before.map(|before| before.eventsub_secret.as_str());
-    let secrets = [Some(config.eventsub_secret.as_str()), replaced].into_iter().flatten();
-    let secrets = secrets.filter(|secret| !secret.is_empty()).map(Secret::new);
+/// All that is answered over HTTP.
+fn router(api: &Api, secrets: &Secrets) -> Router {
+    let config = &api.config;
     let broadcaster_id =
         Some(config.broadcaster_id.clone()).filter(|broadcaster| !broadcaster.is_empty());
-    Ok(Inbound {
-        secrets: secrets.collect::<Result<_, _>>()?,
-        rules: Arc::new(config.rules.clone()),
-        broadcaster_id,
-    })
+    let (secrets, rules) = (secrets.clone(), Arc::new(config.rules.clone()));
+    let inbound = Inbound { secrets, rules, broadcaster_id };
+    let webhooks = twitch::router(Webhook { inbound, publisher: api.publisher.clone() });
+    http::router(Arc::new(api.clone()), webhooks)
+}
+
+/// With which Twitch signs notifications.
+fn eventsub_secret(config: &Config) -> anyhow::Result<Option<Secret>> {
+    if config.eventsub_secret.is_empty() {
+        tracing::warn!("no eventsub_secret is configured: every webhook will be refused");
+        return Ok(None);
+    }
+    Ok(Some(Secret::new(config.eventsub_secret.as_str())?))
 }
 
 /// Cancelled by Ctrl-C and SIGTERM.

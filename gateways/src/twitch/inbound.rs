@@ -9,14 +9,14 @@ use domain::rules::Rules;
 use journal::Envelope;
 
 use super::notification::{Body, Notification, Verification};
-use super::signature::{Authentic, Refusal, Secret, verify};
+use super::secrets::Secrets;
+use super::signature::{Authentic, Refusal, verify};
 use super::translate::{KINDS, Keep, keep, translate};
 
 /// Who may speak to us, about whom, and what it is worth.
 #[derive(Clone, Debug)]
 pub struct Inbound {
-    /// The current secret and, while it is being replaced, the previous one.
-    pub secrets: Vec<Secret>,
+    pub secrets: Secrets,
     pub rules: Arc<Rules>,
     /// With it, notifications about other channels are kept and change nothing.
     pub broadcaster_id: Option<String>,
@@ -68,7 +68,7 @@ impl Inbound {
         body: &[u8],
         now: DateTime<Utc>,
     ) -> Result<Received, Refusal> {
-        let authentic = verify(&self.secrets, headers, body, now)?;
+        let authentic = verify(self.secrets.believed(now), headers, body, now)?;
         let text = String::from_utf8_lossy(body);
         let about = about(&authentic, &text);
         match authentic.message_type {

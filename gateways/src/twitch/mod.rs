@@ -6,12 +6,14 @@
 
 pub mod inbound;
 pub mod notification;
+pub mod secrets;
 pub mod signature;
 pub mod translate;
 pub mod webhook;
 
 pub use inbound::{Inbound, Received};
 pub use notification::Notification;
+pub use secrets::Secrets;
 pub use signature::Secret;
 pub use translate::{Untranslatable, retranslate, translate};
 pub use webhook::{Webhook, router};

@@ -22,7 +22,7 @@ pub const SUBSCRIPTION_VERSION: &str = "twitch-eventsub-subscription-version";
 pub const FRESH_MINUTES: i64 = 10;
 
 /// What Twitch and we know and nobody else. Never printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -87,8 +87,8 @@ impl Refusal {
 }
 
 /// Believes a request signed with one of `secrets` (the current one and those it replaced), or says why not.
-pub fn verify<'a>(
-    secrets: &[Secret],
+pub fn verify<'a, 's>(
+    secrets: impl IntoIterator<Item = &'s Secret>,
     headers: &'a HeaderMap,
     body: &[u8],
     now: DateTime<Utc>,
@@ -97,7 +97,7 @@ pub fn verify<'a>(
     let timestamp = text(headers, MESSAGE_TIMESTAMP)?;
     let claimed = claimed(text(headers, MESSAGE_SIGNATURE)?)?;
     let message_type = text(headers, MESSAGE_TYPE)?;
-    let right = secrets.iter().fold(Choice::from(0), |right, secret| {
+    let right = secrets.into_iter().fold(Choice::from(0), |right, secret| {
         right | digest(secret, message_id, timestamp, body).ct_eq(&claimed)
     });
     if !bool::from(right) {

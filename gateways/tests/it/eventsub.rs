@@ -10,7 +10,7 @@ use gateways::simulate::{
     Deed, Delivery, ExpectedAlert, Night, Options, Pace, Report, Scene, Viewer, play,
 };
 use gateways::twitch::signature::{MESSAGE_SIGNATURE, MESSAGE_TIMESTAMP, MESSAGE_TYPE};
-use gateways::twitch::{Inbound, Secret, Webhook, retranslate, router};
+use gateways::twitch::{Inbound, Secret, Secrets, Webhook, retranslate, router};
 use journal::broker::Role;
 use reqwest::{Client, Response, Url};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn secret() -> Secret {
 /// The router on a port of its own, as one process of gateways serves it.
 async fn listen(world: &World) -> Url {
     let inbound = Inbound {
-        secrets: vec![secret()],
+        secrets: Secrets::new(Some(secret())),
         rules: Arc::new(Rules::default()),
         broadcaster_id: Some(BROADCASTER.to_owned()),
     };

@@ -15,11 +15,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// is logged and changes nothing.
 pub(super) async fn run<F>(
     running: Arc<Config>,
-    apply: F,
+    mut apply: F,
     stop: CancellationToken,
 ) -> anyhow::Result<()>
 where
-    F: Fn(Arc<Config>, &Config) -> anyhow::Result<()>,
+    F: FnMut(Arc<Config>) -> anyhow::Result<()>,
 {
     let Some(source) = running.source.clone() else {
         stop.cancelled().await;
@@ -38,7 +38,7 @@ where
         let file = source.file.display();
         match Config::load(source.named(), &source.data) {
             Err(error) => tracing::error!(%file, %error, "refused; the old configuration stays"),
-            Ok(now) => match take_effect(&running, &read, &now, &apply) {
+            Ok(now) => match take_effect(&running, &read, &now, &mut apply) {
                 Err(error) => {
                     let error = format!("{error:#}");
                     tracing::error!(%file, error, "refused; the old configuration stays");
@@ -57,17 +57,17 @@ fn take_effect<F>(
     running: &Config,
     before: &Config,
     now: &Config,
-    apply: &F,
+    apply: &mut F,
 ) -> anyhow::Result<Arc<Config>>
 where
-    F: Fn(Arc<Config>, &Config) -> anyhow::Result<()>,
+    F: FnMut(Arc<Config>) -> anyhow::Result<()>,
 {
     let (changed, later) = running.changed(before, now)?;
     let changed = Arc::new(changed);
     if changed.log != running.log {
         observe::log_instead(&changed.log)?;
     }
-    apply(Arc::clone(&changed), running)?;
+    apply(Arc::clone(&changed))?;
     if !later.is_empty() {
         tracing::warn!(keys = later.join(", "), "changed, and take effect at the next start");
     }

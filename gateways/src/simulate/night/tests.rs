@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::twitch::Secrets;
 use crate::twitch::inbound::{Commands, Inbound, Outcome, Received};
 use domain::rules::Rules;
 use serde_json::Value;
@@ -20,7 +21,7 @@ fn received(night: &Night, scene: &Scene, message_id: &str) -> Commands {
     let headers =
         headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
     let inbound = Inbound {
-        secrets: vec![secret()],
+        secrets: Secrets::new(Some(secret())),
         rules: Rules::default().into(),
         broadcaster_id: Some(night.broadcaster.id.to_string()),
     };

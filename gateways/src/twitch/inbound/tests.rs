@@ -1,4 +1,5 @@
 use super::*;
+use crate::twitch::Secret;
 use crate::twitch::signature::{self, sign};
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ fn secret() -> Secret {
 
 fn inbound() -> Inbound {
     Inbound {
-        secrets: vec![secret()],
+        secrets: Secrets::new(Some(secret())),
         rules: Arc::new(Rules::default()),
         broadcaster_id: Some("1000".to_owned()),
     }
