@@ -5,11 +5,13 @@
 //! progress for [`WRITE_LIMIT`]; together with a small socket buffer this bounds what any one
 //! reader can hold.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -29,11 +31,17 @@ use tower::ServiceExt;
 
 /// How long a write may make no progress.
 pub const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// How long the head of the first request may take to arrive: a connection that says nothing holds a
+/// place that others need.
+const FIRST_HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// How long the head of the next request may take to arrive. Longer than proxies keep idle
 /// connections, so that it is them who close and no request meets a closed door.
 const HEAD_LIMIT: Duration = Duration::from_secs(75);
 /// How long a connection whose other side has vanished is kept while bytes are on their way.
 const UNANSWERED_LIMIT_MS: u32 = 30_000;
+/// How many places one address leaves to all others, so that nobody alone can shut Twitch out. Not a
+/// small number of connections for each: behind a proxy on another machine all come from one address.
+const LEFT_TO_OTHERS: usize = 512;
 /// What the kernel keeps for a reader that is behind.
 const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 const BACKLOG: u32 = 4_096;
@@ -66,6 +74,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let places = Arc::new(Semaphore::new(connections_max));
+    let addresses = Arc::new(Addresses::new(connections_max.saturating_sub(LEFT_TO_OTHERS)));
     let connections = TaskTracker::new();
     loop {
         let accepted = async {
@@ -78,10 +87,15 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(counted) = Counted::one_more(&addresses, peer.ip()) else {
+                    metrics::counter!("tapedeck_http_refused_total", "reason" => "connections")
+                        .increment(1);
+                    continue;
+                };
                 let connection = connection(stream, peer, routers.clone(), stop.clone());
                 connections.spawn(async move {
                     connection.await;
-                    drop(place);
+                    drop((place, counted));
                 });
             }
             Err(error) => {
@@ -106,7 +120,10 @@ async fn connection(
 ) {
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNANSWERED_LIMIT_MS);
+    let asked = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&asked);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        asks.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(ConnectInfo(peer));
         let router = routers.borrow().clone();
         router.oneshot(Request::from(request.map(axum::body::Body::new)))
@@ -119,6 +136,10 @@ async fn connection(
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = silence(&asked) => {
+            tracing::debug!(%peer, "a connection asked for nothing");
+            return;
+        }
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -126,6 +147,77 @@ async fn connection(
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}
+
+/// Ends when nothing was asked for in time.
+async fn silence(asked: &AtomicBool) {
+    sleep(FIRST_HEAD_LIMIT).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
+}
+
+/// How many connections each address has.
+struct Addresses {
+    counts: Mutex<HashMap<IpAddr, usize>>,
+    /// The most for one address.
+    each_max: usize,
+}
+
+impl Addresses {
+    fn new(each_max: usize) -> Self {
+        Addresses { counts: Mutex::default(), each_max: each_max.max(1) }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection of an address, until dropped. Those of this machine are not counted: they are its
+/// own programs, and the proxy beside us.
+struct Counted {
+    addresses: Arc<Addresses>,
+    address: Option<IpAddr>,
+}
+
+impl Counted {
+    fn one_more(addresses: &Arc<Addresses>, peer: IpAddr) -> Option<Self> {
+        let address = Some(network_of(peer)).filter(|address| !address.is_loopback());
+        if let Some(address) = address {
+            let mut counts = addresses.lock();
+            let count = counts.entry(address).or_default();
+            if *count >= addresses.each_max {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Counted { addresses: Arc::clone(addresses), address })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let Some(address) = self.address else { return };
+        let mut counts = self.addresses.lock();
+        if let Some(count) = counts.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&address);
+            }
+        }
+    }
+}
+
+/// The address, or the network that one host of IPv6 has to itself.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            let network = u128::from(address) >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from(network))
+        }
+        address => address,
     }
 }
 
@@ -204,6 +296,54 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Impatient<Io> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn connected() -> TcpStream {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let router = Router::new().route("/", axum::routing::get(async || "here"));
+        let routers = watch::Sender::new(router).subscribe();
+        tokio::spawn(serve(listener, routers, 600, CancellationToken::new()));
+        TcpStream::connect(address).await.expect("it listens")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_for_nothing_is_ended_soon() {
+        let mut silent = connected().await;
+        silent.write_all(b"GET / HTTP/1.1\r\nHost:").await.expect("half a head");
+        let began = tokio::time::Instant::now();
+        assert_eq!(silent.read(&mut [0; 64]).await.expect("closed in good order"), 0);
+        assert!(began.elapsed() < FIRST_HEAD_LIMIT * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asked_may_rest_before_it_asks_again() {
+        let mut resting = connected().await;
+        let mut answer = [0; 1_024];
+        for _ in 0..2 {
+            resting.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").await.expect("open");
+            let read = resting.read(&mut answer).await.expect("open");
+            assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{read} bytes");
+            sleep(FIRST_HEAD_LIMIT * 3).await;
+        }
+    }
+
+    #[test]
+    fn one_address_leaves_places_to_the_others() {
+        let addresses = Arc::new(Addresses::new(2));
+        let more =
+            |address: &str| Counted::one_more(&addresses, address.parse().expect("an address"));
+        let first = more("192.0.2.1").expect("a place");
+        let _second = more("::ffff:192.0.2.1").expect("a place, as the same address");
+        assert!(more("192.0.2.1").is_none());
+        let _other = more("192.0.2.2").expect("a place of its own");
+        drop(first);
+        let _again = more("192.0.2.1").expect("a place that became free");
+        let _network = [more("2001:db8::1"), more("2001:db8::2")].map(|one| one.expect("a place"));
+        assert!(more("2001:db8::3").is_none(), "one host has a whole network");
+        let here: Vec<_> = (0..9).map(|_| more("127.0.0.1").expect("not counted")).collect();
+        drop(here);
+        assert_eq!(addresses.lock().len(), 3);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_reads_fails_in_time() {
