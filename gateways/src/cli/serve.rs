@@ -247,6 +247,7 @@ async fn gateway(
         hub,
         keys: Keys::new(pool.clone()),
         limits: Arc::new(Limits::default()),
+        readied: Arc::default(),
         stop: parts.intake.clone(),
     })
 }

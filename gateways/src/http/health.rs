@@ -1,7 +1,8 @@
 //! Health: `/healthz` says that the process lives, `/readyz` whether it can do its work, each
 //! dependency by name.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::State as FromState;
 use axum::http::StatusCode;
@@ -11,11 +12,14 @@ use axum::{Json, Router};
 use journal::broker::Role;
 use serde::Serialize;
 use sqlx::PgPool;
+use tokio::sync::Mutex;
 
 use super::{Api, State};
 
 /// How long a dependency may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// How long an answer is good for: whoever asks more often costs the dependencies nothing.
+const GOOD_FOR: Duration = Duration::from_secs(1);
 /// A relay or projection that has not handed on what is older than this is not ready.
 const BEHIND_MAX_S: f64 = 30.0;
 
@@ -24,6 +28,10 @@ pub fn routes() -> Router<State> {
         .route("/healthz", get(async || Json(serde_json::json!({"status": "alive"}))))
         .route("/readyz", get(ready))
 }
+
+/// The last answer. Held while the next is found, so that all who ask meanwhile share it.
+#[derive(Default)]
+pub struct Readied(Mutex<Option<(Instant, Arc<Readiness>)>>);
 
 /// What is needed, and how it is.
 #[derive(Serialize)]
@@ -51,13 +59,24 @@ pub struct Lag {
 }
 
 async fn ready(FromState(app): FromState<State>) -> Response {
-    let (postgres, nats) = tokio::join!(postgres(&app), nats(&app));
-    let mut checks = vec![nats];
-    checks.extend(postgres);
-    checks.extend(relay(&app).await);
-    let ready = checks.iter().all(|check| check.ok);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, checks })).into_response()
+    let mut last = app.readied.0.lock().await;
+    let readiness = match &*last {
+        Some((at, readiness)) if at.elapsed() < GOOD_FOR => Arc::clone(readiness),
+        _ => {
+            let readiness = Arc::new(look(&app).await);
+            *last = Some((Instant::now(), Arc::clone(&readiness)));
+            readiness
+        }
+    };
+    drop(last);
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(&*readiness)).into_response()
+}
+
+async fn look(app: &Api) -> Readiness {
+    let (postgres, nats, relay) = tokio::join!(postgres(app), nats(app), relay(app));
+    let checks: Vec<Check> = [nats].into_iter().chain(postgres).chain([relay]).collect();
+    Readiness { ready: checks.iter().all(|check| check.ok), checks }
 }
 
 /// PostgreSQL and, where it answers, each projection.
@@ -65,7 +84,10 @@ async fn postgres(app: &Api) -> Vec<Check> {
     let name = "postgres".to_owned();
     match tokio::time::timeout(ANSWER_LIMIT, projections_behind(&app.pool)).await {
         Err(_) => vec![Check { name, ok: false, words: "does not answer".to_owned() }],
-        Ok(Err(error)) => vec![Check { name, ok: false, words: error.to_string() }],
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "PostgreSQL cannot be asked how far the projections are");
+            vec![Check { name, ok: false, words: "cannot be asked".to_owned() }]
+        }
         Ok(Ok(lags)) => {
             let unbuilt: Vec<Check> = projections::all()
                 .iter()
@@ -86,31 +108,33 @@ async fn postgres(app: &Api) -> Vec<Check> {
 async fn nats(app: &Api) -> Check {
     let name = "nats".to_owned();
     let connected = async {
-        let client = app.broker.client(Role::Gateway).await.map_err(|error| error.to_string())?;
-        client.flush().await.map_err(|error| error.to_string())?;
-        match client.connection_state() {
-            async_nats::connection::State::Connected => Ok(()),
-            state => Err(state.to_string()),
-        }
+        let client = app.broker.client(Role::Gateway).await?;
+        client.flush().await?;
+        anyhow::Ok(client.connection_state())
     };
     match tokio::time::timeout(ANSWER_LIMIT, connected).await {
-        Ok(Ok(())) => Check { name, ok: true, words: "connected".to_owned() },
-        Ok(Err(words)) => Check { name, ok: false, words },
+        Ok(Ok(state)) => {
+            let ok = state == async_nats::connection::State::Connected;
+            Check { name, ok, words: state.to_string() }
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(error = format!("{error:#}"), "NATS cannot be asked how it is");
+            Check { name, ok: false, words: "cannot be asked".to_owned() }
+        }
         Err(_) => Check { name, ok: false, words: "does not answer".to_owned() },
     }
 }
 
-async fn relay(app: &Api) -> Option<Check> {
+async fn relay(app: &Api) -> Check {
+    let name = "relay".to_owned();
     let behind = relay_behind(&app.pool, &app.broker);
     match tokio::time::timeout(ANSWER_LIMIT, behind).await {
-        Ok(Ok(lag)) => Some(lag.into()),
+        Ok(Ok(lag)) => lag.into(),
         Ok(Err(error)) => {
-            Some(Check { name: "relay".to_owned(), ok: false, words: format!("{error:#}") })
+            tracing::warn!(error = format!("{error:#}"), "cannot see how far EVENTS is");
+            Check { name, ok: false, words: "EVENTS cannot be asked".to_owned() }
         }
-        Err(_) => {
-            let words = "EVENTS does not answer".to_owned();
-            Some(Check { name: "relay".to_owned(), ok: false, words })
-        }
+        Err(_) => Check { name, ok: false, words: "EVENTS does not answer".to_owned() },
     }
 }
 

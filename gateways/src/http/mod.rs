@@ -61,6 +61,7 @@ pub struct Api {
     pub hub: Arc<Hub>,
     pub keys: Keys,
     pub limits: Arc<Limits>,
+    pub readied: Arc<health::Readied>,
     /// Cancelled when the process is asked to stop.
     pub stop: CancellationToken,
 }
