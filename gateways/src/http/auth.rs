@@ -16,6 +16,10 @@ use super::error::ApiError;
 use super::keys::{Key, Scope};
 use super::limits::{Allowance, Caller};
 
+/// How many keys that are none one address may send in a minute before its unknown keys are not
+/// looked up any more. Keys that were good before are not held up by it.
+const GUESSES_PER_MINUTE: u32 = 600;
+
 /// The one who asks; taken by every handler that wants to know.
 #[derive(Clone, Debug)]
 pub struct Asker(Result<Option<Arc<Key>>, BadKey>);
@@ -54,22 +58,36 @@ pub async fn authenticate(
 ) -> Result<Response, ApiError> {
     let asker = match key_text(request.headers()) {
         None => Asker(Ok(None)),
-        Some(text) => Asker(app.keys.verify(&text).await?.map(Some).ok_or(BadKey)),
+        Some(text) => {
+            let guesser = Caller::Guesser(address_of(&request));
+            if !app.keys.knows(&text)
+                && let Some(refusal) =
+                    app.limits.refusal(guesser, GUESSES_PER_MINUTE, Instant::now())
+            {
+                return Ok(refused(refusal));
+            }
+            let key = app.keys.verify(&text).await?;
+            if key.is_none() {
+                app.limits.count(guesser, GUESSES_PER_MINUTE, Instant::now());
+            }
+            Asker(key.map(Some).ok_or(BadKey))
+        }
     };
     let allowance = count(&app, &asker, &request);
     if let Some(allowance) = allowance
         && allowance.refused_for.is_some()
     {
-        metrics::counter!("tapedeck_http_refused_total", "reason" => "rate").increment(1);
-        return Ok(with_headers(too_many().into_response(), Some(allowance)));
+        return Ok(refused(allowance));
     }
     request.extensions_mut().insert(asker);
     Ok(with_headers(next.run(request).await, allowance))
 }
 
-fn too_many() -> ApiError {
+fn refused(allowance: Allowance) -> Response {
+    metrics::counter!("tapedeck_http_refused_total", "reason" => "rate").increment(1);
     let words = "too many requests: wait as long as Retry-After says";
-    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", words)
+    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", words);
+    with_headers(error.into_response(), Some(allowance))
 }
 
 fn count(app: &State, asker: &Asker, request: &Request) -> Option<Allowance> {

@@ -20,7 +20,10 @@ use uuid::Uuid;
 /// How long a key that was looked up is believed; a revoked one works this much longer at most.
 pub const BELIEVED_FOR: Duration = Duration::from_secs(5);
 
-const REMEMBERED_MAX: usize = 4_096;
+const KNOWN_MAX: usize = 4_096;
+/// How many ids are remembered that are no key's, apart from the keys: who makes ids up must not
+/// make good keys be forgotten.
+const UNKNOWN_MAX: usize = 1_024;
 /// How many keys are looked up at once.
 const LOOKUPS_MAX: usize = 2;
 const NAME_LENGTH_MAX: usize = 64;
@@ -167,13 +170,15 @@ pub async fn revoke(pool: &PgPool, id_or_name: &str) -> sqlx::Result<Vec<Key>> {
 #[derive(Clone)]
 pub struct Keys {
     pool: PgPool,
-    remembered: Arc<Mutex<HashMap<Uuid, Remembered>>>,
+    memory: Arc<Mutex<Memory>>,
     lookups: Arc<Semaphore>,
 }
 
-struct Remembered {
-    at: Instant,
-    found: Option<Arc<Stored>>,
+/// What was found, and when.
+#[derive(Default)]
+struct Memory {
+    known: HashMap<Uuid, (Instant, Arc<Stored>)>,
+    unknown: HashMap<Uuid, Instant>,
 }
 
 struct Stored {
@@ -190,7 +195,7 @@ struct Row {
 
 impl Keys {
     pub fn new(pool: PgPool) -> Self {
-        Keys { pool, remembered: Arc::default(), lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+        Keys { pool, memory: Arc::default(), lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 
     /// The key of this text, if it is one and was not revoked.
@@ -202,18 +207,23 @@ impl Keys {
             .map(|stored| Arc::clone(&stored.key)))
     }
 
+    /// Whether this text names a key that was found before, though perhaps not lately.
+    pub fn knows(&self, text: &str) -> bool {
+        parts_of(text).is_some_and(|(id, _)| self.memory().known.contains_key(&id))
+    }
+
     /// Whether a key that was verified before is still good.
     pub async fn is_good(&self, id: Uuid) -> sqlx::Result<bool> {
         Ok(self.find(id).await?.is_some())
     }
 
     async fn find(&self, id: Uuid) -> sqlx::Result<Option<Arc<Stored>>> {
-        if let Some(found) = self.recall(id) {
+        if let Some(found) = self.memory().recall(id, Instant::now()) {
             return Ok(found);
         }
         // A thousand readers that come back at once are a few lookups, not a thousand.
         let _turn = self.lookups.acquire().await;
-        if let Some(found) = self.recall(id) {
+        if let Some(found) = self.memory().recall(id, Instant::now()) {
             return Ok(found);
         }
         let row: Option<Row> = sqlx::query_as(
@@ -224,25 +234,47 @@ impl Keys {
         .fetch_optional(&self.pool)
         .await?;
         let found = row.map(|Row { key, hash }| Arc::new(Stored { key: Arc::new(key), hash }));
-        let mut all = self.remembered();
-        if all.len() >= REMEMBERED_MAX {
-            all.retain(|_, remembered| remembered.at.elapsed() < BELIEVED_FOR);
-        }
-        if all.len() < REMEMBERED_MAX {
-            all.insert(id, Remembered { at: Instant::now(), found: found.clone() });
-        }
+        self.memory().learn(id, found.clone(), Instant::now());
         Ok(found)
     }
 
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
     /// What was found a moment ago.
-    fn recall(&self, id: Uuid) -> Option<Option<Arc<Stored>>> {
-        let all = self.remembered();
-        let fresh = all.get(&id).filter(|remembered| remembered.at.elapsed() < BELIEVED_FOR);
-        fresh.map(|remembered| remembered.found.clone())
+    fn recall(&self, id: Uuid, now: Instant) -> Option<Option<Arc<Stored>>> {
+        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < BELIEVED_FOR;
+        if let Some((_, stored)) = self.known.get(&id).filter(|(at, _)| is_fresh(at)) {
+            return Some(Some(Arc::clone(stored)));
+        }
+        self.unknown.get(&id).filter(|at| is_fresh(at)).map(|_| None)
     }
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Remembered>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn learn(&mut self, id: Uuid, found: Option<Arc<Stored>>, now: Instant) {
+        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < BELIEVED_FOR;
+        self.known.remove(&id);
+        self.unknown.remove(&id);
+        match found {
+            Some(stored) => {
+                if self.known.len() >= KNOWN_MAX {
+                    self.known.retain(|_, (at, _)| is_fresh(at));
+                }
+                if self.known.len() < KNOWN_MAX {
+                    self.known.insert(id, (now, stored));
+                }
+            }
+            None => {
+                if self.unknown.len() >= UNKNOWN_MAX {
+                    self.unknown.retain(|_, at| is_fresh(at));
+                }
+                if self.unknown.len() < UNKNOWN_MAX {
+                    self.unknown.insert(id, now);
+                }
+            }
+        }
     }
 }
 
@@ -278,6 +310,23 @@ mod tests {
         assert!(Scope::ALL.into_iter().all(|scope| key(&[Scope::Admin]).allows(scope)));
         assert!(!key(&[Scope::FeedRead, Scope::AccountsRead]).writes());
         assert!(key(&[Scope::Admin]).writes() && key(&[Scope::HoldsWrite]).writes());
+    }
+
+    #[test]
+    fn ids_that_are_no_keys_push_no_key_out() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let stored = Arc::new(Stored { key: Arc::new(key(&[Scope::Admin])), hash: Vec::new() });
+        memory.learn(Uuid::nil(), Some(stored), now);
+        for n in 1..=10_000 {
+            memory.learn(Uuid::from_u128(n), None, now);
+        }
+        assert!(memory.recall(Uuid::nil(), now).is_some_and(|found| found.is_some()));
+        assert_eq!(memory.unknown.len(), UNKNOWN_MAX);
+        assert!(memory.recall(Uuid::from_u128(1), now).is_some_and(|found| found.is_none()));
+        let later = now + BELIEVED_FOR;
+        assert!(memory.recall(Uuid::nil(), later).is_none(), "to be looked up again");
+        memory.learn(Uuid::nil(), None, later);
+        assert!(memory.known.is_empty() && memory.recall(Uuid::nil(), later).is_some());
     }
 
     #[test]

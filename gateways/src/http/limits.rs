@@ -17,6 +17,8 @@ const CALLERS_MAX: usize = 16_384;
 pub enum Caller {
     Address(IpAddr),
     Key(Uuid),
+    /// An address that sends keys which are none.
+    Guesser(IpAddr),
     /// Everybody who does not fit into the table.
     Crowd,
 }
@@ -45,16 +47,15 @@ impl Limits {
             return None;
         }
         let each = MINUTE / per_minute;
-        let mut all = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.lock();
         if all.len() >= CALLERS_MAX && !all.contains_key(&caller) {
             all.retain(|_, full_at| *full_at > now);
         }
         let known = all.len() < CALLERS_MAX || all.contains_key(&caller);
         let full_at = all.entry(if known { caller } else { Caller::Crowd }).or_insert(now);
         let owed = full_at.saturating_duration_since(now);
-        if owed + each > MINUTE {
-            let refused_for = Some(owed + each - MINUTE);
-            return Some(Allowance { limit: per_minute, remaining: 0, full_in: owed, refused_for });
+        if let Some(refusal) = refusal(owed, per_minute) {
+            return Some(refusal);
         }
         let full_in = owed + each;
         *full_at = now + full_in;
@@ -62,6 +63,26 @@ impl Limits {
         let remaining = u32::try_from(remaining).unwrap_or(u32::MAX);
         Some(Allowance { limit: per_minute, remaining, full_in, refused_for: None })
     }
+
+    /// The refusal that the caller's next request would meet, without counting one.
+    pub fn refusal(&self, caller: Caller, per_minute: u32, now: Instant) -> Option<Allowance> {
+        let all = self.lock();
+        let crowd = || all.get(&Caller::Crowd).filter(|_| all.len() >= CALLERS_MAX);
+        let full_at = all.get(&caller).or_else(crowd)?;
+        refusal(full_at.saturating_duration_since(now), per_minute)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Caller, Instant>> {
+        self.full_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a bucket that is full again after `owed` says to one more request, if that is no.
+fn refusal(owed: Duration, per_minute: u32) -> Option<Allowance> {
+    let each = MINUTE / per_minute.max(1);
+    let refused_for = (owed + each).checked_sub(MINUTE).filter(|wait| !wait.is_zero())?;
+    let refused_for = Some(refused_for);
+    Some(Allowance { limit: per_minute, remaining: 0, full_in: owed, refused_for })
 }
 
 impl Allowance {
@@ -101,6 +122,19 @@ mod tests {
         let later = start + Duration::from_secs(1);
         assert_eq!(limits.count(KEY, 60, later).expect("limited").refused_for, None);
         assert!(limits.count(KEY, 60, later).expect("limited").refused_for.is_some());
+    }
+
+    #[test]
+    fn a_refusal_is_foreseen_without_counting() {
+        let limits = Limits::default();
+        let now = Instant::now();
+        assert_eq!(limits.refusal(KEY, 2, now), None);
+        limits.count(KEY, 2, now);
+        assert_eq!(limits.refusal(KEY, 2, now), None);
+        assert_eq!(limits.refusal(KEY, 2, now), None, "looking is not counted");
+        limits.count(KEY, 2, now);
+        assert_eq!(limits.refusal(KEY, 2, now), limits.count(KEY, 2, now));
+        assert_eq!(limits.refusal(KEY, 2, now + MINUTE / 2), None);
     }
 
     #[test]

@@ -439,6 +439,30 @@ async fn a_caller_is_counted_by_its_key_or_its_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_keys_is_held_up_and_good_keys_are_not() {
+    let serving = Serving::start().await;
+    let key = serving.key(&[Scope::AccountsRead]).await;
+    assert_eq!(serving.get(&key, "/accounts/5001").await.0, StatusCode::OK);
+    let mut refused = 0;
+    while serving.get(&made_up(), "/accounts/5001").await.0 == StatusCode::UNAUTHORIZED {
+        refused += 1;
+        assert!(refused < 1_000, "nobody may guess for ever");
+    }
+    let (status, body) = serving.get(&made_up(), "/accounts/5001").await;
+    assert_eq!(
+        (status, &body["error"]["code"]),
+        (StatusCode::TOO_MANY_REQUESTS, &json!("too_many_requests"))
+    );
+    assert_eq!(serving.get(&key, "/accounts/5001").await.0, StatusCode::OK);
+    serving.stop().await;
+}
+
+/// A text that looks like a key.
+fn made_up() -> String {
+    format!("tdk_{}_{}", Uuid::new_v4().simple(), "x".repeat(43))
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failures_have_one_shape_and_every_answer_careful_headers() {
     let serving = Serving::start().await;
     let key = serving.key(&[Scope::Admin]).await;
