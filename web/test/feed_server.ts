@@ -24,6 +24,7 @@ export const CONTENT_SECURITY_POLICY = [
   "media-src 'self'",
   "base-uri 'none'",
   "form-action 'none'",
+  "frame-ancestors 'self'",
 ].join("; ");
 
 const KINDS: Record<string, string> = {
