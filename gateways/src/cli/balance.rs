@@ -63,7 +63,7 @@ impl Balance {
         ] {
             table.add_row([what.to_owned(), print::points(points)]);
         }
-        print::text(&table.to_string())?;
+        print::rows(table)?;
         if balance.last_position.is_none() {
             print::text("No entry of this viewer is known up to here.")?;
         }

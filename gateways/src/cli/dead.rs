@@ -133,7 +133,7 @@ fn list(letters: &[DeadLetter], json: bool) -> anyhow::Result<()> {
             letter.resolution.as_deref().map(print::harmless).unwrap_or_default(),
         ]);
     }
-    print::text(&table.to_string())
+    print::rows(table)
 }
 
 fn show(letter: &DeadLetter) -> anyhow::Result<()> {
@@ -152,7 +152,7 @@ fn show(letter: &DeadLetter) -> anyhow::Result<()> {
     ] {
         table.add_row([name.to_owned(), print::harmless(&value)]);
     }
-    print::text(&table.to_string())?;
+    print::rows(table)?;
     print::text(&print::harmless(&String::from_utf8_lossy(&letter.payload)))
 }
 

@@ -107,5 +107,5 @@ fn list(keys: &[Stored], json: bool) -> anyhow::Result<()> {
             key.id.to_string(),
         ]);
     }
-    print::text(&table.to_string())
+    print::rows(table)
 }

@@ -42,6 +42,27 @@ pub fn table(head: &[&str], right: &[usize]) -> Table {
     table
 }
 
+/// Prints a table. Where a cell holds text that is written from right to left, a mark between the
+/// columns keeps those beside it in their places, also where the text is broken into several lines.
+pub fn rows(table: Table) -> anyhow::Result<()> {
+    text(&in_columns(table))
+}
+
+fn in_columns(mut table: Table) -> String {
+    let rows = table.to_string();
+    if !rows.contains(is_right_to_left) {
+        return rows;
+    }
+    table.set_style(TableComponent::VerticalLines, '\u{200e}');
+    table.to_string()
+}
+
+/// Hebrew, Arabic, and the other scripts that Unicode keeps beside them.
+fn is_right_to_left(c: char) -> bool {
+    matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}'
+        | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
+}
+
 /// Cuts a line to the width of the terminal; what goes into a file or a program stays whole.
 pub fn fitted(line: String) -> String {
     match Table::new().width() {
@@ -92,7 +113,7 @@ pub fn time(time: DateTime<Utc>) -> String {
 pub fn harmless(text: &str) -> String {
     let hidden = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{61c}' | '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     text.chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
 }
@@ -118,6 +139,20 @@ mod tests {
     fn a_long_line_ends_with_the_terminal() {
         assert_eq!(shortened("abcdef".to_owned(), 4), "abc…");
         assert_eq!(shortened("äöü".to_owned(), 3), "äöü");
+    }
+
+    #[test]
+    fn text_from_right_to_left_leaves_the_columns_in_place() {
+        let row = |why: &str| {
+            let mut table = table(&["what", "why", "leaves"], &[2]);
+            table.add_row(["credited", why, "150"]);
+            in_columns(table)
+        };
+        let marked = row("שלום 42");
+        let cells: Vec<&str> =
+            marked.lines().last().expect("a row").split('\u{200e}').map(str::trim).collect();
+        assert_eq!(cells, ["credited", "שלום 42", "150"]);
+        assert!(!row("hello 42").contains('\u{200e}'), "not where nothing needs it");
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn print_statement(statement: &Page) -> anyhow::Result<()> {
             line.entry.to_string(),
         ]);
     }
-    print::text(&table.to_string())?;
+    print::rows(table)?;
     let (opening, closing) = (&statement.opening, &statement.closing);
     print::text(&format!(
         "Before these: {} available, {} held. After: {} available, {} held, {} in all.",
@@ -105,7 +105,7 @@ fn print_parts(parts: &Parts) -> anyhow::Result<()> {
             print::points(closing.total()),
         ]);
     }
-    print::text(&table.to_string())?;
+    print::rows(table)?;
     match parts.before {
         Some(before) => print::text(&format!("Older broadcasts: --before {before}")),
         None => Ok(()),
