@@ -10,6 +10,7 @@ mod journal;
 mod journey;
 mod processes;
 mod projections;
+mod reader;
 mod tidy;
 mod traces;
 mod world;
