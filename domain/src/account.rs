@@ -28,6 +28,12 @@ pub enum Command {
     /// Give a hold back.
     Release { entry: Uuid, hold: Uuid, reason: String },
     /// Undo an earlier entry. `points` is the change to make: minus what was credited, plus what was captured.
+    ///
+    /// That an entry is undone once is held for all entries; that it exists and moved that many points only for the
+    /// last ones ([`Recent`]), since an account does not remember all of its entries. Who sends this looks the older
+    /// ones up in the journal first, as the API does. Nothing is opened by that: who may send commands to an account
+    /// may as well credit it. What was reversed wrongly is named by `tapedeck audit`, whose check `reversals` compares
+    /// every reversal with the entry it names.
     Reverse { entry: Uuid, reverses: Uuid, points: i64, note: String, actor: String },
 }
 
