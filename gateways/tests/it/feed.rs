@@ -62,12 +62,15 @@ impl Sse {
 
     /// The next alert, past pings.
     async fn alert(&mut self) -> Value {
-        loop {
-            let envelope = self.next().await.expect("the feed is open");
-            if envelope["type"] != "ping" {
-                return envelope;
+        let alert = async {
+            loop {
+                let envelope = self.next().await.expect("the feed is open");
+                if envelope["type"] != "ping" {
+                    return envelope;
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, alert).await.expect("more than pings")
     }
 }
 
