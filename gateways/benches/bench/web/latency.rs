@@ -42,7 +42,7 @@ pub async fn measure(serving: &Serving, scale: &Scale, report: &mut Report) -> a
     }
     report.note(format!(
         "Webhook to overlay: `tapedeck serve` as its own process behind real HTTP; signed `channel.cheer` notifications \
-         over 256 kept connections; the time runs from the moment a webhook is due (so that waiting for a connection \
+         over at most 256 kept connections; the time runs from the moment a webhook is due (so that waiting for a connection \
          counts) to the arrival of its alert at a reader of the SSE feed. {} s at each rate. \"The most\" is what 256 \
          connections get through, each sending as soon as it was answered, until the last alert has arrived. Client \
          and server share the same processors.",

@@ -13,6 +13,7 @@ use super::client::{Connection, notification};
 use super::feed::Clock;
 use crate::work::{Mix, Work};
 
+/// The most connections at once.
 const CONNECTIONS: usize = 256;
 
 /// Cheers to be sent, with messages padded to some length.
@@ -56,17 +57,16 @@ pub async fn flat_out(serving: &Serving, cheers: &Cheers, clock: &Clock) -> anyh
     Ok(())
 }
 
-/// Sends cheer `n` at `n / rate` seconds. One that finds no free connection waits for one, and its time runs.
+/// Sends cheer `n` at `n / rate` seconds, on the connection that was used last or on a new one. One that finds none free
+/// waits, and its time runs.
 pub async fn steadily(
     serving: &Serving,
     cheers: &Cheers,
     clock: &Clock,
     rate: f64,
 ) -> anyhow::Result<()> {
-    let (give_back, mut free) = mpsc::channel(CONNECTIONS);
-    for _ in 0..CONNECTIONS {
-        give_back.send(Connection::open(serving.address).await?).await?;
-    }
+    let (give_back, mut given_back) = mpsc::channel(CONNECTIONS);
+    let (mut free, mut opened) = (Vec::new(), 0);
     let begun = Instant::now();
     let mut sending: JoinSet<anyhow::Result<()>> = JoinSet::new();
     for n in 0..cheers.work.count as usize {
@@ -74,7 +74,17 @@ pub async fn steadily(
         tokio::time::sleep_until(due.into()).await;
         let request = cheers.request(serving, n)?;
         clock.is_due(n, due);
-        let mut connection = free.recv().await.context("a connection broke")?;
+        while let Ok(connection) = given_back.try_recv() {
+            free.push(connection);
+        }
+        let mut connection = match free.pop() {
+            Some(connection) => connection,
+            None if opened < CONNECTIONS => {
+                opened += 1;
+                Connection::open(serving.address).await?
+            }
+            None => given_back.recv().await.context("a connection broke")?,
+        };
         let give_back = give_back.clone();
         sending.spawn(async move {
             connection.notify(&request).await?;
