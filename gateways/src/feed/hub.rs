@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use journal::positions::Positions;
 use projections::{QueryError, alerts};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
@@ -129,6 +130,7 @@ pub async fn run(
     positions: Positions,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let pool = own_connection(&pool);
     let mut moved = positions.watch(alerts::NAME);
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -165,6 +167,15 @@ pub async fn run(
         () = follow => {}
     }
     Ok(())
+}
+
+/// One connection that nobody else uses: every alert is read on it, so it always knows the queries, and none waits for a
+/// connection of the pool to be tried first. One that broke is met by trying again.
+fn own_connection(pool: &PgPool) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(1)
+        .test_before_acquire(false)
+        .connect_lazy_with(pool.connect_options().as_ref().clone())
 }
 
 /// The end of the journal when it was last seen to go on from where it was before.
