@@ -178,8 +178,9 @@ pub(crate) async fn fold_within(
     Ok(parked)
 }
 
-/// Folds all or nothing. A batch that the database refuses for its data is halved until the one event is found.
-async fn try_fold(
+/// Folds all or nothing. A batch that the database refuses for its data, or over which the fold panics, is halved until
+/// the one event is found.
+pub async fn try_fold(
     connection: &mut PgConnection,
     projection: &dyn Projection,
     events: &[&Recorded],

@@ -35,6 +35,7 @@ pub mod streams;
 mod tail;
 
 pub use command::{Envelope, Origin, ViewerName};
+pub use fold::try_fold;
 pub use outcome::{Decision, Outcome};
 pub use projection::{Failure, Projection};
 pub use recorded::{Content, Hash, Recorded};

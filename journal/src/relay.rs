@@ -20,7 +20,7 @@ use crate::broker::{Broker, REQUEST_LIMIT, Role};
 use crate::crash;
 use crate::head;
 use crate::leader::{self, Lock};
-use crate::recorded::Recorded;
+use crate::recorded::{GENESIS, Recorded};
 use crate::retry::{Backoff, DATABASE_LIMIT};
 use crate::streams::StreamsFile;
 
@@ -121,6 +121,10 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
                 error = info_error,
                 "EVENTS is not there; making it anew from PostgreSQL"
             );
+            // With what it held it is lost whether PostgreSQL has gone back as well, so the feed is told that it may have.
+            if head::read(pool).await?.position > 0 {
+                begin_epoch(pool).await?;
+            }
             return create(broker).await;
         }
     };
@@ -129,10 +133,7 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
         Ends::There => return Ok(stream),
         Ends::Torn => tracing::warn!(last, "EVENTS was truncated; making it anew from PostgreSQL"),
         Ends::Elsewhere => {
-            let epoch: uuid::Uuid =
-                sqlx::query_scalar("UPDATE head SET epoch = gen_random_uuid() RETURNING epoch")
-                    .fetch_one(pool)
-                    .await?;
+            let epoch = begin_epoch(pool).await?;
             tracing::warn!(last, %epoch, "EVENTS holds events that PostgreSQL does not; a new epoch begins");
         }
     }
@@ -162,9 +163,30 @@ async fn compare(pool: &PgPool, stream: &Stream) -> anyhow::Result<Ends> {
     let Some(published) = last_event(stream, state.last_sequence).await? else {
         return Ok(Ends::Torn);
     };
-    let rows = read(pool, last - 1, 1).await?;
-    let same = rows.first().is_some_and(|event| event.hash == published.hash);
-    Ok(if same { Ends::There } else { Ends::Elsewhere })
+    // PostgreSQL may only be believed against EVENTS where it proves itself. Where it does not, it is PostgreSQL that was
+    // damaged, and EVENTS may hold the only copy of what is missing.
+    let (before, event) = match read(pool, (last - 2).max(0), 2).await?.as_slice() {
+        [before, event] if event.position == last => (before.hash, event.clone()),
+        [event] if last == 1 => (GENESIS, event.clone()),
+        _ => anyhow::bail!(
+            "PostgreSQL lacks event {last} or the one before, which EVENTS has: `tapedeck audit` names it"
+        ),
+    };
+    if event.hash == published.hash {
+        return Ok(Ends::There);
+    }
+    anyhow::ensure!(
+        event.content().link(&before) == event.hash,
+        "event {last} was changed in PostgreSQL; EVENTS is kept: `tapedeck audit` names it"
+    );
+    Ok(Ends::Elsewhere)
+}
+
+/// Says that positions may mean other events than before.
+async fn begin_epoch(pool: &PgPool) -> sqlx::Result<uuid::Uuid> {
+    sqlx::query_scalar("UPDATE head SET epoch = gen_random_uuid() RETURNING epoch")
+        .fetch_one(pool)
+        .await
 }
 
 /// Whether everything from some message to the last is there. Where it is not, and the last is, somebody removed
@@ -295,7 +317,6 @@ fn recorded(row: &sqlx::postgres::PgRow) -> anyhow::Result<Recorded> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorded::GENESIS;
 
     fn batch(positions: std::ops::RangeInclusive<i64>) -> Arc<Vec<Recorded>> {
         let null = || serde_json::value::RawValue::NULL.to_owned();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::de::IgnoredAny;
+use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 
@@ -78,12 +78,21 @@ pub fn movement(content: &Content<'_>) -> Result<Option<Sums>, serde_json::Error
         return Ok(None);
     }
     let none = Sums::default();
+    let minus = |points: i64| {
+        points
+            .checked_neg()
+            .ok_or_else(|| serde_json::Error::custom("the points do not fit the ledger's range"))
+    };
     Ok(Some(match serde_json::from_str(content.payload)? {
         Moved::Credited(Points { points }) => Sums { credits: points, available: points, ..none },
-        Moved::Held(Points { points }) => Sums { available: -points, held: points, ..none },
+        Moved::Held(Points { points }) => Sums { available: minus(points)?, held: points, ..none },
         Moved::Declined(_) => none,
-        Moved::Captured(Points { points }) => Sums { held: -points, captured: points, ..none },
-        Moved::Released(Points { points }) => Sums { available: points, held: -points, ..none },
+        Moved::Captured(Points { points }) => {
+            Sums { held: minus(points)?, captured: points, ..none }
+        }
+        Moved::Released(Points { points }) => {
+            Sums { available: points, held: minus(points)?, ..none }
+        }
         Moved::Reversed(Points { points }) => Sums { available: points, reversed: points, ..none },
     }))
 }

@@ -46,8 +46,8 @@ pub struct Range {
 pub struct Compared {
     pub findings: Findings,
     pub count: u64,
-    /// EVENTS holds what comes after this position.
-    pub after: i64,
+    /// Messages that have what was recorded, where PostgreSQL has something else.
+    pub originals: Vec<i64>,
     pub note: Option<String>,
 }
 
@@ -65,7 +65,7 @@ pub async fn check(
         if head > 0 {
             findings.add(|| absent(head));
         }
-        return Ok(Compared { findings, count: 0, after: head, note: None });
+        return Ok(Compared { findings, count: 0, originals: Vec::new(), note: None });
     };
     let now: i64 = sqlx::query_scalar("SELECT position FROM public.head").fetch_one(pool).await?;
     let (after, until) = ((range.first - 1).min(head), range.last.min(head));
@@ -81,14 +81,13 @@ pub async fn check(
     if range.last > now {
         findings.add(|| ahead(range.last, now));
     }
-    let note = (after > 0).then(|| {
-        if until > after {
-            format!("begins at {}; older events are in PostgreSQL only", after + 1)
-        } else {
-            "holds no messages; all events are in PostgreSQL only".to_owned()
-        }
-    });
-    Ok(Compared { findings, count: published.compared, after, note })
+    if head > 0 && until <= after {
+        findings.add(|| emptied(head));
+    }
+    let trimmed = after > 0 && until > after;
+    let note =
+        trimmed.then(|| format!("begins at {}; older events are in PostgreSQL only", after + 1));
+    Ok(Compared { findings, count: published.compared, originals: published.originals, note })
 }
 
 /// Where EVENTS begins and ends, once it has reached `head` or patience has ended. `None` without such a stream.
@@ -137,7 +136,10 @@ async fn read(
                 while published.expected_to() < sequence
                     && let Some(batch) = history.blocking_recv()
                 {
-                    published.expect(batch);
+                    // Of history that EVENTS does not have, no more is kept than the link before the message.
+                    if batch.last().is_some_and(|row| row.position() >= sequence - 1) {
+                        published.expect(batch);
+                    }
                 }
                 published.see(sequence, &message.subject, &message.payload);
             }
@@ -266,6 +268,11 @@ fn disagreement(position: i64, expected: String, found: String, sentence: String
         found,
         sentence,
     }
+}
+
+fn emptied(head: i64) -> Disagreement {
+    let sentence = "EVENTS holds no messages; the relay fills it again when it runs".to_owned();
+    disagreement(1, head.to_string(), "no messages".to_owned(), sentence)
 }
 
 fn absent(head: i64) -> Disagreement {

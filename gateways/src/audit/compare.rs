@@ -9,6 +9,7 @@ use journal::{Projection, copy};
 use projections::AsOf;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::accounts::Accounts;
@@ -62,15 +63,15 @@ pub struct Compare {
 pub struct Along {
     answers: Work<Answers>,
     reversals: Work<Proof>,
-    projections: Vec<Work<Vec<Proof>>>,
-    events: Work<(Proof, i64)>,
+    projections: Vec<(&'static str, Work<Vec<Proof>>)>,
+    events: Work<(Proof, Vec<i64>)>,
 }
 
 /// What the comparisons proved.
 pub struct Compared {
     pub proofs: Vec<Proof>,
-    /// EVENTS was read from after this position on, and nothing in it disagrees.
-    pub published_after: Option<i64>,
+    /// Messages of EVENTS that have what was recorded, where PostgreSQL has something else.
+    pub originals: Vec<i64>,
 }
 
 impl Compare {
@@ -92,13 +93,15 @@ impl Compare {
         let this = self.clone();
         let reversals = beside(async move { this.reversals().await });
         let (this, history) = (self.clone(), readers.another());
-        let mut projections = vec![beside(async move { this.by_position(history).await })];
+        let mut projections =
+            vec![("statements and alerts", beside(async move { this.by_position(history).await }))];
         for projection in projections::all() {
             if ![BALANCES, STATEMENTS, ALERTS].contains(&projection.name()) {
-                let (this, history) = (self.clone(), readers.another());
-                projections.push(beside(async move {
+                let (this, history, name) = (self.clone(), readers.another(), projection.name());
+                let rebuilt = async move {
                     this.rebuilt(&*projection, history).await.map(|proof| vec![proof])
-                }));
+                };
+                projections.push((name, beside(rebuilt)));
             }
         }
         let (this, history) = (self.clone(), readers.another());
@@ -107,20 +110,23 @@ impl Compare {
         Along { answers, reversals, projections, events }
     }
 
-    /// Ends them, once the pass has come to its end.
+    /// Ends them, once the pass has come to its end. A comparison that could not be made is a disagreement.
     pub async fn finish(&self, along: Along, walk: &mut Walk) -> Result<Compared, Error> {
         let Walk { commands, accounts, .. } = walk;
-        let answers = along.answers.await.map_err(worker_failed)??;
-        let mut proofs = vec![self.commands(commands, &answers).await?];
-        proofs.push(along.reversals.await.map_err(worker_failed)??);
-        proofs.push(self.balances(accounts).await?);
-        for projection in along.projections {
-            proofs.extend(projection.await.map_err(worker_failed)??);
+        let mut proofs = Vec::new();
+        match made("commands", along.answers.await)? {
+            Ok(answers) => proofs.push(self.commands(commands, &answers).await?),
+            Err(failed) => proofs.push(failed),
         }
-        let (events, after) = along.events.await.map_err(worker_failed)??;
-        let published_after = events.findings.is_empty().then_some(after);
+        proofs.push(made("reversals", along.reversals.await)?.unwrap_or_else(|failed| failed));
+        proofs.push(self.balances(accounts).await?);
+        for (name, projection) in along.projections {
+            proofs.extend(made(name, projection.await)?.unwrap_or_else(|failed| vec![failed]));
+        }
+        let events = made("EVENTS", along.events.await)?;
+        let (events, originals) = events.unwrap_or_else(|failed| (failed, Vec::new()));
         proofs.push(events);
-        Ok(Compared { proofs, published_after })
+        Ok(Compared { proofs, originals })
     }
 
     async fn commands(&self, commands: &mut Commands, answers: &Answers) -> Result<Proof, Error> {
@@ -178,7 +184,9 @@ impl Compare {
         let mut proof = self.proof_of(STATEMENTS, "accounts");
         proof.claim =
             format!("every balance at position {}, as the sum of its statement", self.head);
-        let Some((schema, at)) = self.live(STATEMENTS, &mut proof) else { return Ok(proof) };
+        // They may have come further than the moment that is asked about.
+        let live = self.live_up_to(i64::MAX, STATEMENTS, &mut proof);
+        let Some((schema, at)) = live else { return Ok(proof) };
         if at < self.head {
             proof.note = Some(format!("not compared: the statements have come to {at} only"));
             return Ok(proof);
@@ -250,7 +258,7 @@ impl Compare {
         broker: &Broker,
         history: mpsc::Receiver<Batch>,
         patience: Duration,
-    ) -> Result<(Proof, i64), Error> {
+    ) -> Result<(Proof, Vec<i64>), Error> {
         let begun = Instant::now();
         let compared = broker::check(broker, pool, history, self.head, patience).await?;
         let proof = Proof {
@@ -262,7 +270,7 @@ impl Compare {
             findings: compared.findings,
             took: begun.elapsed(),
         };
-        Ok((proof, compared.after))
+        Ok((proof, compared.originals))
     }
 
     fn proof_of(&self, name: &'static str, of: &'static str) -> Proof {
@@ -281,9 +289,13 @@ impl Compare {
     /// The live generation of a projection. Without one there is nothing to prove, which is a disagreement as soon as
     /// there is history; so is one that has come further than history.
     fn live(&self, name: &str, proof: &mut Proof) -> Option<(&str, i64)> {
+        self.live_up_to(self.head, name, proof)
+    }
+
+    fn live_up_to(&self, end: i64, name: &str, proof: &mut Proof) -> Option<(&str, i64)> {
         let live = self.checkpoints.get(name);
         let found = match live {
-            Some((_, at)) if at <= self.head || proof.check == STATEMENTS => return live,
+            Some((_, at)) if at <= end => return live,
             Some((_, at)) => format!("is at position {at}, beyond the head"),
             None if self.head == 0 => return None,
             None => "has no live tables; `tapedeck serve` makes them".to_owned(),
@@ -302,6 +314,36 @@ impl Compare {
 
 /// A task that ends with whoever waits for it.
 type Work<T> = AbortOnDropHandle<Result<T, Error>>;
+
+/// What a comparison gave; a proof that failed where it came to no end. Servers that do not answer end the audit.
+fn made<T>(
+    check: &'static str,
+    ended: Result<Result<T, Error>, JoinError>,
+) -> Result<Result<T, Proof>, Error> {
+    let error = match ended.map_err(worker_failed) {
+        Ok(Ok(made)) => return Ok(Ok(made)),
+        Ok(Err(error)) if error.is_unreachable() => return Err(error),
+        Ok(Err(error)) | Err(error) => error,
+    };
+    let mut findings = Findings::default();
+    findings.add(|| Disagreement {
+        position: None,
+        about: check.to_owned(),
+        field: "comparison".to_owned(),
+        expected: "an end".to_owned(),
+        sentence: format!("{check} could not be compared: {error}"),
+        found: error.to_string(),
+    });
+    Ok(Err(Proof {
+        check,
+        claim: format!("{check} equals what history makes of it"),
+        proved: 0,
+        of: "rows",
+        note: None,
+        findings,
+        took: Duration::ZERO,
+    }))
+}
 
 fn beside<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,

@@ -54,7 +54,7 @@ use snapshot::Snapshot;
 use walk::{Readers, Walk};
 
 /// How many connections to PostgreSQL an audit uses at most.
-pub const CONNECTIONS: u32 = 8;
+pub const CONNECTIONS: u32 = 12;
 
 /// What is to be proved.
 #[derive(Clone, Debug)]
@@ -154,9 +154,7 @@ pub async fn run(
     match along {
         Some(along) => {
             let compared = compare.finish(along, &mut walk).await?;
-            if let Some(after) = compared.published_after {
-                name_originals(&mut report.proofs, after);
-            }
+            name_originals(&mut report.proofs, &compared.originals);
             report.proofs.extend(compared.proofs);
         }
         None if options.as_of == AsOf::Now => {
@@ -210,12 +208,12 @@ fn history_proofs(walk: &mut Walk, took: Duration) -> Vec<Proof> {
     proofs
 }
 
-/// Where an event was changed and EVENTS agrees with the hashes, its message has what was recorded: says so.
-fn name_originals(proofs: &mut [Proof], published_after: i64) {
+/// Where an event was changed and its message still has what was recorded: says so.
+fn name_originals(proofs: &mut [Proof], originals: &[i64]) {
     let chain = proofs.iter_mut().filter(|proof| proof.check == "hash chain");
     for found in chain.flat_map(|proof| &mut proof.findings.first) {
         if let Some(position) = found.position
-            && position > published_after
+            && originals.contains(&position)
             && found.about != "head"
         {
             let original = format!("; message {position} of EVENTS still has what was recorded");

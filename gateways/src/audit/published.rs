@@ -17,12 +17,17 @@ use uuid::Uuid;
 use super::finding::{Disagreement, Findings, name};
 use super::walk::Batch;
 
+/// How many originals are remembered.
+const ORIGINALS_MAX: usize = 64;
+
 /// The messages of EVENTS, in order, beside history.
 #[derive(Debug)]
 pub struct Published {
     pub findings: Findings,
     /// How many messages were compared.
     pub compared: u64,
+    /// The first messages that have what was recorded, where PostgreSQL has something else under the same link.
+    pub originals: Vec<i64>,
     /// The last sequence that was read.
     last: i64,
     /// PostgreSQL's link at `last`, if it has that event.
@@ -83,6 +88,7 @@ impl Published {
         Published {
             findings: Findings::default(),
             compared: 0,
+            originals: Vec::new(),
             last: after,
             link: (after == 0).then_some(GENESIS),
             history: VecDeque::new(),
@@ -133,7 +139,13 @@ impl Published {
         let written = content.write(row.hash(), &mut self.body);
         if written.is_err() || self.body != body {
             match serde_json::from_slice(body) {
-                Ok(body) => self.compare(sequence, &body, previous.as_ref(), row.hash()),
+                Ok(body) => {
+                    let found = self.findings.total;
+                    self.compare(sequence, &body, previous.as_ref(), row.hash());
+                    if self.findings.total == found && self.originals.len() < ORIGINALS_MAX {
+                        self.originals.push(sequence);
+                    }
+                }
                 Err(error) => self.unreadable(sequence, &error),
             }
         }

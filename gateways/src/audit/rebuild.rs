@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use journal::history::Row;
-use journal::{Failure, Projection, Recorded};
+use journal::{Failure, Projection, Recorded, try_fold};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
@@ -39,7 +39,7 @@ pub async fn check(
             continue;
         }
         let borrowed: Vec<&Recorded> = events.iter().collect();
-        match projection.apply(&mut scratch, &borrowed).await {
+        match try_fold(&mut scratch, projection, &borrowed).await {
             Ok(()) => {}
             Err(Failure::Database(error)) => return Err(error.into()),
             Err(Failure::Poison { position, reason }) => {

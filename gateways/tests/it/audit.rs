@@ -244,6 +244,29 @@ async fn changes_of_history_are_named_with_their_position() {
         .await;
     agrees(&world).await;
 
+    // A byte by which the broadcasts cannot even be folded again: all else is still said.
+    let again =
+        intruder.number("SELECT max(position) FROM events WHERE event_type = 'started'").await;
+    intruder
+        .run(&format!(
+            "UPDATE events SET payload = replace(payload::text, '\"broadcast\":2', '\"broadcast\":1')::json
+             WHERE position = {again}"
+        ))
+        .await;
+    let found = disagreements(&world).await;
+    assert_eq!((found[0].0.as_str(), found[0].1), ("hash chain", Some(again)), "{found:?}");
+    assert!(
+        found.iter().any(|(check, at, _)| check == "broadcasts" && *at == Some(again)),
+        "{found:?}"
+    );
+    intruder
+        .run(&format!(
+            "UPDATE events e SET payload = k.payload FROM kept k
+             WHERE k.position = e.position AND e.position = {again}"
+        ))
+        .await;
+    agrees(&world).await;
+
     let end = head - 10;
     intruder.run(&format!("DELETE FROM events WHERE position > {end}")).await;
     let found = disagreements(&world).await;
@@ -376,6 +399,10 @@ async fn what_is_wrong_with_events_is_named() {
             .as_str()
         )
     );
+
+    stream.purge().await.expect("it can be emptied");
+    let found = disagreements(&world).await;
+    assert!(found.iter().any(|(.., says)| says.contains("holds no messages")), "{found:?}");
 
     admin.delete_stream("EVENTS").await.expect("it can be removed");
     let found = disagreements(&world).await;

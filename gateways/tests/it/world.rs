@@ -238,7 +238,7 @@ pub fn to_account(viewer: &str, key: &str, command: account::Command) -> Envelop
 }
 
 /// Waits until `condition` holds, looking again and again.
-pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let mut looks = tokio::time::interval(Duration::from_millis(20));
     let held = async {
         while !condition().await {

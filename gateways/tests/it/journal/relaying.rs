@@ -147,3 +147,42 @@ async fn who_waits_for_long_to_lead_leads_when_the_leader_is_gone() {
     second.stop().await;
     deciding.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_table_is_not_believed_against_events() {
+    let world = World::start().await;
+    let mut deciding = world.parts();
+    deciding.processor();
+    let mut relaying = world.parts();
+    relaying.relay();
+    let asker = world.asker().await;
+    for n in 0..10 {
+        asker.ask(cheer("5001", &format!("m{n}"), 1)).await;
+    }
+    world.relayed().await;
+    relaying.stop().await;
+    deciding.stop().await;
+    let intruder = sqlx::PgPool::connect(&world.servers.admin_database_url).await.expect("let in");
+    for damage in [
+        "UPDATE events SET hash = sha256('another') WHERE position = 10",
+        "DELETE FROM events WHERE position = 10",
+    ] {
+        let mut session = intruder.acquire().await.expect("a connection");
+        let damage = format!("SET session_replication_role = replica; {damage}");
+        sqlx::raw_sql(&damage).execute(&mut *session).await.expect("damaged");
+        drop(session);
+        let mut relaying = world.parts();
+        relaying.relay();
+        // It leads, finds the damage, gives up and tries again: each time on another connection.
+        let mut leaders = std::collections::BTreeSet::new();
+        until("it has tried twice", async || {
+            leaders.insert(leader(&world).await);
+            leaders.remove(&0);
+            leaders.len() >= 2
+        })
+        .await;
+        relaying.stop().await;
+        let events = world.events().await;
+        assert_eq!(events.len(), 10, "EVENTS has the only copy of what was recorded");
+    }
+}
