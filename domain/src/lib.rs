@@ -6,6 +6,7 @@
 pub mod account;
 pub mod alerting;
 pub mod broadcast;
+pub mod chat_request;
 pub mod identity;
 pub mod rules;
 
