@@ -7,7 +7,9 @@ pub mod account;
 pub mod alerting;
 pub mod broadcast;
 pub mod chat_request;
+pub mod generation;
 pub mod identity;
+pub mod redemption;
 pub mod rules;
 
 pub use identity::{Identified, Recent, entry_id};

@@ -1,0 +1,333 @@
+//! A request that a viewer's points pay for, from the words to the picture. The aggregate id is the request's id,
+//! which is also the id of the hold that pays for it.
+//!
+//! ```text
+//! submitted ─▶ funded ─▶ completed, refused, failed or cancelled ─▶ settled (captured or released)
+//!           └▶ declined
+//! ```
+//!
+//! Every request ends in one of these, and its points are captured or released once: by the process `redemption`,
+//! which reads these events and those of the account.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::chat_request::Wish;
+use crate::identity::{Identified, Recent};
+
+mod event;
+
+pub use event::{Event, Picture, Settlement};
+
+/// What to do about a request. `entry` names the command; see [`Identified`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// `viewer` asks for `wish` at `price` points, version `prices` of the price list.
+    Submit {
+        entry: Uuid,
+        viewer: String,
+        wish: Wish,
+        price: i64,
+        prices: u32,
+        at: DateTime<Utc>,
+    },
+    /// The points are held.
+    Fund {
+        entry: Uuid,
+    },
+    /// There were too few points.
+    Decline {
+        entry: Uuid,
+        available: i64,
+    },
+    /// Attempt number `attempt` failed, and the next is made at `retry_at`.
+    FailAttempt {
+        entry: Uuid,
+        attempt: u32,
+        reason: String,
+        retry_at: DateTime<Utc>,
+    },
+    Complete {
+        entry: Uuid,
+        picture: Picture,
+    },
+    /// The provider will not make it, however often it is asked.
+    Refuse {
+        entry: Uuid,
+        code: String,
+        reason: String,
+    },
+    /// No attempt is left.
+    Fail {
+        entry: Uuid,
+        reason: String,
+    },
+    /// Somebody does not want it any more.
+    Cancel {
+        entry: Uuid,
+        actor: String,
+        reason: String,
+    },
+    /// The account has captured or released the hold.
+    Settle {
+        entry: Uuid,
+        points: i64,
+        settlement: Settlement,
+    },
+}
+
+/// Why a command was refused. The refusal is recorded as the command's outcome.
+#[derive(Clone, Debug, PartialEq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejection {
+    #[error("there is no such request")]
+    Unknown,
+    #[error("the request exists already")]
+    SubmittedBefore,
+    #[error("the request is not funded")]
+    NotFunded,
+    #[error("the request has ended already")]
+    Ended,
+    #[error("attempt {attempt} is not the next one, {next}")]
+    NotTheNextAttempt { attempt: u32, next: u32 },
+    #[error("a request costs more than zero points, and {price} is not")]
+    BadPrice { price: i64 },
+    #[error("a request that is {stage} cannot be {settlement}")]
+    WrongSettlement { stage: String, settlement: String },
+}
+
+/// Where a request is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    #[default]
+    Unknown,
+    Submitted,
+    Funded,
+    Declined,
+    Completed,
+    Refused,
+    Failed,
+    Cancelled,
+    Settled,
+}
+
+impl Stage {
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Unknown => "unknown",
+            Stage::Submitted => "submitted",
+            Stage::Funded => "funded",
+            Stage::Declined => "declined",
+            Stage::Completed => "completed",
+            Stage::Refused => "refused",
+            Stage::Failed => "failed",
+            Stage::Cancelled => "cancelled",
+            Stage::Settled => "settled",
+        }
+    }
+
+    /// Nothing is made any more.
+    pub fn ended(self) -> bool {
+        !matches!(self, Stage::Unknown | Stage::Submitted | Stage::Funded)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Generation {
+    pub stage: Stage,
+    pub viewer: String,
+    pub wish: Option<Wish>,
+    /// Attempts that failed.
+    pub attempts: u32,
+    pub picture: Option<Picture>,
+    recent: Recent<()>,
+}
+
+impl Generation {
+    fn decide(&self, command: Command) -> Result<Option<Event>, Rejection> {
+        if self.recent.contains(command.entry()) {
+            return Ok(None);
+        }
+        if let Command::Submit { entry, viewer, wish, price, prices, at } = command {
+            return self.decide_submission(entry, viewer, wish, price, prices, at);
+        }
+        if self.stage == Stage::Unknown {
+            return Err(Rejection::Unknown);
+        }
+        match command {
+            Command::Fund { entry } => self.decide_funding(entry),
+            Command::Decline { entry, available } => match self.stage {
+                Stage::Submitted => Ok(Some(Event::Declined { entry, available })),
+                // Cancelled while the points were asked for: there are none to give back.
+                Stage::Cancelled => Ok(None),
+                _ => Err(Rejection::Ended),
+            },
+            Command::FailAttempt { entry, attempt, reason, retry_at } => {
+                self.require_funded()?;
+                let next = self.attempts.saturating_add(1);
+                if attempt != next {
+                    return Err(Rejection::NotTheNextAttempt { attempt, next });
+                }
+                Ok(Some(Event::AttemptFailed { entry, attempt, reason, retry_at }))
+            }
+            Command::Complete { entry, picture } => {
+                self.require_funded()?;
+                Ok(Some(Event::Completed { entry, viewer: self.viewer.clone(), picture }))
+            }
+            Command::Refuse { entry, code, reason } => {
+                self.require_funded()?;
+                Ok(Some(Event::Refused { entry, viewer: self.viewer.clone(), code, reason }))
+            }
+            Command::Fail { entry, reason } => {
+                self.require_funded()?;
+                Ok(Some(Event::Failed { entry, viewer: self.viewer.clone(), reason }))
+            }
+            Command::Cancel { entry, actor, reason } => {
+                if self.stage.ended() {
+                    return Err(Rejection::Ended);
+                }
+                let (viewer, held) = (self.viewer.clone(), self.stage == Stage::Funded);
+                Ok(Some(Event::Cancelled { entry, viewer, actor, reason, held }))
+            }
+            Command::Settle { entry, points, settlement } => {
+                self.decide_settlement(entry, points, settlement)
+            }
+            Command::Submit { .. } => Err(Rejection::SubmittedBefore),
+        }
+    }
+
+    fn decide_submission(
+        &self,
+        entry: Uuid,
+        viewer: String,
+        wish: Wish,
+        price: i64,
+        prices: u32,
+        at: DateTime<Utc>,
+    ) -> Result<Option<Event>, Rejection> {
+        if self.stage != Stage::Unknown {
+            return Err(Rejection::SubmittedBefore);
+        }
+        if price <= 0 {
+            return Err(Rejection::BadPrice { price });
+        }
+        Ok(Some(Event::Submitted { entry, viewer, wish, price, prices, at }))
+    }
+
+    fn decide_funding(&self, entry: Uuid) -> Result<Option<Event>, Rejection> {
+        match self.stage {
+            Stage::Submitted => Ok(Some(Event::Funded { entry })),
+            // Cancelled while the points were asked for: they go back.
+            Stage::Cancelled => {
+                Ok(Some(Event::FundedInVain { entry, viewer: self.viewer.clone() }))
+            }
+            _ => Err(Rejection::Ended),
+        }
+    }
+
+    fn decide_settlement(
+        &self,
+        entry: Uuid,
+        points: i64,
+        settlement: Settlement,
+    ) -> Result<Option<Event>, Rejection> {
+        // A release counts wherever the request is: its points are gone, so it is over.
+        let fits = match self.stage {
+            Stage::Completed => true,
+            Stage::Funded | Stage::Refused | Stage::Failed | Stage::Cancelled => {
+                settlement == Settlement::Released
+            }
+            Stage::Settled | Stage::Declined => return Err(Rejection::Ended),
+            Stage::Unknown | Stage::Submitted => return Err(Rejection::NotFunded),
+        };
+        if !fits {
+            let (stage, settlement) = (self.stage.name().to_owned(), settlement.name().to_owned());
+            return Err(Rejection::WrongSettlement { stage, settlement });
+        }
+        let shown = match (&self.picture, &self.wish) {
+            (Some(picture), Some(wish)) if settlement == Settlement::Captured => {
+                Some((wish.clone(), picture.clone()))
+            }
+            _ => None,
+        };
+        let (wish, picture) = shown.unzip();
+        let viewer = self.viewer.clone();
+        Ok(Some(Event::Settled { entry, points, settlement, viewer, wish, picture }))
+    }
+
+    fn require_funded(&self) -> Result<(), Rejection> {
+        match self.stage {
+            Stage::Funded => Ok(()),
+            stage if stage.ended() => Err(Rejection::Ended),
+            _ => Err(Rejection::NotFunded),
+        }
+    }
+}
+
+impl Aggregate for Generation {
+    const TYPE: &'static str = "generation";
+    type Command = Command;
+    type Event = Event;
+    type Error = Rejection;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: Command,
+        _services: &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), Rejection> {
+        if let Some(event) = self.decide(command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.recent.push(event.entry(), ());
+        match event {
+            Event::Submitted { viewer, wish, .. } => {
+                self.stage = Stage::Submitted;
+                self.viewer = viewer;
+                self.wish = Some(wish);
+            }
+            Event::Funded { .. } => self.stage = Stage::Funded,
+            Event::FundedInVain { .. } => {}
+            Event::Declined { .. } => self.stage = Stage::Declined,
+            Event::AttemptFailed { attempt, .. } => self.attempts = attempt,
+            Event::Completed { picture, .. } => {
+                self.stage = Stage::Completed;
+                self.picture = Some(picture);
+            }
+            Event::Refused { .. } => self.stage = Stage::Refused,
+            Event::Failed { .. } => self.stage = Stage::Failed,
+            Event::Cancelled { .. } => self.stage = Stage::Cancelled,
+            Event::Settled { .. } => self.stage = Stage::Settled,
+        }
+    }
+}
+
+impl Identified for Command {
+    fn entry(&self) -> Uuid {
+        match self {
+            Command::Submit { entry, .. }
+            | Command::Fund { entry, .. }
+            | Command::Decline { entry, .. }
+            | Command::FailAttempt { entry, .. }
+            | Command::Complete { entry, .. }
+            | Command::Refuse { entry, .. }
+            | Command::Fail { entry, .. }
+            | Command::Cancel { entry, .. }
+            | Command::Settle { entry, .. } => *entry,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! What happened to a request, as it is stored.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::chat_request::Wish;
+
+/// What happened to a request. The names and shapes are the stored format: they never change, they are added to.
+/// Events that move points say whose, so that the process needs nothing but the event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    Submitted {
+        entry: Uuid,
+        viewer: String,
+        wish: Wish,
+        price: i64,
+        prices: u32,
+        at: DateTime<Utc>,
+    },
+    Funded {
+        entry: Uuid,
+    },
+    /// The points were held after the request had been cancelled: they go back.
+    FundedInVain {
+        entry: Uuid,
+        viewer: String,
+    },
+    Declined {
+        entry: Uuid,
+        available: i64,
+    },
+    AttemptFailed {
+        entry: Uuid,
+        attempt: u32,
+        reason: String,
+        retry_at: DateTime<Utc>,
+    },
+    Completed {
+        entry: Uuid,
+        viewer: String,
+        picture: Picture,
+    },
+    Refused {
+        entry: Uuid,
+        viewer: String,
+        code: String,
+        reason: String,
+    },
+    Failed {
+        entry: Uuid,
+        viewer: String,
+        reason: String,
+    },
+    /// `held` says whether there are points to give back.
+    Cancelled {
+        entry: Uuid,
+        viewer: String,
+        actor: String,
+        reason: String,
+        held: bool,
+    },
+    /// The end of its points. What was captured is shown: whom it is for, what was asked for and what was made.
+    Settled {
+        entry: Uuid,
+        points: i64,
+        settlement: Settlement,
+        viewer: String,
+        wish: Option<Wish>,
+        picture: Option<Picture>,
+    },
+}
+
+impl Event {
+    pub(super) fn entry(&self) -> Uuid {
+        match self {
+            Event::Submitted { entry, .. }
+            | Event::Funded { entry }
+            | Event::FundedInVain { entry, .. }
+            | Event::Declined { entry, .. }
+            | Event::AttemptFailed { entry, .. }
+            | Event::Completed { entry, .. }
+            | Event::Refused { entry, .. }
+            | Event::Failed { entry, .. }
+            | Event::Cancelled { entry, .. }
+            | Event::Settled { entry, .. } => *entry,
+        }
+    }
+}
+
+/// What was made: the name of its content in the object store, and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Picture {
+    /// SHA-256 of the content, as 64 hexadecimal digits.
+    pub content: String,
+    pub media_type: String,
+    /// `#rrggbb`, of what it is to be shown on.
+    pub background: String,
+    /// The name that was invented for a friend.
+    pub name: Option<String>,
+    /// What the provider took for it, in millionths of a dollar.
+    pub cost_micros: i64,
+}
+
+/// What became of the points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settlement {
+    Captured,
+    Released,
+}
+
+impl Settlement {
+    pub fn name(self) -> &'static str {
+        match self {
+            Settlement::Captured => "captured",
+            Settlement::Released => "released",
+        }
+    }
+}
+
+impl DomainEvent for Event {
+    fn event_type(&self) -> String {
+        match self {
+            Event::Submitted { .. } => "submitted",
+            Event::Funded { .. } => "funded",
+            Event::FundedInVain { .. } => "funded_in_vain",
+            Event::Declined { .. } => "declined",
+            Event::AttemptFailed { .. } => "attempt_failed",
+            Event::Completed { .. } => "completed",
+            Event::Refused { .. } => "refused",
+            Event::Failed { .. } => "failed",
+            Event::Cancelled { .. } => "cancelled",
+            Event::Settled { .. } => "settled",
+        }
+        .to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        "1.0".to_owned()
+    }
+}

@@ -1,0 +1,182 @@
+//! What may happen to a request, told as given, when, then.
+
+use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+
+use super::*;
+use crate::entry_id;
+
+fn request(history: Vec<Event>) -> AggregateTestExecutor<Generation> {
+    TestFramework::<Generation>::with(()).given(history)
+}
+
+fn named(name: &str) -> Uuid {
+    entry_id("test", name)
+}
+
+fn viewer() -> String {
+    "5001".to_owned()
+}
+
+fn tonight() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_750_000_000, 0).expect("a time")
+}
+
+fn wish() -> Wish {
+    Wish::Ghost { subject: "a toaster".to_owned() }
+}
+
+fn picture() -> Picture {
+    Picture {
+        content: "ab".repeat(32),
+        media_type: "image/png".to_owned(),
+        background: "#000000".to_owned(),
+        name: None,
+        cost_micros: 40_000,
+    }
+}
+
+fn submit(name: &str) -> Command {
+    let (viewer, wish, at) = (viewer(), wish(), tonight());
+    Command::Submit { entry: named(name), viewer, wish, price: 200, prices: 1, at }
+}
+
+fn submitted() -> Event {
+    let (viewer, wish, at) = (viewer(), wish(), tonight());
+    Event::Submitted { entry: named("r"), viewer, wish, price: 200, prices: 1, at }
+}
+
+fn funded() -> Event {
+    Event::Funded { entry: named("f") }
+}
+
+fn completed() -> Event {
+    Event::Completed { entry: named("c"), viewer: viewer(), picture: picture() }
+}
+
+fn complete() -> Command {
+    Command::Complete { entry: named("c"), picture: picture() }
+}
+
+fn cancel() -> Command {
+    let (actor, reason) = ("mod_jane".to_owned(), "not tonight".to_owned());
+    Command::Cancel { entry: named("x"), actor, reason }
+}
+
+fn cancelled(held: bool) -> Event {
+    let (actor, reason) = ("mod_jane".to_owned(), "not tonight".to_owned());
+    Event::Cancelled { entry: named("x"), viewer: viewer(), actor, reason, held }
+}
+
+fn settle(settlement: Settlement) -> Command {
+    Command::Settle { entry: named("s"), points: 200, settlement }
+}
+
+#[test]
+fn a_request_is_submitted_once() {
+    request(vec![]).when(submit("r")).then_expect_events(vec![submitted()]);
+    request(vec![submitted()]).when(submit("r")).then_expect_events(vec![]);
+    request(vec![submitted()]).when(submit("other")).then_expect_error(Rejection::SubmittedBefore);
+}
+
+#[test]
+fn nothing_happens_to_a_request_that_there_is_not() {
+    for command in [Command::Fund { entry: named("f") }, complete(), cancel()] {
+        request(vec![]).when(command).then_expect_error(Rejection::Unknown);
+    }
+}
+
+#[test]
+fn nothing_is_made_without_funds() {
+    request(vec![submitted()]).when(complete()).then_expect_error(Rejection::NotFunded);
+    let declined = Event::Declined { entry: named("d"), available: 5 };
+    request(vec![submitted()])
+        .when(Command::Decline { entry: named("d"), available: 5 })
+        .then_expect_events(vec![declined.clone()]);
+    request(vec![submitted(), declined]).when(complete()).then_expect_error(Rejection::Ended);
+}
+
+#[test]
+fn a_failed_attempt_counts_and_is_not_the_end() {
+    let fail = |attempt| Command::FailAttempt {
+        entry: named(&format!("a{attempt}")),
+        attempt,
+        reason: "429".to_owned(),
+        retry_at: tonight(),
+    };
+    let failed = Event::AttemptFailed {
+        entry: named("a1"),
+        attempt: 1,
+        reason: "429".to_owned(),
+        retry_at: tonight(),
+    };
+    let history = vec![submitted(), funded()];
+    request(history.clone()).when(fail(1)).then_expect_events(vec![failed.clone()]);
+    let history = [history, vec![failed]].concat();
+    let wrong = Rejection::NotTheNextAttempt { attempt: 3, next: 2 };
+    request(history.clone()).when(fail(3)).then_expect_error(wrong);
+    request(history).when(complete()).then_expect_events(vec![completed()]);
+}
+
+#[test]
+fn a_request_ends_once() {
+    let refuse = Command::Refuse {
+        entry: named("no"),
+        code: "content_policy_violation".to_owned(),
+        reason: "the provider refuses it".to_owned(),
+    };
+    let history = vec![submitted(), funded(), completed()];
+    for command in [refuse, cancel(), Command::Fund { entry: named("again") }] {
+        request(history.clone()).when(command).then_expect_error(Rejection::Ended);
+    }
+    request(vec![submitted(), funded(), cancelled(true)])
+        .when(complete())
+        .then_expect_error(Rejection::Ended);
+}
+
+#[test]
+fn funds_that_come_after_the_cancellation_go_back() {
+    request(vec![submitted()]).when(cancel()).then_expect_events(vec![cancelled(false)]);
+    request(vec![submitted(), cancelled(false)])
+        .when(Command::Fund { entry: named("f") })
+        .then_expect_events(vec![Event::FundedInVain { entry: named("f"), viewer: viewer() }]);
+    request(vec![submitted(), cancelled(false)])
+        .when(Command::Decline { entry: named("d"), available: 0 })
+        .then_expect_events(vec![]);
+    request(vec![submitted(), funded()]).when(cancel()).then_expect_events(vec![cancelled(true)]);
+}
+
+#[test]
+fn what_was_captured_is_shown_and_what_was_released_is_not() {
+    let settled = |settlement, wish, picture| Event::Settled {
+        entry: named("s"),
+        points: 200,
+        settlement,
+        viewer: viewer(),
+        wish,
+        picture,
+    };
+    let history = vec![submitted(), funded(), completed()];
+    request(history.clone()).when(settle(Settlement::Captured)).then_expect_events(vec![settled(
+        Settlement::Captured,
+        Some(wish()),
+        Some(picture()),
+    )]);
+    request(history).when(settle(Settlement::Released)).then_expect_events(vec![settled(
+        Settlement::Released,
+        None,
+        None,
+    )]);
+    request(vec![submitted(), funded(), cancelled(true)])
+        .when(settle(Settlement::Captured))
+        .then_expect_error(Rejection::WrongSettlement {
+            stage: "cancelled".to_owned(),
+            settlement: "captured".to_owned(),
+        });
+}
+
+#[test]
+fn a_request_is_never_free() {
+    let (viewer, wish, at) = (viewer(), wish(), tonight());
+    let free = Command::Submit { entry: named("r"), viewer, wish, price: 0, prices: 1, at };
+    request(vec![]).when(free).then_expect_error(Rejection::BadPrice { price: 0 });
+}

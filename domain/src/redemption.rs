@@ -1,0 +1,116 @@
+//! The process `redemption`: from what a viewer asked for to the points it took.
+//!
+//! Pure functions from a recorded event to the commands that follow from it. Their ids are derived from the event's, so
+//! that seeing an event again changes nothing; wherever the process stops, it goes on from the event it had come to.
+//!
+//! ```text
+//! account    credited by a cheer whose message asks ─▶ generation submit
+//! generation submitted                              ─▶ account hold, under the id of the request
+//! account    held, declined                         ─▶ generation fund, decline
+//! generation completed                              ─▶ account capture
+//! generation refused, failed, cancelled             ─▶ account release
+//! account    captured, released                     ─▶ generation settle
+//! ```
+
+use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
+
+use crate::account::{self, Facts};
+use crate::chat_request::{ChatRequest, Prices, Wish, in_cheer};
+use crate::generation::{self, Settlement};
+use crate::identity::derived_id;
+
+/// How a hold of this process is named; nobody else may capture or release one.
+pub const PURPOSE: &str = "request: ";
+
+/// How long points may be held for a request. By then it has ended, or is ended.
+pub const HELD_MAX: Duration = Duration::hours(1);
+
+/// The id of the request that the command `entry` submits.
+pub fn request_id(entry: Uuid) -> Uuid {
+    derived_id(entry, 0)
+}
+
+/// A command that follows, and the aggregate it is for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    Account { viewer: String, command: account::Command },
+    Generation { request: Uuid, command: generation::Command },
+}
+
+/// What follows from an event of the account of `viewer` with the id `cause`, recorded `at`.
+pub fn after_account(
+    viewer: &str,
+    event: &account::Event,
+    cause: Uuid,
+    at: DateTime<Utc>,
+    prices: &Prices,
+) -> Option<Next> {
+    use account::Event;
+    use generation::Command;
+    let entry = derived_id(cause, 0);
+    let (request, command) = match event {
+        Event::Credited { facts: Facts::Cheer { bits, message }, .. } => {
+            // What is wrong with a request is told to the viewer by whoever shows the cheer.
+            let ChatRequest { wish, price } = in_cheer(message, *bits, prices)?.ok()?;
+            let (viewer, prices) = (viewer.to_owned(), prices.version);
+            (request_id(entry), Command::Submit { entry, viewer, wish, price, prices, at })
+        }
+        Event::Held { entry: hold, purpose, .. } if is_ours(purpose) => {
+            (*hold, Command::Fund { entry })
+        }
+        Event::Declined { entry: hold, purpose, available, .. } if is_ours(purpose) => {
+            (*hold, Command::Decline { entry, available: *available })
+        }
+        Event::Captured { hold, points, .. } => {
+            (*hold, settle(entry, *points, Settlement::Captured))
+        }
+        Event::Released { hold, points, .. } => {
+            (*hold, settle(entry, *points, Settlement::Released))
+        }
+        _ => return None,
+    };
+    Some(Next::Generation { request, command })
+}
+
+/// What follows from an event of the request `request`, with the id `cause`.
+pub fn after_generation(request: Uuid, event: &generation::Event, cause: Uuid) -> Option<Next> {
+    use account::Command;
+    use generation::Event;
+    let entry = derived_id(cause, 0);
+    let release =
+        |reason: &str| Command::Release { entry, hold: request, reason: reason.to_owned() };
+    let (viewer, command) = match event {
+        Event::Submitted { viewer, wish, price, at, .. } => {
+            let (purpose, expires_at) = (purpose(wish), *at + HELD_MAX);
+            (viewer, Command::Hold { entry: request, points: *price, purpose, expires_at })
+        }
+        Event::Completed { viewer, .. } => (viewer, Command::Capture { entry, hold: request }),
+        Event::Refused { viewer, reason, .. }
+        | Event::Failed { viewer, reason, .. }
+        | Event::Cancelled { viewer, reason, held: true, .. } => (viewer, release(reason)),
+        Event::FundedInVain { viewer, .. } => (viewer, release("the request was cancelled")),
+        Event::Cancelled { held: false, .. }
+        | Event::Funded { .. }
+        | Event::Declined { .. }
+        | Event::AttemptFailed { .. }
+        | Event::Settled { .. } => return None,
+    };
+    Some(Next::Account { viewer: viewer.clone(), command })
+}
+
+/// Whether a hold with this purpose belongs to a request.
+pub fn is_ours(purpose: &str) -> bool {
+    purpose.starts_with(PURPOSE)
+}
+
+fn purpose(wish: &Wish) -> String {
+    format!("{PURPOSE}{}", wish.style())
+}
+
+fn settle(entry: Uuid, points: i64, settlement: Settlement) -> generation::Command {
+    generation::Command::Settle { entry, points, settlement }
+}
+
+#[cfg(test)]
+mod tests;
