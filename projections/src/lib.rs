@@ -11,6 +11,7 @@ pub mod alerts;
 pub mod balances;
 pub mod broadcasts;
 mod copy;
+pub mod leaderboard;
 pub mod reading;
 pub mod statements;
 

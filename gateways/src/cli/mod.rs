@@ -14,6 +14,7 @@ pub mod serve;
 pub mod simulate;
 pub mod statement;
 pub mod streams;
+pub mod top;
 pub mod up;
 
 use std::io;
@@ -105,6 +106,7 @@ enum Command {
     Rebuild(rebuild::Rebuild),
     Balance(balance::Balance),
     Statement(statement::Statement),
+    Top(top::Top),
     Events(events::Events),
     Streams(streams::Streams),
     Dead(dead::Dead),
@@ -177,6 +179,7 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Audit(audit) => audit.run(&globals).await,
         Command::Rebuild(rebuild) => rebuild.run(&globals).await,
         Command::Balance(balance) => balance.run(&globals).await,
+        Command::Top(top) => top.run(&globals).await,
         Command::Statement(statement) => statement.run(&globals).await,
         Command::Events(events) => events.run(&globals).await,
         Command::Streams(streams) => streams.run(&globals).await,

@@ -14,6 +14,7 @@ pub mod extract;
 pub mod health;
 pub mod holds;
 pub mod keys;
+pub mod leaderboard;
 pub mod limits;
 pub mod listener;
 mod openapi;
@@ -99,6 +100,7 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(accounts::statement_parts))
         .routes(routes!(accounts::credit))
         .routes(routes!(accounts::reverse))
+        .routes(routes!(leaderboard::leaders))
         .routes(routes!(holds::hold))
         .routes(routes!(holds::capture))
         .routes(routes!(holds::release))

@@ -68,6 +68,10 @@ async fn what_is_asked_is_answered_in_json_and_in_tables() {
     let earlier = &lines(&world, &["balance", "5001", "--as-of", "1", "--json"]).await[0];
     assert_eq!(earlier["available"], 100);
 
+    let leaders = &lines(&world, &["top", "--json"]).await[0];
+    assert_eq!(leaders["places"][0]["points"], 150, "{leaders}");
+    assert_eq!(leaders["places"][1]["viewer"]["id"], "5002", "{leaders}");
+
     let statement = &lines(&world, &["statement", "5001", "--json"]).await[0];
     assert_eq!(statement["lines"].as_array().map(Vec::len), Some(3), "{statement}");
     let table = tapedeck(&world, &["statement", "5001"]).await;

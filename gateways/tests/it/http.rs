@@ -107,12 +107,13 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 17] = [
+const ENDPOINTS: [(&str, &str, Scope); 18] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
     ("post", "/accounts/{viewer}/credits", Scope::AccountsWrite),
     ("post", "/accounts/{viewer}/reversals", Scope::AccountsWrite),
+    ("get", "/leaderboard", Scope::AccountsRead),
     ("post", "/accounts/{viewer}/holds", Scope::HoldsWrite),
     ("post", "/accounts/{viewer}/holds/{hold}/capture", Scope::HoldsWrite),
     ("post", "/accounts/{viewer}/holds/{hold}/release", Scope::HoldsWrite),
@@ -225,6 +226,46 @@ async fn a_credit_is_answered_with_its_position_and_a_query_can_wait_for_it() {
     assert_eq!((status, &outcome["position"]), (StatusCode::OK, &json!(position)));
     let (status, _) = serving.get(&key, &format!("/commands/{}", Uuid::nil())).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_points_share_a_place_of_the_leaderboard() {
+    let serving = Serving::start().await;
+    let key = serving.key(&[Scope::AccountsWrite, Scope::AccountsRead, Scope::HoldsWrite]).await;
+    let mut position = 0;
+    for (viewer, points) in [("5001", 70), ("5002", 90), ("5003", 70), ("5004", 10)] {
+        let path = format!("/accounts/{viewer}/credits");
+        let body = json!({"points": points, "note": "a test"});
+        let (_, credited) = serving.post(&key, &path, viewer, body).await;
+        position = credited["position"].as_i64().expect("a position");
+    }
+    let hold = json!({"points": 80, "purpose": "a test"});
+    let (_, held) = serving.post(&key, "/accounts/5002/holds", "hold", hold).await;
+    position = position.max(held["position"].as_i64().expect("a position"));
+
+    let places = async |query: &str| -> Vec<(i64, String, i64)> {
+        let path = format!("/leaderboard?min_position={position}{query}");
+        let (status, board) = serving.get(&key, &path).await;
+        assert_eq!(status, StatusCode::OK, "{board}");
+        let places = board["places"].as_array().expect("places");
+        let number = |value: &Value| value.as_i64().expect("a number");
+        let place = |place: &Value| {
+            let viewer = place["viewer"]["id"].as_str().expect("an id").to_owned();
+            (number(&place["place"]), viewer, number(&place["points"]))
+        };
+        places.iter().map(place).collect()
+    };
+    let of = |place, viewer: &str, points| (place, viewer.to_owned(), points);
+    let [first, second, third] = [of(1, "5002", 90), of(2, "5001", 70), of(2, "5003", 70)];
+    let all = [first.clone(), second.clone(), third, of(4, "5004", 10)];
+    assert_eq!(places("").await, all);
+    assert_eq!(places("&limit=2").await, [first, second]);
+    assert_eq!(places("&by=available").await[0], of(1, "5001", 70));
+    for wrong in ["limit=0", "limit=101", "by=luck"] {
+        let (status, _) = serving.get(&key, &format!("/leaderboard?{wrong}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}");
+    }
     serving.stop().await;
 }
 
