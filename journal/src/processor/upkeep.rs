@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use anyhow::Context;
 use async_nats::jetstream::stream;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
 use super::Processor;
 use crate::broker::Role;
@@ -41,9 +43,16 @@ impl Processor {
         }
         let lowest = lowest_cursor(&self.pool).await?;
         self.miss(&info.state, lowest).await?;
+        self.purge(&stream, lowest).await?;
+        // Last, because it asks about every partition: where that takes too long, COMMANDS must not fill meanwhile.
         if last > self.read && self.has_decided_all(&stream).await? {
             self.read = last;
         }
+        Ok(())
+    }
+
+    /// Clears away what was decided long ago, and at once what is decided when COMMANDS is nearly full.
+    async fn purge(&mut self, stream: &stream::Stream, lowest: i64) -> anyhow::Result<()> {
         if !self.ownership.owned.contains_key(&0) {
             return Ok(());
         }
@@ -56,6 +65,7 @@ impl Processor {
             until = Some(cursor);
             self.decided.pop_front();
         }
+        let info = stream.cached_info();
         let capacity = info.config.max_bytes;
         if capacity > 0 && info.state.bytes as f64 > capacity as f64 * FULL_ENOUGH {
             until = Some(lowest);
@@ -91,10 +101,19 @@ impl Processor {
         if self.inbox.as_ref().is_none_or(|inbox| !inbox.queue.is_empty()) {
             return Ok(false);
         }
-        for (partition, owned) in &self.ownership.owned {
-            let last = stream.get_last_raw_message_by_subject(&format!("cmd.{partition}.>")).await;
+        // All at once: one after the other they would take as many times the way to NATS and back.
+        let mut asked: FuturesUnordered<_> = self
+            .ownership
+            .owned
+            .iter()
+            .map(async |(partition, owned)| {
+                let subject = format!("cmd.{partition}.>");
+                (stream.get_last_raw_message_by_subject(&subject).await, owned.cursor)
+            })
+            .collect();
+        while let Some((last, cursor)) = asked.next().await {
             match last {
-                Ok(message) if i64::try_from(message.sequence)? > owned.cursor => return Ok(false),
+                Ok(message) if i64::try_from(message.sequence)? > cursor => return Ok(false),
                 Ok(_) => {}
                 Err(error) if error.kind() == stream::LastRawMessageErrorKind::NoMessageFound => {}
                 Err(error) => return Err(error.into()),
