@@ -321,9 +321,11 @@ impl Follower {
 
     async fn retry_key(&self, folding: &mut Folding, parked: &str) -> anyhow::Result<()> {
         let name = self.projection.name();
+        // An event may have been parked twice, by two rebuilds at once; it is folded once all the same.
         let positions: Vec<i64> = sqlx::query_scalar(
-            "SELECT position FROM dead_letters WHERE source = 'projection' AND name = $1 AND key = $2
-             AND resolved_at IS NULL ORDER BY position",
+            "SELECT DISTINCT position FROM dead_letters
+             WHERE source = 'projection' AND name = $1 AND key = $2 AND resolved_at IS NULL
+             ORDER BY position",
         )
         .bind(name)
         .bind(parked)
