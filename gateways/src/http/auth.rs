@@ -16,8 +16,9 @@ use super::error::ApiError;
 use super::keys::{Key, Scope};
 use super::limits::{Allowance, Caller};
 
-/// How many keys that are none one address may send in a minute before its unknown keys are not
-/// looked up any more. Keys that were good before are not held up by it.
+/// How many keys that are none one address may send in a minute before its unknown keys are looked
+/// up one after the other, and refused alike when they are none. Keys that were good before are not
+/// held up by it.
 const GUESSES_PER_MINUTE: u32 = 600;
 
 /// The one who asks; taken by every handler that wants to know.
@@ -60,17 +61,22 @@ pub async fn authenticate(
         None => Asker(Ok(None)),
         Some(text) => {
             let guesser = Caller::Guesser(address_of(&request));
-            if !app.keys.knows(&text)
-                && let Some(refusal) =
-                    app.limits.refusal(guesser, GUESSES_PER_MINUTE, Instant::now())
-            {
-                return Ok(refused(refusal));
+            let held_up = match app.keys.knows(&text) {
+                true => None,
+                false => app.limits.refusal(guesser, GUESSES_PER_MINUTE, Instant::now()),
+            };
+            if let Some(refusal) = held_up {
+                match app.keys.verify_in_line(&text).await? {
+                    Some(key) => Asker(Ok(Some(key))),
+                    None => return Ok(refused(refusal)),
+                }
+            } else {
+                let key = app.keys.verify(&text).await?;
+                if key.is_none() {
+                    app.limits.count(guesser, GUESSES_PER_MINUTE, Instant::now());
+                }
+                Asker(key.map(Some).ok_or(BadKey))
             }
-            let key = app.keys.verify(&text).await?;
-            if key.is_none() {
-                app.limits.count(guesser, GUESSES_PER_MINUTE, Instant::now());
-            }
-            Asker(key.map(Some).ok_or(BadKey))
         }
     };
     let allowance = count(&app, &asker, &request);

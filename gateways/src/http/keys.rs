@@ -26,6 +26,8 @@ const KNOWN_MAX: usize = 4_096;
 const UNKNOWN_MAX: usize = 1_024;
 /// How many keys are looked up at once.
 const LOOKUPS_MAX: usize = 2;
+/// How many callers who are held up for guessing may wait for a lookup all the same.
+const LINE_MAX: usize = 64;
 const NAME_LENGTH_MAX: usize = 64;
 
 /// What a key may do.
@@ -172,6 +174,13 @@ pub struct Keys {
     pool: PgPool,
     memory: Arc<Mutex<Memory>>,
     lookups: Arc<Semaphore>,
+    line: Arc<Line>,
+}
+
+/// Where those wait who are held up, and the one turn they have: the other lookup is never theirs.
+struct Line {
+    places: Semaphore,
+    turn: Semaphore,
 }
 
 /// What was found, and when.
@@ -195,7 +204,9 @@ struct Row {
 
 impl Keys {
     pub fn new(pool: PgPool) -> Self {
-        Keys { pool, memory: Arc::default(), lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+        let line = Line { places: Semaphore::new(LINE_MAX), turn: Semaphore::new(1) };
+        let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
+        Keys { pool, memory: Arc::default(), lookups, line: Arc::new(line) }
     }
 
     /// The key of this text, if it is one and was not revoked.
@@ -205,6 +216,14 @@ impl Keys {
         Ok(stored
             .filter(|stored| bool::from(stored.hash.ct_eq(&hash_of(secret))))
             .map(|stored| Arc::clone(&stored.key)))
+    }
+
+    /// Like [`verify`](Self::verify), for callers at an address that is held up: one after the other, and `None` when
+    /// too many wait. A good key that shares the address with who guesses comes through so, and is known from then on.
+    pub async fn verify_in_line(&self, text: &str) -> sqlx::Result<Option<Arc<Key>>> {
+        let Ok(_place) = self.line.places.try_acquire() else { return Ok(None) };
+        let _turn = self.line.turn.acquire().await;
+        self.verify(text).await
     }
 
     /// Whether this text names a key that was found before, though perhaps not lately.

@@ -495,6 +495,8 @@ async fn who_guesses_keys_is_held_up_and_good_keys_are_not() {
         (StatusCode::TOO_MANY_REQUESTS, &json!("too_many_requests"))
     );
     assert_eq!(serving.get(&key, "/accounts/5001").await.0, StatusCode::OK);
+    let never_seen = serving.key(&[Scope::AccountsRead]).await;
+    assert_eq!(serving.get(&never_seen, "/accounts/5001").await.0, StatusCode::OK);
     serving.stop().await;
 }
 
