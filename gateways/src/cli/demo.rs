@@ -1,6 +1,7 @@
 //! `tapedeck demo`: a stream night from end to end on servers of its own, and the proof that nothing went wrong.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,11 +11,12 @@ use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use journal::broker::{Broker, Role};
 use journal::positions::Positions;
-use rustix::process::{Pid, Signal};
 use sqlx::PgPool;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::guard::StopSignal;
 use crate::config::{Connect, open_database};
 use crate::embedded;
 use crate::simulate::{ExpectedAlert, Night, Options, Pace, Shown, play, watch};
@@ -50,15 +52,32 @@ pub struct Demo {
 
 impl Demo {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let stage = Stage::open().await?;
+        // Listened for before anything starts, so that an impatient Ctrl-C leaves nothing behind.
+        let interrupted = interrupted()?;
+        let mut up = PrivateUp::start()?;
+        let played = self.play_on(&mut up, interrupted).await;
+        let stopped = up.stop().await;
+        let code = played?;
+        stopped?;
+        Ok(code)
+    }
+
+    async fn play_on(
+        &self,
+        up: &mut PrivateUp,
+        interrupted: impl Future<Output = ExitCode>,
+    ) -> anyhow::Result<ExitCode> {
+        tokio::pin!(interrupted);
+        let stage = tokio::select! {
+            stage = Stage::open(up) => stage?,
+            code = &mut interrupted => return Ok(code),
+        };
         let played = tokio::select! {
             played = self.play(&stage) => played,
-            _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
+            code = interrupted => Ok(code),
         };
-        let closed = stage.close().await;
-        let code = played?;
-        closed?;
-        Ok(code)
+        stage.close().await;
+        played
     }
 
     async fn play(&self, stage: &Stage) -> anyhow::Result<ExitCode> {
@@ -112,10 +131,90 @@ impl Demo {
     }
 }
 
-/// A `tapedeck up` in a folder of its own.
+/// Resolves with the exit code of who was asked to stop.
+fn interrupted() -> anyhow::Result<impl Future<Output = ExitCode>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => ExitCode::from(130),
+            _ = terminate.recv() => ExitCode::from(143),
+        }
+    })
+}
+
+/// A `tapedeck up` in a folder of its own. Its guard stops it when this process is gone, however that came.
+struct PrivateUp {
+    folder: PathBuf,
+    log: PathBuf,
+    guard: Child,
+    /// The guard stops `up` when this end of the pipe is gone.
+    hold: Option<ChildStdin>,
+}
+
+impl PrivateUp {
+    fn start() -> anyhow::Result<Self> {
+        let folder = embedded::temporary_folder()?;
+        let log = folder.join("up.log");
+        let program = std::env::current_exe()?;
+        let mut guard = Command::new(&program)
+            .args(["guard", "--stop", StopSignal::Interrupt.name(), "--lock"])
+            .arg(folder.join("up.lock"))
+            .arg("--")
+            .arg(&program)
+            .arg("--data")
+            .arg(&folder)
+            .args(["up", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
+            .env_remove("TAPEDECK_CONFIG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log)?)
+            .process_group(0)
+            .spawn()
+            .context("cannot start `tapedeck up`")?;
+        let hold = guard.stdin.take();
+        Ok(PrivateUp { folder, log, guard, hold })
+    }
+
+    /// Waits until `up` has said where it is.
+    async fn connected(&mut self) -> anyhow::Result<Connect> {
+        loop {
+            if let Some(status) = self.guard.try_wait()? {
+                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+                bail!("`tapedeck up` ended with {status}:\n{log}");
+            }
+            let is_up = self.folder.join("overlay.key").exists();
+            if let (Some(connect), true) = (Connect::read(&self.folder)?, is_up) {
+                return Ok(connect);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.hold.take());
+        let ended = tokio::time::timeout(PATIENCE, self.guard.wait()).await;
+        let status = ended.context("`tapedeck up` does not stop")??;
+        tokio::time::timeout(PATIENCE, removed(&self.folder))
+            .await
+            .with_context(|| format!("cannot remove {}", self.folder.display()))?;
+        // Who is stopped while starting says so.
+        let stopped = status.success() || status.code() == Some(130);
+        ensure!(stopped, "`tapedeck up` ended with {status}");
+        Ok(())
+    }
+}
+
+/// Removes a folder in which servers may be ending still: `up` does not wait for those it was only starting.
+async fn removed(folder: &Path) {
+    while std::fs::remove_dir_all(folder).is_err_and(|error| error.kind() != ErrorKind::NotFound) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Where the night is played: what `up` runs, and ways into it.
 struct Stage {
     folder: PathBuf,
-    up: Child,
     base: String,
     key: String,
     broadcaster: String,
@@ -125,24 +224,12 @@ struct Stage {
 }
 
 impl Stage {
-    async fn open() -> anyhow::Result<Self> {
-        let folder = embedded::temporary_folder()?;
-        let mut up = Command::new(std::env::current_exe()?)
-            .arg("--data")
-            .arg(&folder)
-            .args(["up", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
-            .env_remove("TAPEDECK_CONFIG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(folder.with_extension("log"))?)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start `tapedeck up`")?;
+    async fn open(up: &mut PrivateUp) -> anyhow::Result<Self> {
         println!("Starting a private nats-server and PostgreSQL …");
-        let connect = tokio::time::timeout(PATIENCE, connected(&mut up, &folder))
+        let connect = tokio::time::timeout(PATIENCE, up.connected())
             .await
             .context("`tapedeck up` did not come up in time")??;
+        let folder = up.folder.clone();
         let key = std::fs::read_to_string(folder.join("overlay.key"))?.trim().to_owned();
         let pool = open_database(&connect.database_url, 4, "demo").await?;
         let broker = Broker::new(journal::broker::BrokerConfig {
@@ -151,7 +238,6 @@ impl Stage {
         });
         Ok(Stage {
             folder,
-            up,
             base: connect.api_url.context("`tapedeck up` named no address")?,
             key,
             broadcaster: connect.broadcaster_id.unwrap_or_default(),
@@ -220,40 +306,16 @@ impl Stage {
             .arg("--data")
             .arg(&self.folder)
             .args(arguments)
+            .kill_on_drop(true)
             .status()
             .await?;
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
     }
 
-    async fn close(mut self) -> anyhow::Result<()> {
+    async fn close(self) {
         self.pool.close().await;
         self.broker.close().await;
-        let id = self.up.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(id) = id {
-            rustix::process::kill_process(id, Signal::INT)?;
-        }
-        let ended = tokio::time::timeout(PATIENCE, self.up.wait()).await;
-        let status = ended.context("`tapedeck up` does not stop")??;
-        ensure!(status.success(), "`tapedeck up` ended with {status}");
-        std::fs::remove_dir_all(&self.folder)?;
-        std::fs::remove_file(self.folder.with_extension("log"))?;
-        Ok(())
-    }
-}
-
-/// Waits until `up` has said where it is.
-async fn connected(up: &mut Child, folder: &Path) -> anyhow::Result<Connect> {
-    loop {
-        if let Some(status) = up.try_wait()? {
-            let log = std::fs::read_to_string(folder.with_extension("log")).unwrap_or_default();
-            bail!("`tapedeck up` ended with {status}:\n{log}");
-        }
-        let is_up = folder.join("overlay.key").exists();
-        if let (Some(connect), true) = (Connect::read(folder)?, is_up) {
-            return Ok(connect);
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
