@@ -1,7 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import type { Envelope } from "../src/feed/envelope";
 import {
-  type Bookmark,
   BookmarkStore,
   type Shelf,
   type Showing,
@@ -9,28 +8,9 @@ import {
   type Vault,
 } from "../src/overlay/bookmark";
 import { Playlist, QUEUE_MAX } from "../src/overlay/playlist";
+import { MemoryShelf } from "./memory_shelf";
 
 const START = 1_700_000_000_000;
-
-/** Storage that can be looked into, and that can refuse to work. */
-class MemoryShelf implements Shelf {
-  readonly entries = new Map<string, string>();
-  broken = false;
-
-  getItem(name: string): string | null {
-    if (this.broken) throw new Error("no storage");
-    return this.entries.get(name) ?? null;
-  }
-
-  setItem(name: string, value: string): void {
-    if (this.broken) throw new Error("no storage");
-    this.entries.set(name, value);
-  }
-
-  saved(name = "main"): Bookmark {
-    return JSON.parse(this.entries.get(`tapedeck.overlay.${name}`) ?? "null");
-  }
-}
 
 /** One page of an overlay: the playlist, with a clock in the test's hand. */
 class PageUnderTest {
