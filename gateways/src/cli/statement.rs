@@ -126,6 +126,7 @@ fn why(line: &Line) -> String {
         false => format!(": {message}"),
     };
     let facts = cause.facts.as_ref().map(|facts| match facts {
+        Facts::Cheer { bits: 1, message } => format!("1 bit{}", said(message)),
         Facts::Cheer { bits, message } => format!("{bits} bits{}", said(message)),
         Facts::Subscription { tier, gift } => {
             format!("{}, tier {}", if *gift { "a sub as a gift" } else { "sub" }, number(*tier))

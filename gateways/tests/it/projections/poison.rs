@@ -251,7 +251,7 @@ async fn an_event_that_overflows_ends_no_process() {
     assert_eq!(world.available("5002").await, 2);
     let parked = format!(
         "SELECT count(*) FROM dead_letters WHERE source = 'projection' AND name = 'balances'
-         AND position = {position} AND reason LIKE 'panicked: %'"
+         AND position = {position} AND reason LIKE '%do not fit%'"
     );
     assert_eq!(world.count(&parked).await, 1);
     parts.stop().await;
