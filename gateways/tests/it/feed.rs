@@ -248,11 +248,13 @@ async fn a_revoked_key_reads_no_further_on_a_busy_feed() {
             }
         }
     };
-    let reason = tokio::select! {
-        () = busy => unreachable!("it goes on"),
-        reason = reading => reason,
-        () = tokio::time::sleep(PATIENCE) => panic!("it reads on"),
+    let reason = async {
+        tokio::select! {
+            () = busy => unreachable!("it goes on"),
+            reason = reading => reason,
+        }
     };
+    let reason = tokio::time::timeout(PATIENCE, reason).await.expect("it reads on");
     assert_eq!(reason, "revoked");
     serving.stop().await;
 }
