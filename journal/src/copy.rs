@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// How many rows are handed over together.
-pub const BATCH_MAX: usize = 4096;
+pub const BATCH_MAX: usize = 1024;
 
 /// What begins the answer, before 4 bytes of flags and the length of an extension.
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
@@ -105,18 +105,28 @@ pub fn rows<'c, const N: usize>(
     connection: &'c mut PgConnection,
     query: &str,
 ) -> impl Stream<Item = Result<Vec<Tuple<N>>, sqlx::Error>> + Send + use<'c, N> {
+    rows_as(connection, query, Ok)
+}
+
+/// As [`rows`], each row as what `read` makes of it.
+pub fn rows_as<'c, const N: usize, T: Send + 'c>(
+    connection: &'c mut PgConnection,
+    query: &str,
+    read: fn(Tuple<N>) -> Result<T, sqlx::Error>,
+) -> impl Stream<Item = Result<Vec<T>, sqlx::Error>> + Send + use<'c, N, T> {
     let statement = format!("COPY ({query}) TO STDOUT (FORMAT binary)");
     stream::once(async move {
         let pieces = connection.copy_out_raw(&statement).await?;
-        Ok::<_, sqlx::Error>(batches(pieces))
+        Ok::<_, sqlx::Error>(batches(pieces, read))
     })
     .try_flatten()
 }
 
-fn batches<'c, const N: usize>(
+fn batches<'c, const N: usize, T: Send + 'c>(
     pieces: BoxStream<'c, Result<Bytes, sqlx::Error>>,
-) -> impl Stream<Item = Result<Vec<Tuple<N>>, sqlx::Error>> + Send + use<'c, N> {
-    stream::try_unfold(Some((pieces, false)), |state| async move {
+    read: fn(Tuple<N>) -> Result<T, sqlx::Error>,
+) -> impl Stream<Item = Result<Vec<T>, sqlx::Error>> + Send + use<'c, N, T> {
+    stream::try_unfold(Some((pieces, false)), move |state| async move {
         let Some((mut pieces, mut begun)) = state else { return Ok(None) };
         let mut batch = Vec::with_capacity(BATCH_MAX);
         // The server sends one piece per row; the header comes with the first.
@@ -128,7 +138,7 @@ fn batches<'c, const N: usize>(
                 continue;
             }
             match Tuple::parse(piece, start)? {
-                Some(tuple) => batch.push(tuple),
+                Some(tuple) => batch.push(read(tuple)?),
                 None => {
                     // Only when the server has said that it is done are the rows all there.
                     while pieces.try_next().await?.is_some() {}
@@ -179,7 +189,7 @@ mod tests {
 
     async fn read(pieces: Vec<Bytes>) -> Result<Vec<Tuple<2>>, sqlx::Error> {
         let pieces = stream::iter(pieces.into_iter().map(Ok)).boxed();
-        batches(pieces).try_concat().await
+        batches(pieces, Ok).try_concat().await
     }
 
     #[tokio::test]

@@ -189,10 +189,9 @@ pub fn stored<'c>(
         )
         .execute(&mut *connection)
         .await?;
-        Ok::<_, sqlx::Error>(copy::rows(connection, &query))
+        Ok::<_, sqlx::Error>(copy::rows_as(connection, &query, |tuple| Row::parse(&tuple)))
     })
     .try_flatten()
-    .map(|batch| batch?.iter().map(Row::parse).collect())
 }
 
 /// The last position that was recorded at or before `time`; 0 where there is none.

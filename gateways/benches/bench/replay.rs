@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use async_nats::jetstream::consumer::AckPolicy;
-use async_nats::jetstream::consumer::pull::Config;
+use async_nats::jetstream::consumer::push::OrderedConfig;
 use domain::account::Event;
 use futures::TryStreamExt;
 use journal::broker::{Broker, Role};
@@ -212,10 +211,11 @@ fn bare_copy<const N: usize>(
 }
 
 async fn bare_messages(broker: Broker, until: i64) -> anyhow::Result<()> {
-    let config = Config { ack_policy: AckPolicy::None, memory_storage: true, ..Config::default() };
     let jetstream = broker.jetstream(Role::Follower).await?;
+    let deliver_subject = jetstream.client().new_inbox();
+    let config = OrderedConfig { deliver_subject, ..OrderedConfig::default() };
     let consumer = jetstream.create_consumer_on_stream(config, relay::EVENTS).await?;
-    let mut messages = consumer.stream().max_messages_per_batch(8_192).messages().await?;
+    let mut messages = consumer.messages().await?;
     for _ in 0..until {
         messages.try_next().await?.context("EVENTS ends early")?;
     }

@@ -7,7 +7,7 @@ use projections::balances::Sums;
 use serde::{Deserialize, Serialize};
 
 use super::finding::Findings;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Said, read};
 
 /// The most entries of one account that are kept to be printed.
 const ENTRIES_MAX: usize = 100_000;
@@ -72,21 +72,24 @@ impl Accounts {
     }
 
     pub fn see(&mut self, content: &Content<'_>) {
-        if content.aggregate_type != "account" {
-            return;
-        }
+        self.see_read(content, &read(content));
+    }
+
+    /// The next event, and what was read in it.
+    pub fn see_read(&mut self, content: &Content<'_>, said: &Said) {
+        let Some(entry) = said else { return };
         if !self.only.is_empty() && !self.only.contains_key(content.aggregate_id) {
             return;
         }
         self.events += 1;
-        if !self.ledgers.contains_key(content.aggregate_id) {
-            self.ledgers.insert(content.aggregate_id.into(), Kept::default());
-        }
-        let Some(kept) = self.ledgers.get_mut(content.aggregate_id) else { return };
+        let kept = match self.ledgers.get_mut(content.aggregate_id) {
+            Some(kept) => kept,
+            None => self.ledgers.entry(content.aggregate_id.into()).or_default(),
+        };
         if content.position > self.checkpoint && kept.then.is_none() {
             kept.then = Some(Box::new(Then::from(&kept.ledger)));
         }
-        for wrong in kept.ledger.apply(content) {
+        for wrong in kept.ledger.apply(content, entry) {
             self.findings.event(content, wrong.field, wrong.expected, wrong.found, wrong.says);
         }
         if let Some(lines) = self.only.get_mut(content.aggregate_id)

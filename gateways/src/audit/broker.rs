@@ -1,39 +1,24 @@
-//! Reading EVENTS: where it begins and ends, and its messages in order, several thousand at a time.
+//! Reading EVENTS: where it begins and ends, and its messages beside history.
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::consumer::pull::Config;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
+use async_nats::jetstream;
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::{self, Message};
-use futures::{FutureExt, StreamExt};
 use journal::broker::{Broker, Role};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
+use super::delivery::{Ended, Numbered, deliver};
 use super::finding::{Disagreement, Findings};
 use super::published::Published;
 use super::walk::Batch;
 use super::{Error, worker_failed};
 
-const NAME: &str = "EVENTS";
-/// Messages that are compared together.
-const BATCH_MAX: usize = 2048;
-/// Messages that are asked for at once; the next are asked for when half of them are here.
-const REQUESTED: usize = 8192;
-/// The server forgets the consumer this long after the last request.
-const INACTIVE_MAX: Duration = Duration::from_secs(60);
-const EXPIRES: Duration = Duration::from_secs(30);
-const HEARTBEAT: Duration = Duration::from_secs(5);
-const SILENCE_MAX: Duration = Duration::from_secs(15);
+pub(super) const NAME: &str = "EVENTS";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Consumers that deliver nothing before the broker counts as silent.
 const SILENCES_MAX: u32 = 4;
 const WAITING_MAX: usize = 3;
-
-/// A message and its sequence in EVENTS.
-type Numbered = (i64, Message);
 
 /// What EVENTS holds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -137,7 +122,7 @@ async fn read(
                     && let Some(batch) = history.blocking_recv()
                 {
                     // Of history that EVENTS does not have, no more is kept than the link before the message.
-                    if batch.last().is_some_and(|row| row.position() >= sequence - 1) {
+                    if batch.rows.last().is_some_and(|row| row.position() >= sequence - 1) {
                         published.expect(batch);
                     }
                 }
@@ -176,86 +161,7 @@ async fn send_messages(
     Ok(())
 }
 
-/// Why a consumer was given up.
-enum Ended {
-    /// There is no more, or nobody wants more.
-    Whole,
-    /// There should be more.
-    Silent(String),
-}
-
-/// Sends on what one consumer delivers after `last`, which moves with it.
-///
-/// Messages that were lost on the way are no hole in EVENTS: the consumer counts what it sends, and what does not
-/// follow is asked for again.
-async fn deliver(
-    jetstream: &jetstream::Context,
-    last: &mut i64,
-    until: i64,
-    sender: &mpsc::Sender<Vec<Numbered>>,
-) -> Result<Ended, Error> {
-    let consumer = consumer(jetstream, *last).await?;
-    if consumer.cached_info().num_pending == 0 {
-        return Ok(Ended::Whole); // The rest was removed: there is nothing to wait for.
-    }
-    let pull = consumer.stream().max_messages_per_batch(REQUESTED).heartbeat(HEARTBEAT);
-    let mut messages = pull.expires(EXPIRES).messages().await.map_err(unreachable)?;
-    let mut delivered = 0;
-    loop {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        let ended = loop {
-            let here = messages.next().now_or_never();
-            let next = match here {
-                Some(next) => Ok(next),
-                None => timeout(SILENCE_MAX, messages.next()).await,
-            };
-            let message = match next {
-                Ok(Some(Ok(message))) => message,
-                Ok(Some(Err(error))) => break Some(Ended::Silent(error.to_string())),
-                Ok(None) | Err(_) => break Some(Ended::Silent("no answer".to_owned())),
-            };
-            let info = message.info().map_err(|error| Error::Broker(error.to_string()))?;
-            if info.consumer_sequence != delivered + 1 {
-                break Some(Ended::Silent("messages are lost on the way".to_owned()));
-            }
-            delivered += 1;
-            let sequence = i64::try_from(info.stream_sequence).unwrap_or(i64::MAX);
-            let nothing_left = info.pending == 0;
-            if sequence <= until {
-                *last = sequence;
-                batch.push((sequence, message));
-            }
-            if nothing_left || sequence >= until {
-                break Some(Ended::Whole);
-            }
-            if batch.len() == BATCH_MAX {
-                break None;
-            }
-        };
-        if sender.send(batch).await.is_err() {
-            return Ok(Ended::Whole);
-        }
-        if let Some(ended) = ended {
-            return Ok(ended);
-        }
-    }
-}
-
-async fn consumer(jetstream: &jetstream::Context, after: i64) -> Result<PullConsumer, Error> {
-    let config = Config {
-        deliver_policy: DeliverPolicy::ByStartSequence {
-            start_sequence: u64::try_from(after + 1).unwrap_or(1),
-        },
-        ack_policy: AckPolicy::None,
-        inactive_threshold: INACTIVE_MAX,
-        memory_storage: true,
-        num_replicas: 1,
-        ..Config::default()
-    };
-    jetstream.create_consumer_on_stream(config, NAME).await.map_err(unreachable)
-}
-
-fn unreachable(error: impl std::fmt::Display) -> Error {
+pub(super) fn unreachable(error: impl std::fmt::Display) -> Error {
     Error::Broker(error.to_string())
 }
 

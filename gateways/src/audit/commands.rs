@@ -17,25 +17,25 @@ pub struct Commands {
     pub findings: Findings,
     made: Sum,
     open: Option<Open>,
-    keys: Keys,
+    key: Key,
 }
 
 /// What the outcomes say about the events of history.
 #[derive(Debug)]
 pub struct Answers {
     answered: Sum,
-    keys: Keys,
+    key: Key,
 }
 
-/// Drawn anew for each audit, so that no two different sets can be made to look the same.
-type Keys = (RandomState, RandomState);
+/// Drawn anew for each audit, so that no two different sets can be made to look the same: by chance they do once in
+/// 2^64 audits.
+type Key = RandomState;
 
 /// The sum of the hashes of a set, and its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Sum {
     count: u64,
-    low: u64,
-    high: u64,
+    hashes: u64,
 }
 
 /// What one command did: where its events are, and whose they are.
@@ -81,7 +81,7 @@ impl Commands {
 
     /// The other side, to be filled while history is read.
     pub fn answers(&self) -> Answers {
-        Answers { answered: Sum::default(), keys: self.keys.clone() }
+        Answers { answered: Sum::default(), key: self.key.clone() }
     }
 
     /// Ends the history. Whether the commands in it are those of the outcomes.
@@ -97,7 +97,7 @@ impl Commands {
 
     fn close(&mut self, next: Option<&Content<'_>>) {
         if let Some(open) = &self.open {
-            self.made = self.made.plus(&open.did(), &self.keys);
+            self.made = self.made.plus(&open.did(), &self.key);
         }
         let Some(next) = next else {
             self.open = None;
@@ -113,17 +113,13 @@ impl Commands {
 impl Answers {
     /// An accepted outcome that has events.
     pub fn see(&mut self, did: &Did<'_>) {
-        self.answered = self.answered.plus(did, &self.keys);
+        self.answered = self.answered.plus(did, &self.key);
     }
 }
 
 impl Sum {
-    fn plus(self, did: &Did<'_>, keys: &Keys) -> Self {
-        Sum {
-            count: self.count + 1,
-            low: self.low.wrapping_add(keys.0.hash_one(did)),
-            high: self.high.wrapping_add(keys.1.hash_one(did)),
-        }
+    fn plus(self, did: &Did<'_>, key: &Key) -> Self {
+        Sum { count: self.count + 1, hashes: self.hashes.wrapping_add(key.hash_one(did)) }
     }
 }
 

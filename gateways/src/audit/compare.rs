@@ -61,7 +61,7 @@ pub struct Compare {
 
 /// What is compared while history is read.
 pub struct Along {
-    answers: Work<Answers>,
+    answers: Work<(Answers, Findings)>,
     reversals: Work<Proof>,
     projections: Vec<(&'static str, Work<Vec<Proof>>)>,
     events: Work<(Proof, Vec<i64>)>,
@@ -88,7 +88,9 @@ impl Compare {
         let answers = beside(async move {
             let mut connection = this.snapshot.another().await?;
             outcomes::read(&mut connection, &mut answers).await?;
-            Ok(answers)
+            let mut contradictions = Findings::default();
+            outcomes::contradictions(&mut connection, &mut contradictions).await?;
+            Ok((answers, contradictions))
         });
         let this = self.clone();
         let reversals = beside(async move { this.reversals().await });
@@ -115,7 +117,9 @@ impl Compare {
         let Walk { commands, accounts, .. } = walk;
         let mut proofs = Vec::new();
         match made("commands", along.answers.await)? {
-            Ok(answers) => proofs.push(self.commands(commands, &answers).await?),
+            Ok((answers, contradictions)) => {
+                proofs.push(self.commands(commands, &answers, contradictions).await?);
+            }
             Err(failed) => proofs.push(failed),
         }
         proofs.push(made("reversals", along.reversals.await)?.unwrap_or_else(|failed| failed));
@@ -129,14 +133,17 @@ impl Compare {
         Ok(Compared { proofs, originals })
     }
 
-    async fn commands(&self, commands: &mut Commands, answers: &Answers) -> Result<Proof, Error> {
+    async fn commands(
+        &self,
+        commands: &mut Commands,
+        answers: &Answers,
+        mut findings: Findings,
+    ) -> Result<Proof, Error> {
         let begun = Instant::now();
-        let mut connection = self.snapshot.another().await?;
-        let mut findings = Findings::default();
         if !commands.finish(answers) {
+            let mut connection = self.snapshot.another().await?;
             outcomes::explain(&mut connection, &mut findings).await?;
         }
-        outcomes::contradictions(&mut connection, &mut findings).await?;
         let claim = "every accepted command is in history exactly once, with exactly its events";
         Ok(Proof {
             check: "commands",
@@ -218,10 +225,10 @@ impl Compare {
         let rows = copy::rows::<6>(&mut connections.1, &alerts_query(alerts_schema));
         let mut alerts = Merge::alerts(Box::pin(rows), alerts_at).await?;
         while let Some(batch) = history.recv().await {
-            for row in batch.iter() {
+            for (row, said) in batch.events() {
                 let content = row.content();
-                statements.see(&content).await?;
-                alerts.see(&content).await?;
+                statements.see(&content, said).await?;
+                alerts.see(&content, said).await?;
             }
         }
         statements.finish().await?;

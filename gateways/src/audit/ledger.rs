@@ -34,7 +34,7 @@ pub struct Wrong {
 /// An account's event, as far as the books need it: borrowed, without facts, notes and purposes.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Entry {
+pub enum Entry {
     Credited { entry: Uuid, points: i64 },
     Held { entry: Uuid, points: i64 },
     Declined { entry: Uuid, points: i64, available: i64 },
@@ -43,15 +43,27 @@ enum Entry {
     Reversed { entry: Uuid, points: i64 },
 }
 
+/// What an event says about its account; `None` for an event of another aggregate.
+pub type Said = Option<Result<Entry, serde_json::Error>>;
+
+/// Reads an event for the books.
+pub fn read(content: &Content<'_>) -> Said {
+    (content.aggregate_type == "account").then(|| serde_json::from_str(content.payload))
+}
+
 impl Ledger {
-    /// Adds an event. Whatever is wrong with it is in the answer, and what it says is added all the same, so that one
-    /// wrong entry is not many; only what cannot be read or does not fit is left out.
-    pub fn apply(&mut self, content: &Content<'_>) -> Vec<Wrong> {
+    /// Adds the entry of an event. Whatever is wrong with it is in the answer, and what it says is added all the same,
+    /// so that one wrong entry is not many; only what cannot be read or does not fit is left out.
+    pub fn apply(
+        &mut self,
+        content: &Content<'_>,
+        entry: &Result<Entry, serde_json::Error>,
+    ) -> Vec<Wrong> {
         self.position = content.position;
         self.recorded_at = content.recorded_at;
-        let entry: Entry = match serde_json::from_str(content.payload) {
-            Ok(entry) => entry,
-            Err(error) => return vec![unreadable(&error)],
+        let entry = match entry {
+            Ok(entry) => *entry,
+            Err(error) => return vec![unreadable(error)],
         };
         let mut wrong = Vec::new();
         if entry.name() != content.event_type {
@@ -167,7 +179,8 @@ impl Entry {
         }
     }
 
-    fn moves(&self) -> Sums {
+    /// What it changes about the sums of its account.
+    pub fn moves(&self) -> Sums {
         let none = Sums::default();
         let points = self.points();
         let back = points.saturating_neg();
@@ -237,11 +250,15 @@ mod tests {
         }
     }
 
+    fn apply(ledger: &mut Ledger, content: &Content<'_>) -> Vec<Wrong> {
+        ledger.apply(content, &super::read(content).expect("an account's"))
+    }
+
     fn read(events: &[Event]) -> (Ledger, Vec<Wrong>) {
         let mut ledger = Ledger::default();
         let wrong = account_history("5001", events)
             .iter()
-            .flat_map(|event| ledger.apply(&event.content()))
+            .flat_map(|event| apply(&mut ledger, &event.content()))
             .collect();
         (ledger, wrong)
     }
@@ -331,7 +348,7 @@ mod tests {
     fn an_entry_under_another_commands_name_is_wrong() {
         let mut events = account_history("5001", &[credited(1, 10)]);
         events[0].command_id = entry(99);
-        let wrong = Ledger::default().apply(&events[0].content());
+        let wrong = apply(&mut Ledger::default(), &events[0].content());
         assert_eq!(wrong[0].field, "entry");
     }
 }

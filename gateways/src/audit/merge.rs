@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use futures::{Stream, TryStreamExt};
 use journal::Content;
 use journal::copy::Tuple;
@@ -11,6 +11,7 @@ use projections::{alerts, statements};
 use serde_json::Value;
 
 use super::finding::{Disagreement, Findings, name};
+use super::ledger::Said;
 
 /// The rows of a table in the order of their first column, which is the position.
 pub type Rows<'c, const N: usize> =
@@ -18,7 +19,7 @@ pub type Rows<'c, const N: usize> =
 
 /// Compares the row of an event with the row that is stored; answers whether there should be one.
 type Judge<const N: usize> =
-    fn(&Content<'_>, Option<&Tuple<N>>, &mut Differences) -> sqlx::Result<bool>;
+    fn(&Content<'_>, &Said, Option<&Tuple<N>>, &mut Differences) -> sqlx::Result<bool>;
 
 /// A projection's rows against history.
 pub struct Merge<'c, const N: usize> {
@@ -82,14 +83,14 @@ impl<'c, const N: usize> Merge<'c, N> {
     }
 
     /// The next event of history.
-    pub async fn see(&mut self, content: &Content<'_>) -> sqlx::Result<()> {
+    pub async fn see(&mut self, content: &Content<'_>, said: &Said) -> sqlx::Result<()> {
         if content.position > self.until {
             return Ok(());
         }
         self.pass(content.position).await?;
         let here = matches!(&self.next, Some((position, _)) if *position == content.position);
         let stored = self.next.as_ref().filter(|_| here).map(|(_, tuple)| tuple);
-        let due = (self.judge)(content, stored, &mut self.differences)?;
+        let due = (self.judge)(content, said, stored, &mut self.differences)?;
         for (field, expected, found) in self.differences.drain(..) {
             let says = format!("{}.{field} is {found}, history says {expected}", self.table);
             self.findings.event(content, field, expected, found, says);
@@ -145,27 +146,30 @@ impl<'c, const N: usize> Merge<'c, N> {
     }
 }
 
+/// A row of `statements` is what the audit's own books make of the event.
 fn judge_statement(
     content: &Content<'_>,
+    said: &Said,
     stored: Option<&Tuple<6>>,
     differences: &mut Differences,
 ) -> sqlx::Result<bool> {
-    let row = match statements::entry(content) {
-        Ok(Some(row)) => row,
-        Ok(None) => return Ok(false),
-        Err(error) => return Ok(unreadable(content, &error, differences)),
+    let moves = match said {
+        Some(Ok(entry)) => entry.moves(),
+        None => return Ok(false),
+        Some(Err(error)) => return Ok(unreadable(content, error, differences)),
     };
     let Some(stored) = stored else { return Ok(true) };
-    text(differences, "account", Some(row.account), stored.optional_text(1)?);
-    text(differences, "kind", Some(row.kind), stored.optional_text(2)?);
-    number(differences, "available_delta", row.available_delta, stored.i64(3)?);
-    number(differences, "held_delta", row.held_delta, stored.i64(4)?);
-    time(differences, row.at, stored.micros(5)?);
+    text(differences, "account", Some(content.aggregate_id), stored.optional_text(1)?);
+    text(differences, "kind", Some(content.event_type), stored.optional_text(2)?);
+    number(differences, "available_delta", moves.available, stored.i64(3)?);
+    number(differences, "held_delta", moves.held, stored.i64(4)?);
+    time(differences, content.recorded_at, stored.micros(5)?);
     Ok(true)
 }
 
 fn judge_alert(
     content: &Content<'_>,
+    _said: &Said,
     stored: Option<&Tuple<6>>,
     differences: &mut Differences,
 ) -> sqlx::Result<bool> {
@@ -181,11 +185,13 @@ fn judge_alert(
     }
     text(differences, "kind", Some(row.kind), stored.optional_text(2)?);
     text(differences, "viewer", row.viewer.as_deref(), stored.optional_text(3)?);
-    let (data, stored_data) = (row.data.to_string(), stored.text(4)?);
-    if data != stored_data && serde_json::from_str::<Value>(stored_data).ok() != Some(row.data) {
-        differences.push(("data", data, stored_data.to_owned()));
+    let (data, stored_data) = (serde_json::to_vec(&row.data).unwrap_or_default(), stored.text(4)?);
+    if data != stored_data.as_bytes()
+        && serde_json::from_str::<Value>(stored_data).ok().as_ref() != Some(&row.data)
+    {
+        differences.push(("data", row.data.to_string(), stored_data.to_owned()));
     }
-    time(differences, row.at, stored.micros(5)?);
+    time(differences, content.recorded_at, stored.micros(5)?);
     Ok(true)
 }
 
@@ -217,9 +223,9 @@ fn number(differences: &mut Differences, column: &'static str, expected: i64, fo
     }
 }
 
-fn time(differences: &mut Differences, expected: DateTime<Utc>, found: i64) {
-    if expected.timestamp_micros() != found {
-        let found = DateTime::from_timestamp_micros(found).unwrap_or_default();
-        differences.push(("at", expected.to_rfc3339(), found.to_rfc3339()));
+fn time(differences: &mut Differences, expected: i64, found: i64) {
+    if expected != found {
+        let shown = |micros| DateTime::from_timestamp_micros(micros).unwrap_or_default();
+        differences.push(("at", shown(expected).to_rfc3339(), shown(found).to_rfc3339()));
     }
 }

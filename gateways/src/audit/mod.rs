@@ -11,6 +11,7 @@ mod broker;
 mod chain;
 mod commands;
 mod compare;
+mod delivery;
 mod export;
 mod finding;
 mod import;

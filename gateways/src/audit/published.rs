@@ -104,7 +104,7 @@ impl Published {
 
     /// The last position of the history that is here.
     pub fn expected_to(&self) -> i64 {
-        let last = self.history.back().and_then(|batch| batch.last());
+        let last = self.history.back().and_then(|batch| batch.rows.last());
         last.map_or(i64::MIN, |row| row.position())
     }
 
@@ -120,7 +120,7 @@ impl Published {
         self.last = sequence;
         self.compared += 1;
         let batch = self.history.front().map(std::sync::Arc::clone);
-        let row = batch.as_ref().and_then(|batch| batch.get(self.row));
+        let row = batch.as_ref().and_then(|batch| batch.rows.get(self.row));
         let Some(row) = row.filter(|row| row.position() == sequence) else {
             match serde_json::from_slice::<Body<'_>>(body) {
                 Ok(body) => {
@@ -213,7 +213,7 @@ impl Published {
     /// Leaves behind the history before `sequence`, but for the link that comes before it.
     fn pass(&mut self, sequence: i64) {
         while let Some(batch) = self.history.front() {
-            let Some(row) = batch.get(self.row) else {
+            let Some(row) = batch.rows.get(self.row) else {
                 self.history.pop_front();
                 self.row = 0;
                 continue;
@@ -254,6 +254,7 @@ mod tests {
     use journal::history::Row;
 
     use super::super::made::{Made, history};
+    use super::super::walk::Part;
     use super::*;
 
     fn recorded(made: &Made) -> Recorded {
@@ -276,7 +277,9 @@ mod tests {
     }
 
     fn batch(history: &[Made]) -> Batch {
-        Arc::new(history.iter().map(|made| Row::new(&made.content(), made.hash)).collect())
+        Arc::new(Part::new(
+            history.iter().map(|made| Row::new(&made.content(), made.hash)).collect(),
+        ))
     }
 
     fn read(history: &[Made], messages: &[Recorded]) -> Published {

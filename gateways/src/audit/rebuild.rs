@@ -31,7 +31,7 @@ pub async fn check(
     sqlx::query("SET LOCAL search_path TO pg_temp, public").execute(&mut *scratch).await?;
     projection.create(&mut scratch).await?;
     while let Some(batch) = history.recv().await {
-        let wanted = batch.iter().filter(|row| {
+        let wanted = batch.rows.iter().filter(|row| {
             row.position() <= until && projection.aggregates().contains(&row.aggregate_type())
         });
         let events: Vec<Recorded> = wanted.map(Row::recorded).collect();

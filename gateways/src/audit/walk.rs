@@ -15,6 +15,7 @@ use super::accounts::Accounts;
 use super::chain::Chain;
 use super::commands::Commands;
 use super::export::Exporter;
+use super::ledger::{self, Said};
 use super::progress::Progress;
 use super::sequences::Sequences;
 
@@ -22,7 +23,26 @@ use super::sequences::Sequences;
 const WAITING_MAX: usize = 4;
 
 /// A part of history, which all its readers share.
-pub type Batch = Arc<Vec<Row>>;
+pub type Batch = Arc<Part>;
+
+/// Some events that follow each other, and what the accounts' events among them say.
+#[derive(Debug)]
+pub struct Part {
+    pub rows: Vec<Row>,
+    said: Vec<Said>,
+}
+
+impl Part {
+    pub fn new(rows: Vec<Row>) -> Self {
+        let said = rows.iter().map(|row| ledger::read(&row.content())).collect();
+        Part { rows, said }
+    }
+
+    /// Each event with what was read in it.
+    pub fn events(&self) -> impl Iterator<Item = (&Row, &Said)> {
+        self.rows.iter().zip(&self.said)
+    }
+}
 
 /// Those who read history along with the pass.
 #[derive(Default)]
@@ -45,7 +65,7 @@ impl Readers {
     ) -> Result<(), sqlx::Error> {
         let mut rows = std::pin::pin!(rows);
         while let Some(batch) = rows.try_next().await? {
-            let batch = Arc::new(batch);
+            let batch = Arc::new(Part::new(batch));
             let mut staying = Vec::with_capacity(self.senders.len());
             for sender in self.senders {
                 if sender.send(Arc::clone(&batch)).await.is_ok() {
@@ -81,10 +101,10 @@ impl Walk {
         let progress = progress.clone();
         tokio::task::spawn_blocking(move || {
             while let Some(batch) = history.blocking_recv() {
-                for row in batch.iter() {
-                    self.see(row)?;
+                for (row, said) in batch.events() {
+                    self.see(row, said)?;
                 }
-                progress.add(batch.len());
+                progress.add(batch.rows.len());
             }
             Ok(self)
         })
@@ -97,18 +117,19 @@ impl Walk {
 
     /// The next event, from wherever it comes.
     pub fn see_event(&mut self, event: &Recorded) {
-        self.see_content(&event.content(), &event.hash);
+        let content = event.content();
+        self.see_content(&content, &event.hash, &ledger::read(&content));
     }
 
-    fn see_content(&mut self, content: &Content<'_>, hash: &Hash) {
+    fn see_content(&mut self, content: &Content<'_>, hash: &Hash, said: &Said) {
         self.chain.see(content, hash);
         self.sequences.see(content);
-        self.accounts.see(content);
+        self.accounts.see_read(content, said);
         self.commands.see(content);
     }
 
-    fn see(&mut self, row: &Row) -> Result<(), Error> {
-        self.see_content(&row.content(), row.hash());
+    fn see(&mut self, row: &Row, said: &Said) -> Result<(), Error> {
+        self.see_content(&row.content(), row.hash(), said);
         match &mut self.exporter {
             Some(exporter) => exporter.event(&row.recorded()),
             None => Ok(()),
