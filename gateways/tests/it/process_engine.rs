@@ -53,6 +53,53 @@ impl Process for Thanks {
     }
 }
 
+/// Answers a cheer of 1,200 with as many credits to one account, of 1 point, of 2, and so on.
+struct Burst;
+
+const BURST: u32 = 1_200;
+
+impl Process for Burst {
+    fn name(&self) -> &'static str {
+        "burst"
+    }
+
+    fn aggregates(&self) -> &'static [&'static str] {
+        &["account"]
+    }
+
+    fn react(&self, event: &Recorded) -> Result<Vec<Envelope>, Unanswered> {
+        let Event::Credited { facts: Facts::Cheer { .. }, .. } = event.event()? else {
+            return Ok(Vec::new());
+        };
+        let credit = |n| {
+            let facts = Facts::Manual { note: "n".to_owned(), actor: "burst".to_owned() };
+            let entry = derived_id(event.event_id, n);
+            let command = account::Command::Credit { entry, points: i64::from(n), rules: 1, facts };
+            Ok(Envelope::following::<Account>("burst", event, "jar", &command)?)
+        };
+        (1..=BURST).map(credit).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_one_event_are_decided_in_their_order_however_many() {
+    let world = World::start().await;
+    let parts = world.run();
+    let processes: Vec<Arc<dyn Process>> = vec![Arc::new(Burst)];
+    process::register(&world.pool, &processes).await.expect("registered");
+    let mut runs = world.parts();
+    runs.processes(processes).await;
+    world.asker().await.ask(cheer("5001", "c", 1_200)).await;
+    let all = i64::from(BURST) + 1;
+    until("all are decided", async || world.head().await == all).await;
+    let disordered = "SELECT count(*) FROM events WHERE aggregate_id = 'jar'
+                      AND (payload->'credited'->>'points')::bigint <> sequence";
+    assert_eq!(world.count(disordered).await, 0);
+    audited(&world).await;
+    runs.stop().await;
+    parts.stop().await;
+}
+
 async fn running(world: &World, process: &Arc<Thanks>) -> Parts {
     registered(world, process).await;
     let mut parts = world.parts();
@@ -210,6 +257,11 @@ async fn what_cannot_be_answered_is_a_dead_letter_and_others_go_on() {
     assert!(said[1].2.contains("no such jar"), "{said:?}");
     assert!(said[2].2.contains("larger than"), "{said:?}");
 
+    let site = Site::new(&world.servers, &world.pool).await;
+    let listed = site.tapedeck(&["dead", "list", "--json"]).output().await.expect("it runs");
+    let listed = String::from_utf8(listed.stdout).expect("text");
+    let of_processes = listed.lines().filter(|line| line.contains("\"source\":\"process\""));
+    assert_eq!(of_processes.count(), 3, "{listed}");
     let panicked = letters[2].id;
     let retry = async |id| {
         dead_letters::retry(&world.pool, &asker.publisher, id, None).await.expect("asked again");
@@ -221,9 +273,12 @@ async fn what_cannot_be_answered_is_a_dead_letter_and_others_go_on() {
     runs.stop().await;
 
     let mended = running(&world, &Arc::new(Thanks::default())).await;
-    for letter in &letters {
+    for letter in &letters[1..] {
         retry(letter.id).await;
     }
+    let id = letters[0].id.to_string();
+    let retried = site.tapedeck(&["dead", "retry", &id]).status().await.expect("it runs");
+    assert!(retried.success(), "{retried}");
     until("the letters are closed", async || world.count(OPEN).await == 0).await;
     until("all are answered", async || world.available("jar").await == 10).await;
     mended.stop().await;

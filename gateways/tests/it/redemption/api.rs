@@ -1,6 +1,8 @@
 //! A request as it comes in over HTTP, and what the API may not do to its hold.
 
 use chrono::Utc;
+use gateways::cli::serve::Role;
+use gateways::config::Source;
 use gateways::http::keys::Scope;
 use gateways::simulate::{Deed, Night, Scene, Viewer};
 use gateways::twitch::Secret;
@@ -116,6 +118,30 @@ async fn a_hold_that_is_left_alone_comes_back_by_itself() {
     assert_eq!(open["holds"].as_array().map(Vec::len), Some(1), "{open}");
     assert_eq!(open["holds"][0]["purpose"], "a poster");
     // Nothing waits for the sticker any more: what it wanted is refused as ever.
+    audited(&serving.world).await;
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prices_that_change_in_the_file_are_those_of_the_next_request() {
+    let world = crate::world::World::start().await;
+    let file = world.servers.data.join("tapedeck.toml");
+    std::fs::write(&file, "[prices]\nversion = 1").expect("written");
+    let source = Source { file: file.clone(), data: world.servers.data.clone() };
+    let serving = Serving::with(&Role::ALL, |config| config.source = Some(source)).await;
+    cheer(&serving, "dear", 50, "Cheer50 ghost of a toaster").await;
+    let prices = "[prices]\nversion = 2\n[prices.points]\nghost = 50";
+    std::fs::write(&file, prices).expect("written");
+    let mut asked = 0;
+    until("a ghost is to be had for 50", async || {
+        asked += 1;
+        cheer(&serving, &format!("cheap-{asked}"), 50, "Cheer50 ghost of a toaster").await;
+        events(&serving.world, "funded").await > 0
+    })
+    .await;
+    let odd = "SELECT count(*) FROM events WHERE event_type = 'submitted'
+               AND ((payload->'submitted'->>'price') <> '50' OR (payload->'submitted'->>'prices') <> '2')";
+    assert_eq!(serving.world.count(odd).await, 0);
     audited(&serving.world).await;
     serving.stop().await;
 }

@@ -1,8 +1,11 @@
 //! What nobody captured or released in time is given back.
 
 use chrono::TimeDelta;
+use domain::entry_id;
 use gateways::expiry::Timer;
 use journal::Decision;
+use projections::{Page, holds};
+use uuid::Uuid;
 
 use super::{audited, cheer, comes_to, complete, events, funded, now, points, run};
 use crate::world::{World, at, hold, until};
@@ -20,6 +23,13 @@ async fn a_hold_is_released_when_its_time_is_over_and_not_before() {
         asker.ask(hold("5001", &format!("hold-{n}"), 10)).await;
     }
     world.caught_up().await;
+    let page = holds::of(&world.pool, "5001", Page::of(2)).await.expect("a page");
+    let ids: Vec<Uuid> = page.holds.iter().map(|hold| hold.id).collect();
+    assert_eq!(ids, [entry_id("test", "hold-2"), entry_id("test", "hold-1")], "newest first");
+    let rest = Page { before: page.before, limit: Some(2) };
+    let rest = holds::of(&world.pool, "5001", rest).await.expect("a page");
+    assert_eq!((rest.holds.len(), rest.before), (1, None));
+    assert_eq!(rest.holds[0].id, entry_id("test", "hold-0"));
     let due = at() + TimeDelta::hours(1);
     let mut timer = Timer::default();
     let early = due - TimeDelta::milliseconds(1);
