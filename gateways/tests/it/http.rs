@@ -107,13 +107,14 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 18] = [
+const ENDPOINTS: [(&str, &str, Scope); 19] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
     ("post", "/accounts/{viewer}/credits", Scope::AccountsWrite),
     ("post", "/accounts/{viewer}/reversals", Scope::AccountsWrite),
     ("get", "/leaderboard", Scope::AccountsRead),
+    ("get", "/accounts/{viewer}/holds", Scope::AccountsRead),
     ("post", "/accounts/{viewer}/holds", Scope::HoldsWrite),
     ("post", "/accounts/{viewer}/holds/{hold}/capture", Scope::HoldsWrite),
     ("post", "/accounts/{viewer}/holds/{hold}/release", Scope::HoldsWrite),
@@ -557,7 +558,17 @@ async fn health_names_each_dependency_and_metrics_have_a_listener_of_their_own()
         .iter()
         .filter_map(|check| check["name"].as_str())
         .collect();
-    let expected = ["alerts", "balances", "broadcasts", "nats", "postgres", "relay", "statements"];
+    let expected = [
+        "alerts",
+        "balances",
+        "broadcasts",
+        "holds",
+        "nats",
+        "postgres",
+        "redemption",
+        "relay",
+        "statements",
+    ];
     assert_eq!(names, BTreeSet::from(expected));
     assert_eq!(get("/metrics").await.status(), StatusCode::NOT_FOUND);
     assert!(serving.metric("tapedeck_http_request_seconds_count").await >= 1.0);
