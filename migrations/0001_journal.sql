@@ -123,6 +123,32 @@ CREATE TABLE api_keys (
     revoked_at timestamptz
 );
 
+-- Who makes the picture of which request just now. Not history: an expired lease is taken by another worker.
+CREATE TABLE generation_leases (
+    request     uuid        PRIMARY KEY,
+    owner       uuid        NOT NULL,
+    lease_until timestamptz NOT NULL,
+    started_at  timestamptz NOT NULL
+);
+
+-- Every time that a provider was asked, what it cost (while it runs, the most it may cost) and what came of it: from
+-- these rows follow the rate limit, the daily budget and the breaker, for all workers together and over restarts.
+-- `picture` is what was made, from before it is reported, so that a worker that dies in between has it made once.
+CREATE TABLE generation_makings (
+    id          uuid        PRIMARY KEY,
+    request     uuid        NOT NULL,
+    attempt     integer     NOT NULL CHECK (attempt >= 1),
+    started_at  timestamptz NOT NULL,
+    ended_at    timestamptz,
+    result      text        CHECK (result IN ('made', 'refused', 'busy', 'broken')),
+    resume_at   timestamptz,
+    cost_micros bigint      NOT NULL CHECK (cost_micros >= 0),
+    picture     json
+);
+CREATE INDEX generation_makings_started ON generation_makings (started_at);
+CREATE INDEX generation_makings_ended ON generation_makings (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX generation_makings_request ON generation_makings (request, attempt);
+
 -- Where projections show their live generation, as views.
 CREATE SCHEMA projections;
 
@@ -147,7 +173,8 @@ BEGIN
         GRANT UPDATE ON command_outcomes TO tapedeck;
         GRANT SELECT, UPDATE ON head, partitions, commands_stream TO tapedeck;
         GRANT SELECT, INSERT, UPDATE, DELETE
-            ON processors, snapshots, dead_letters, viewer_names, checkpoints, api_keys TO tapedeck;
+            ON processors, snapshots, dead_letters, viewer_names, checkpoints, api_keys,
+               generation_leases, generation_makings TO tapedeck;
         GRANT USAGE, CREATE ON SCHEMA projections TO tapedeck;
         EXECUTE format('GRANT CREATE, TEMPORARY ON DATABASE %I TO tapedeck', current_database());
     END IF;
