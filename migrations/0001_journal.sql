@@ -140,7 +140,7 @@ CREATE TABLE generation_makings (
     attempt     integer     NOT NULL CHECK (attempt >= 1),
     started_at  timestamptz NOT NULL,
     ended_at    timestamptz,
-    result      text        CHECK (result IN ('made', 'refused', 'busy', 'broken')),
+    result      text        CHECK (result IN ('made', 'refused', 'retry', 'broken', 'dead')),
     resume_at   timestamptz,
     cost_micros bigint      NOT NULL CHECK (cost_micros >= 0),
     picture     json
