@@ -30,12 +30,12 @@ pub(super) fn draw(canvas: &mut Canvas, chance: &mut Chance, subject: &str) {
     let tint = *chance.one_of(&TINTS);
     let body = Body {
         x: 320.0 + chance.between(-12.0, 12.0),
-        top: chance.between(96.0, 120.0),
-        hem: chance.between(505.0, 530.0),
+        top: chance.between(120.0, 138.0),
+        hem: chance.between(520.0, 540.0),
         width: chance.between(158.0, 188.0),
     };
     let lean = chance.between(-26.0, 26.0);
-    let waves = 3 + chance.below(3);
+    let waves = 3 + chance.below(2);
     let shape = |by: f32| sheet(&body, lean, waves, by);
     let whole = shape(0.0);
     for (width, opacity) in [(96.0, 0.035), (72.0, 0.05), (50.0, 0.07), (30.0, 0.1), (14.0, 0.14)] {
@@ -51,9 +51,11 @@ pub(super) fn draw(canvas: &mut Canvas, chance: &mut Chance, subject: &str) {
     face(canvas, chance, x, y);
     tape(canvas, &body, tint, subject);
     wear(canvas, chance, &body, lean, tint);
-    for _ in 0..3 {
-        let (from, height) = (chance.between(150.0, 500.0), chance.between(6.0, 18.0));
-        let by = chance.between(8.0, 26.0) as i32;
+    // Bad tracking, but not over the face.
+    let low = (body.top + 345.0, body.hem);
+    for (from, to) in [(body.top + 30.0, body.top + 80.0), low, low] {
+        let (from, height) = (chance.between(from, to), chance.between(6.0, 16.0));
+        let by = chance.between(8.0, 24.0) as i32;
         canvas.tear(from, height, if chance.below(2) == 0 { by } else { -by });
     }
 }
