@@ -10,10 +10,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
+use domain::chat_request::Prices;
 use domain::rules::Rules;
 use journal::broker::BrokerConfig;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::generation;
+use crate::pictures::Pictures;
 
 mod servers;
 
@@ -21,6 +25,9 @@ pub use servers::{CONNECT_FILE, Connect, NotReachable, open_database};
 
 /// The file that is read when `--config` names no other. It may be absent.
 pub const FILE: &str = "tapedeck.toml";
+
+/// The longest name of something that can be asked for.
+const STYLE_LENGTH_MAX: usize = 64;
 
 /// Variables with our prefix that are no keys: flags of the command line, and where programs and
 /// rehearsals are.
@@ -63,6 +70,12 @@ pub struct Config {
     pub eventsub_secret: String,
     /// Points per deed; raise `version` with any change.
     pub rules: Rules,
+    /// Who makes the pictures that were asked for, and how many, how fast and how dearly at most.
+    pub generation: generation::Settings,
+    /// Where pictures are kept; `pictures` in the data folder, if left out.
+    pub pictures_folder: Option<PathBuf>,
+    /// What can be asked for with points, and for how many; raise `version` with any change.
+    pub prices: Prices,
     /// An OTLP/HTTP collector, such as `http://127.0.0.1:4318`. Without it no traces are sent.
     pub otlp_endpoint: Option<String>,
     /// What is logged, as `level` or `module=level,…`.
@@ -84,8 +97,15 @@ pub struct Source {
 }
 
 /// The keys that take effect while a process runs. The others do when it is started again.
-const LIVE: [&str; 6] =
-    ["broadcaster_id", "eventsub_secret", "log", "public_url", "requests_per_minute", "rules"];
+const LIVE: [&str; 7] = [
+    "broadcaster_id",
+    "eventsub_secret",
+    "log",
+    "prices",
+    "public_url",
+    "requests_per_minute",
+    "rules",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,6 +148,9 @@ impl Default for Config {
             broadcaster_id: String::new(),
             eventsub_secret: String::new(),
             rules: Rules::default(),
+            generation: generation::Settings::default(),
+            pictures_folder: None,
+            prices: Prices::default(),
             otlp_endpoint: None,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
@@ -222,6 +245,13 @@ impl Config {
         read.checked()
     }
 
+    /// Where pictures are kept.
+    pub fn pictures(&self) -> Pictures {
+        let data = self.source.as_ref().map_or(Path::new("data"), |source| &source.data);
+        let folder = self.pictures_folder.clone().unwrap_or_else(|| data.join("pictures"));
+        Pictures::in_folder(folder)
+    }
+
     /// How the journal reaches NATS.
     pub fn broker(&self) -> BrokerConfig {
         BrokerConfig { url: self.nats_url.clone(), passwords: self.nats_passwords.clone() }
@@ -259,6 +289,19 @@ impl Config {
         {
             return refuse("broadcaster_id: a Twitch user id is made of digits");
         }
+        if let Some(words) = self.generation.refusal() {
+            return refuse(words);
+        }
+        for (style, points) in &self.prices.points {
+            let plain =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            if style.is_empty() || style.len() > STYLE_LENGTH_MAX || !style.bytes().all(plain) {
+                return refuse(&format!("prices: {style:?} is not made of a-z, 0-9 and hyphens"));
+            }
+            if *points < 1 {
+                return refuse(&format!("prices: {style} costs 1 point or more, not {points}"));
+            }
+        }
         Ok(self)
     }
 }
@@ -272,6 +315,7 @@ impl std::fmt::Debug for Config {
             .field("public_url", &self.public_url)
             .field("broadcaster_id", &self.broadcaster_id)
             .field("rules", &self.rules)
+            .field("prices", &self.prices)
             .field("otlp_endpoint", &self.otlp_endpoint)
             .field("log", &self.log)
             .finish_non_exhaustive()

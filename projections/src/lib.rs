@@ -12,6 +12,7 @@ pub mod balances;
 pub mod broadcasts;
 mod copy;
 pub mod generations;
+pub mod holds;
 pub mod leaderboard;
 pub mod reading;
 pub mod statements;
@@ -26,5 +27,6 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(broadcasts::Broadcasts),
         Arc::new(alerts::Alerts),
         Arc::new(generations::Generations),
+        Arc::new(holds::Holds),
     ]
 }

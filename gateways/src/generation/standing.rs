@@ -1,14 +1,12 @@
 //! Whether the provider is asked now: concurrency, rate, budget and breaker, computed from what was asked before.
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
-use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
 use super::lease::Limits;
 
 /// Whether the provider is asked now, and if not, why and until when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Whatever is due is made.
     Open,
@@ -27,8 +25,33 @@ pub enum Standing {
     BreakerTrying,
 }
 
+impl Standing {
+    /// For programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Standing::Open => "open",
+            Standing::Full => "full",
+            Standing::RateLimited { .. } => "rate_limited",
+            Standing::BudgetSpent { .. } => "budget_spent",
+            Standing::AskedToWait { .. } => "asked_to_wait",
+            Standing::BreakerOpen { .. } => "breaker_open",
+            Standing::BreakerTrying => "breaker_trying",
+        }
+    }
+
+    pub fn until(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Standing::RateLimited { until }
+            | Standing::BudgetSpent { until }
+            | Standing::AskedToWait { until }
+            | Standing::BreakerOpen { until } => Some(*until),
+            Standing::Open | Standing::Full | Standing::BreakerTrying => None,
+        }
+    }
+}
+
 /// What is known of the making of pictures.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub standing: Standing,
     /// Since midnight (UTC), with what is set aside for those that are being made.
