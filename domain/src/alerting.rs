@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::account::{self, Facts};
 use crate::broadcast;
+use crate::chat_request::Wish;
+use crate::generation::{self, Settlement};
 
 /// What the overlay shows, without the viewer's name, which lives in a table that can be erased.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,10 +30,13 @@ pub enum Kind {
     Gift,
     Raid,
     HypeTrain,
+    /// A picture that a viewer's points paid for, by its style.
+    Ghost,
+    Friend,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Follow,
         Kind::Cheer,
         Kind::Sub,
@@ -39,6 +44,8 @@ impl Kind {
         Kind::Gift,
         Kind::Raid,
         Kind::HypeTrain,
+        Kind::Ghost,
+        Kind::Friend,
     ];
 
     pub fn name(self) -> &'static str {
@@ -50,6 +57,8 @@ impl Kind {
             Kind::Gift => "gift",
             Kind::Raid => "raid",
             Kind::HypeTrain => "hype_train",
+            Kind::Ghost => "ghost",
+            Kind::Friend => "friend",
         }
     }
 }
@@ -97,6 +106,31 @@ pub fn for_broadcast(event: &broadcast::Event) -> Option<Alert> {
         _ => return None,
     };
     Some(Alert { kind, viewer: viewer.cloned(), data })
+}
+
+/// The alert for something that happened to a request: the picture, once its points are captured. Whatever ended
+/// otherwise shows nothing.
+pub fn for_generation(event: &generation::Event) -> Option<Alert> {
+    let generation::Event::Settled { settlement, viewer, wish, picture, .. } = event else {
+        return None;
+    };
+    let (Settlement::Captured, Some(wish), Some(picture)) = (settlement, wish, picture) else {
+        return None;
+    };
+    let (kind, subject, colour) = match wish {
+        Wish::Ghost { subject } => (Kind::Ghost, subject, None),
+        Wish::Friend { colour, subject } => (Kind::Friend, subject, *colour),
+        Wish::Static { .. } => return None,
+    };
+    let data = json!({
+        "subject": subject,
+        "colour": colour,
+        "name": picture.name,
+        "picture": picture.content,
+        "media_type": picture.media_type,
+        "background": picture.background,
+    });
+    Some(Alert { kind, viewer: Some(viewer.clone()), data })
 }
 
 #[cfg(test)]

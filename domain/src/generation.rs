@@ -17,7 +17,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::chat_request::Wish;
-use crate::identity::{Identified, Recent};
+use crate::identity::{Identified, Recent, derived_id};
 
 mod event;
 
@@ -27,7 +27,8 @@ pub use event::{Event, Picture, Settlement};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
-    /// `viewer` asks for `wish` at `price` points, version `prices` of the price list.
+    /// `viewer` asks for `wish` at `price` points, version `prices` of the price list. `retry_of` names the request that
+    /// ended without a picture and is tried again by this one; see [`retry_id`].
     Submit {
         entry: Uuid,
         viewer: String,
@@ -35,6 +36,8 @@ pub enum Command {
         price: i64,
         prices: u32,
         at: DateTime<Utc>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_of: Option<Uuid>,
     },
     /// The points are held.
     Fund {
@@ -117,6 +120,15 @@ pub enum Stage {
     Settled,
 }
 
+/// The id of the request that tries `request` again. A request that has ended stays ended, and its points are settled:
+/// trying again is a new request, paid for again, that names the old one. The id is derived, so a request is tried again
+/// once, however often somebody presses the button; the new one can be tried again in its turn.
+pub fn retry_id(request: Uuid) -> Uuid {
+    derived_id(request, RETRY)
+}
+
+const RETRY: u32 = 1;
+
 impl Stage {
     pub fn name(self) -> &'static str {
         match self {
@@ -154,8 +166,8 @@ impl Generation {
         if self.recent.contains(command.entry()) {
             return Ok(None);
         }
-        if let Command::Submit { entry, viewer, wish, price, prices, at } = command {
-            return self.decide_submission(entry, viewer, wish, price, prices, at);
+        if let Command::Submit { .. } = command {
+            return self.decide_submission(command);
         }
         if self.stage == Stage::Unknown {
             return Err(Rejection::Unknown);
@@ -202,22 +214,17 @@ impl Generation {
         }
     }
 
-    fn decide_submission(
-        &self,
-        entry: Uuid,
-        viewer: String,
-        wish: Wish,
-        price: i64,
-        prices: u32,
-        at: DateTime<Utc>,
-    ) -> Result<Option<Event>, Rejection> {
+    fn decide_submission(&self, command: Command) -> Result<Option<Event>, Rejection> {
+        let Command::Submit { entry, viewer, wish, price, prices, at, retry_of } = command else {
+            return Ok(None);
+        };
         if self.stage != Stage::Unknown {
             return Err(Rejection::SubmittedBefore);
         }
         if price <= 0 {
             return Err(Rejection::BadPrice { price });
         }
-        Ok(Some(Event::Submitted { entry, viewer, wish, price, prices, at }))
+        Ok(Some(Event::Submitted { entry, viewer, wish, price, prices, at, retry_of }))
     }
 
     fn decide_funding(&self, entry: Uuid) -> Result<Option<Event>, Rejection> {

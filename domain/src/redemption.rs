@@ -54,7 +54,10 @@ pub fn after_account(
             // What is wrong with a request is told to the viewer by whoever shows the cheer.
             let ChatRequest { wish, price } = in_cheer(message, *bits, prices)?.ok()?;
             let (viewer, prices) = (viewer.to_owned(), prices.version);
-            (request_id(entry), Command::Submit { entry, viewer, wish, price, prices, at })
+            (
+                request_id(entry),
+                Command::Submit { entry, viewer, wish, price, prices, at, retry_of: None },
+            )
         }
         Event::Held { entry: hold, purpose, .. } if is_ours(purpose) => {
             (*hold, Command::Fund { entry })

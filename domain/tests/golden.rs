@@ -146,8 +146,16 @@ fn broadcast_events() -> Vec<(&'static str, broadcast::Event)> {
 fn generation_events() -> Vec<(&'static str, generation::Event)> {
     use generation::Event;
     let (entry, at, viewer) = (ENTRY, at(), || "5001".to_owned());
-    let submitted =
-        |wish| Event::Submitted { entry, viewer: viewer(), wish, price: 200, prices: 1, at };
+    let submitted_for = |wish, retry_of| Event::Submitted {
+        entry,
+        viewer: viewer(),
+        wish,
+        price: 200,
+        prices: 1,
+        at,
+        retry_of,
+    };
+    let submitted = |wish| submitted_for(wish, None);
     let ghost = || Wish::Ghost { subject: "a toaster \"hot\"".to_owned() };
     let friend = |colour| Wish::Friend { colour, subject: "an otter".to_owned() };
     let named = Wish::Static { id: "stand-back".to_owned(), message: "stand back!".to_owned() };
@@ -179,6 +187,7 @@ fn generation_events() -> Vec<(&'static str, generation::Event)> {
         ("submitted_friend", submitted(friend(Some(Colour::SkyBlue)))),
         ("submitted_friend_of_any_colour", submitted(friend(None))),
         ("submitted_static", submitted(named)),
+        ("submitted_again", submitted_for(ghost(), Some(OTHER))),
         ("funded", Event::Funded { entry }),
         ("funded_in_vain", Event::FundedInVain { entry, viewer: viewer() }),
         ("declined", Event::Declined { entry, available: 50 }),

@@ -16,6 +16,9 @@ use journal::broker::BrokerConfig;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::generation;
+use crate::pictures::Pictures;
+
 mod servers;
 
 pub use servers::{CONNECT_FILE, Connect, NotReachable, open_database};
@@ -67,6 +70,10 @@ pub struct Config {
     pub eventsub_secret: String,
     /// Points per deed; raise `version` with any change.
     pub rules: Rules,
+    /// Who makes the pictures that were asked for, and how many, how fast and how dearly at most.
+    pub generation: generation::Settings,
+    /// Where pictures are kept; `pictures` in the data folder, if left out.
+    pub pictures_folder: Option<PathBuf>,
     /// What can be asked for with points, and for how many; raise `version` with any change.
     pub prices: Prices,
     /// An OTLP/HTTP collector, such as `http://127.0.0.1:4318`. Without it no traces are sent.
@@ -141,6 +148,8 @@ impl Default for Config {
             broadcaster_id: String::new(),
             eventsub_secret: String::new(),
             rules: Rules::default(),
+            generation: generation::Settings::default(),
+            pictures_folder: None,
             prices: Prices::default(),
             otlp_endpoint: None,
             log: "info".to_owned(),
@@ -236,6 +245,13 @@ impl Config {
         read.checked()
     }
 
+    /// Where pictures are kept.
+    pub fn pictures(&self) -> Pictures {
+        let data = self.source.as_ref().map_or(Path::new("data"), |source| &source.data);
+        let folder = self.pictures_folder.clone().unwrap_or_else(|| data.join("pictures"));
+        Pictures::in_folder(folder)
+    }
+
     /// How the journal reaches NATS.
     pub fn broker(&self) -> BrokerConfig {
         BrokerConfig { url: self.nats_url.clone(), passwords: self.nats_passwords.clone() }
@@ -272,6 +288,9 @@ impl Config {
             && journal::command::check_id(&self.broadcaster_id).is_err()
         {
             return refuse("broadcaster_id: a Twitch user id is made of digits");
+        }
+        if let Some(words) = self.generation.refusal() {
+            return refuse(words);
         }
         for (style, points) in &self.prices.points {
             let plain =

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use domain::alerting::{self, Kind};
-use domain::{account, broadcast};
+use domain::{account, broadcast, generation};
 use journal::{Content, Failure, Projection, Recorded};
 
 use crate::copy;
@@ -42,6 +42,10 @@ pub fn row(content: &Content<'_>) -> Result<Option<Row>, serde_json::Error> {
         ("broadcast", "followed" | "raided" | "cheered" | "subs_gifted" | "hype_train_started") => {
             let event: broadcast::Event = serde_json::from_str(content.payload)?;
             alerting::for_broadcast(&event)
+        }
+        ("generation", "settled") => {
+            let event: generation::Event = serde_json::from_str(content.payload)?;
+            alerting::for_generation(&event)
         }
         _ => None,
     };
@@ -170,11 +174,11 @@ impl Projection for Alerts {
     }
 
     fn version(&self) -> i32 {
-        1
+        2
     }
 
     fn aggregates(&self) -> &'static [&'static str] {
-        &["account", "broadcast"]
+        &["account", "broadcast", "generation"]
     }
 
     fn tables(&self) -> &'static [&'static str] {

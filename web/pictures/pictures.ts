@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,6 +12,9 @@ import { BACKDROP } from "./backdrop";
 const executable = findChromium();
 const folder = fileURLToPath(new URL("../../docs/overlay/", import.meta.url));
 const viewer = (name: string) => ({ id: "5001", name });
+
+const GHOST = "0".repeat(64);
+const FRIEND = "1".repeat(64);
 
 const PICTURES: Record<string, Given> = {
   follow: { type: "follow", data: { viewer: viewer("ReelDeal") } },
@@ -39,6 +42,26 @@ const PICTURES: Record<string, Given> = {
   hype_train: {
     type: "hype_train",
     data: { level: 2, total: 1150, goal: 1800, kind: "regular" },
+  },
+  ghost: {
+    type: "ghost",
+    data: {
+      viewer: viewer("MothByTheTV"),
+      subject: "a lighthouse",
+      picture: GHOST,
+      background: "#10101e",
+    },
+  },
+  friend: {
+    type: "friend",
+    data: {
+      viewer: viewer("BetaMaxine"),
+      subject: "a heron",
+      colour: "sky-blue",
+      name: "Captain Waldo",
+      picture: FRIEND,
+      background: "#fb8b24",
+    },
   },
 };
 
@@ -112,6 +135,8 @@ describe.skipIf(executable === null)("pictures of the overlay", () => {
 
   beforeAll(async () => {
     await server.listen();
+    server.pictures.set(GHOST, readFileSync(new URL("ghost.png", import.meta.url)));
+    server.pictures.set(FRIEND, readFileSync(new URL("friend.png", import.meta.url)));
     browser = await openProfile(executable ?? "", profile, { width: 960, height: 540 });
   }, 60_000);
 
@@ -141,7 +166,7 @@ describe.skipIf(executable === null)("pictures of the overlay", () => {
       await page.evaluate(putBackdrop, BACKDROP);
       const path = join(folder, `${name}.png`);
       await page.screenshot({ path });
-      expect(statSync(path).size).toBeLessThan(150_000);
+      expect(statSync(path).size).toBeLessThan(180_000);
       await page.close();
     }, 60_000);
   }

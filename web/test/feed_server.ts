@@ -47,6 +47,9 @@ export class FeedServer {
   status: number | null = null;
   /** When true, a new connection gets its hello and then no byte more. */
   silent = false;
+  /** Pictures by the name of their content; one that is a promise is answered when it comes. */
+  readonly pictures = new Map<string, Buffer | Promise<Buffer>>();
+  readonly pictureRequests: string[] = [];
   /** Alerts are written in pieces of this many bytes. */
   pieceBytes = 7;
   #alerts: Recorded[] = [];
@@ -128,6 +131,12 @@ export class FeedServer {
       "/overlay/overlay.js": "overlay.js",
       "/overlay/overlay.css": "overlay.css",
     };
+    const picture = /^\/api\/v1\/pictures\/(.+)$/.exec(url.pathname)?.[1];
+    if (picture !== undefined) {
+      this.pictureRequests.push(picture);
+      void this.#answerPicture(picture, response);
+      return;
+    }
     const file = files[url.pathname];
     if (file) {
       response.setHeader("Content-Type", KINDS[file.split(".").pop() ?? ""] ?? "text/plain");
@@ -161,6 +170,11 @@ export class FeedServer {
     response.on("close", () => this.#clients.delete(response));
     const missed = this.#alerts.filter(({ position }) => position > (after ?? this.#position));
     for (const alert of missed) this.#send(response, alert, "replay");
+  }
+
+  async #answerPicture(name: string, response: ServerResponse): Promise<void> {
+    const bytes = await this.pictures.get(name);
+    response.writeHead(bytes ? 200 : 404, { "Content-Type": "image/png" }).end(bytes);
   }
 
   #send(client: ServerResponse, alert: Recorded, mode: string): void {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BrowserContext, Page } from "playwright-core";
@@ -17,7 +17,12 @@ const SAMPLES: Record<string, Record<string, unknown>> = {
   gift: { viewer: null, count: 5, tier: "1000" },
   raid: { viewer, viewers: 12 },
   hype_train: { level: 1, total: 100, goal: 500, kind: "regular" },
+  ghost: { viewer, subject: "a toaster", picture: null, background: "#10101e" },
+  friend: { viewer, subject: "a heron", colour: "blue", name: "Waldo", picture: null },
 };
+
+const GHOST = "a".repeat(64);
+const PIXEL = readFileSync(new URL("../../gateways/tests/data/pixel.png", import.meta.url));
 
 /** One appearance of an alert on the screen; `elapsed` is above 0 when it was taken up again. */
 interface Appearance {
@@ -156,6 +161,48 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     expect(server.requests.length).toBe(2);
   }, 120_000);
 
+  it("shows a picture when it is loaded and decoded, and not before", async () => {
+    await open("&name=picture&speed=2");
+    let arrive: (bytes: Buffer) => void = () => undefined;
+    server.pictures.set(GHOST, new Promise((resolve) => (arrive = resolve)));
+    const first = server.give(sample(0));
+    const ghost = server.give({ type: "ghost", data: { ...SAMPLES.ghost, picture: GHOST } });
+    // It is asked for while the alert before it is on the screen.
+    await expect.poll(() => server.pictureRequests).toEqual([GHOST]);
+    expect(begun()).toEqual([first]);
+    await page.locator(".alert-follow").waitFor({ state: "detached" });
+    expect(begun()).toEqual([first]);
+    arrive(PIXEL);
+    await page.locator(".alert-ghost.alert-pictured img").waitFor({ state: "attached" });
+    expect(begun()).toEqual([first, ghost]);
+    const width = await page.locator(".portrait img").evaluate(widthOf);
+    expect(width).toBe(1);
+    // Taken up again, it has its picture again.
+    await page.reload();
+    await page.locator(".alert-ghost.alert-pictured img").waitFor({ state: "attached" });
+  }, 30_000);
+
+  it("shows the words alone when there is no picture, or one that cannot be shown", async () => {
+    await open("&name=no-picture&speed=20");
+    const broken = "b".repeat(64);
+    server.pictures.set(broken, Buffer.from("<html>502</html>"));
+    const ids = [GHOST, broken, "../../secret", null].map((picture) =>
+      server.give({ type: "friend", data: { ...SAMPLES.friend, picture } }),
+    );
+    await expect.poll(begun, { timeout: 20_000 }).toEqual(ids);
+    expect(await page.locator(".alert img").count()).toBe(0);
+    expect(server.pictureRequests).toEqual([GHOST, broken]);
+  }, 30_000);
+
+  it("waits for a picture that never comes only so long", async () => {
+    await open("&name=slow-picture&speed=20");
+    server.pictures.set(GHOST, new Promise(() => undefined));
+    const ghost = server.give({ type: "ghost", data: { ...SAMPLES.ghost, picture: GHOST } });
+    await page.locator(".alert-ghost").waitFor();
+    expect(begun()).toEqual([ghost]);
+    expect(await page.locator(".alert img").count()).toBe(0);
+  }, 30_000);
+
   it("shows what a viewer wrote as text, whatever it is", async () => {
     await open("&name=text");
     const message = "<img src=x onerror=alert(1)> & <b>bold</b>";
@@ -249,6 +296,11 @@ function watchTheScreen(): void {
     }
   });
   watch.observe(document, { childList: true, subtree: true });
+}
+
+/** Runs in the page: how wide a picture is in itself; 0 until it is loaded. */
+function widthOf(image: Element): number {
+  return (image as HTMLImageElement).naturalWidth;
 }
 
 /** Runs in the page: where the alert's parts are at rest, and what is behind them. */

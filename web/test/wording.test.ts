@@ -25,6 +25,9 @@ describe("the wording of an alert", () => {
       said("hype_train", { level: 2, total: 1150, goal: 1800, kind: "regular" }),
       said("hype_train", { level: 3, total: 4000, goal: 1800, kind: "golden_kappa" }),
       said("hype_train", { level: 1, total: 0, goal: null, kind: "treasure" }),
+      said("ghost", { viewer, subject: "a lighthouse" }),
+      said("friend", { viewer, subject: "a heron", name: "Waldo" }),
+      said("friend", { viewer, subject: "a heron", name: null }),
     ]).toEqual([
       "New follower: ReelDeal is now following.",
       "Cheer: ReelDeal cheered 2,500 bits. hi",
@@ -38,6 +41,9 @@ describe("the wording of an alert", () => {
       "All aboard: Hype Train 1,150 of 1,800 to level 3.",
       "All aboard: Golden Kappa Train 4,000 points so far.",
       "All aboard: Treasure Train is on its way.",
+      "From beyond the tape: ReelDeal has called the ghost of a lighthouse.",
+      "A new friend: ReelDeal has brought Waldo, a heron.",
+      "A new friend: ReelDeal has brought a heron.",
     ]);
   });
 

@@ -5,6 +5,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::broadcast::{Event, HypeTrain};
+use crate::chat_request::Colour;
+use crate::generation::Picture;
 use crate::rules::Tier;
 
 const ENTRY: Uuid = Uuid::from_u128(1);
@@ -112,6 +114,52 @@ fn a_hype_train_is_shown_when_it_begins_and_not_again() {
     let (entry, at) = (ENTRY, now());
     assert_eq!(for_broadcast(&Event::HypeTrainProgressed { entry, train: train(), at }), None);
     assert_eq!(for_broadcast(&Event::HypeTrainEnded { entry, train: train(), at }), None);
+}
+
+fn settled(wish: Wish, settlement: Settlement) -> generation::Event {
+    let is_friend = matches!(wish, Wish::Friend { .. });
+    let picture = Picture {
+        content: "ab".repeat(32),
+        media_type: "image/png".to_owned(),
+        background: "#101020".to_owned(),
+        name: is_friend.then(|| "Waldo".to_owned()),
+        cost_micros: 0,
+    };
+    let (wish, picture) = (Some(wish), Some(picture));
+    let viewer = "5001".to_owned();
+    generation::Event::Settled { entry: ENTRY, points: 200, settlement, viewer, wish, picture }
+}
+
+#[test]
+fn a_picture_is_shown_once_it_is_paid_for() {
+    let picture = "ab".repeat(32);
+    let ghost = Wish::Ghost { subject: "a toaster".to_owned() };
+    assert_eq!(
+        for_generation(&settled(ghost, Settlement::Captured)),
+        shown(
+            Kind::Ghost,
+            Some("5001"),
+            json!({"subject": "a toaster", "colour": null, "name": null, "picture": picture,
+                   "media_type": "image/png", "background": "#101020"}),
+        )
+    );
+    let friend = Wish::Friend { colour: Some(Colour::SkyBlue), subject: "a heron".to_owned() };
+    assert_eq!(
+        for_generation(&settled(friend, Settlement::Captured)),
+        shown(
+            Kind::Friend,
+            Some("5001"),
+            json!({"subject": "a heron", "colour": "sky-blue", "name": "Waldo", "picture": picture,
+                   "media_type": "image/png", "background": "#101020"}),
+        )
+    );
+}
+
+#[test]
+fn a_picture_whose_points_went_back_is_not_shown() {
+    let ghost = Wish::Ghost { subject: "a toaster".to_owned() };
+    assert_eq!(for_generation(&settled(ghost, Settlement::Released)), None);
+    assert_eq!(for_generation(&generation::Event::Funded { entry: ENTRY }), None);
 }
 
 #[test]

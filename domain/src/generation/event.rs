@@ -19,6 +19,9 @@ pub enum Event {
         price: i64,
         prices: u32,
         at: DateTime<Utc>,
+        /// The request that ended without a picture and is tried again by this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_of: Option<Uuid>,
     },
     Funded {
         entry: Uuid,

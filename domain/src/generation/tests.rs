@@ -37,12 +37,12 @@ fn picture() -> Picture {
 
 fn submit(name: &str) -> Command {
     let (viewer, wish, at) = (viewer(), wish(), tonight());
-    Command::Submit { entry: named(name), viewer, wish, price: 200, prices: 1, at }
+    Command::Submit { entry: named(name), viewer, wish, price: 200, prices: 1, at, retry_of: None }
 }
 
 fn submitted() -> Event {
     let (viewer, wish, at) = (viewer(), wish(), tonight());
-    Event::Submitted { entry: named("r"), viewer, wish, price: 200, prices: 1, at }
+    Event::Submitted { entry: named("r"), viewer, wish, price: 200, prices: 1, at, retry_of: None }
 }
 
 fn funded() -> Event {
@@ -177,6 +177,43 @@ fn what_was_captured_is_shown_and_what_was_released_is_not() {
 #[test]
 fn a_request_is_never_free() {
     let (viewer, wish, at) = (viewer(), wish(), tonight());
-    let free = Command::Submit { entry: named("r"), viewer, wish, price: 0, prices: 1, at };
+    let free = Command::Submit {
+        entry: named("r"),
+        viewer,
+        wish,
+        price: 0,
+        prices: 1,
+        at,
+        retry_of: None,
+    };
     request(vec![]).when(free).then_expect_error(Rejection::BadPrice { price: 0 });
+}
+
+#[test]
+fn a_retry_is_another_request_that_names_the_old_one() {
+    let (viewer, wish, at) = (viewer(), wish(), tonight());
+    let old = named("old");
+    let retry_of = Some(old);
+    let again = Command::Submit {
+        entry: named("again"),
+        viewer: viewer.clone(),
+        wish: wish.clone(),
+        price: 200,
+        prices: 1,
+        at,
+        retry_of,
+    };
+    let entry = named("again");
+    let event = Event::Submitted { entry, viewer, wish, price: 200, prices: 1, at, retry_of };
+    request(vec![]).when(again).then_expect_events(vec![event]);
+    assert_ne!(retry_id(old), old);
+    assert_eq!(retry_id(old), retry_id(old), "pressing twice asks for the same request");
+    assert_ne!(retry_id(retry_id(old)), retry_id(old));
+}
+
+#[test]
+fn a_request_that_was_stored_without_a_retry_reads_as_none() {
+    let stored = serde_json::to_string(&submitted()).expect("json");
+    assert!(!stored.contains("retry_of"), "{stored}");
+    assert_eq!(serde_json::from_str::<Event>(&stored).expect("readable"), submitted());
 }

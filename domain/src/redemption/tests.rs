@@ -162,6 +162,7 @@ fn too_few_points_decline_the_request() {
         price: 200,
         prices: 1,
         at: tonight(),
+        retry_of: None,
     };
     let request = request_id(entry);
     world.tell(request, second);

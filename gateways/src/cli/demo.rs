@@ -91,7 +91,7 @@ impl Demo {
         })));
 
         let night = Night::script(self.seed, self.notifications as usize);
-        let night = Arc::new(night.for_broadcaster(&stage.broadcaster));
+        let night = Arc::new(night.for_broadcaster(&stage.broadcaster).with_requests());
         let options = Options {
             to: format!("{}{}", stage.base, twitch::webhook::PATH).parse()?,
             secret: stage.secret.clone(),
@@ -109,7 +109,7 @@ impl Demo {
             report.notifications, report.requests, report.accepted
         );
         ensure!(report.all_accepted(), "not all were taken: {:?}", report.first_failure);
-        stage.settle().await?;
+        stage.settle(night.requests()).await?;
 
         let expected = night.expected_points();
         let wrong = stage.wrong_balances(&expected).await?;
@@ -247,8 +247,9 @@ impl Stage {
         })
     }
 
-    /// Waits until every command is decided and every projection has seen what came of it.
-    async fn settle(&self) -> anyhow::Result<()> {
+    /// Waits until every command is decided, every picture is made and paid for, and every projection has seen what
+    /// came of it.
+    async fn settle(&self, pictures: usize) -> anyhow::Result<()> {
         let commands = self.broker.jetstream(Role::Admin).await?.get_stream("COMMANDS").await?;
         let last = i64::try_from(commands.cached_info().state.last_sequence)?;
         let decided = async {
@@ -263,6 +264,20 @@ impl Stage {
             }
         };
         tokio::time::timeout(PATIENCE, decided).await.context("commands are left undecided")??;
+        let paid = async {
+            loop {
+                let paid: i64 = sqlx::query_scalar(
+                    "SELECT count(*) FROM projections.generations WHERE settlement IS NOT NULL",
+                )
+                .fetch_one(&self.pool)
+                .await?;
+                if paid >= i64::try_from(pictures)? {
+                    return anyhow::Ok(());
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, paid).await.context("pictures are left unmade")??;
         let head = journal::head::read(&self.pool).await?.position;
         let positions = Positions::start(self.pool.clone(), &self.broker).await?;
         for projection in projections::all() {

@@ -10,6 +10,7 @@ pub mod guard;
 pub mod key;
 mod print;
 pub mod rebuild;
+pub mod requests;
 pub mod serve;
 pub mod simulate;
 pub mod statement;
@@ -107,6 +108,7 @@ enum Command {
     Balance(balance::Balance),
     Statement(statement::Statement),
     Top(top::Top),
+    Requests(requests::Requests),
     Events(events::Events),
     Streams(streams::Streams),
     Dead(dead::Dead),
@@ -181,6 +183,7 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Balance(balance) => balance.run(&globals).await,
         Command::Top(top) => top.run(&globals).await,
         Command::Statement(statement) => statement.run(&globals).await,
+        Command::Requests(requests) => requests.run(&globals).await,
         Command::Events(events) => events.run(&globals).await,
         Command::Streams(streams) => streams.run(&globals).await,
         Command::Dead(dead) => dead.run(&globals).await,

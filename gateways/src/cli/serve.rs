@@ -1,6 +1,7 @@
 //! `tapedeck serve`: the parts of the backend in this process. The only place where everything is
 //! wired.
 
+mod making;
 mod parts;
 mod reach;
 mod reload;
@@ -28,6 +29,7 @@ use self::reach::reach;
 use super::Globals;
 use crate::config::Config;
 use crate::feed::{self, Hub};
+use crate::generation;
 use crate::http::keys::Keys;
 use crate::http::limits::Limits;
 use crate::http::{self, Api, health, listener};
@@ -80,11 +82,19 @@ pub enum Role {
     Projections,
     /// Answers events with what follows from them: requests are paid for, holds that are due end
     Processes,
+    /// Makes the pictures that were asked for and paid for
+    Making,
 }
 
 impl Role {
-    pub const ALL: [Role; 5] =
-        [Role::Gateway, Role::Processor, Role::Relay, Role::Projections, Role::Processes];
+    pub const ALL: [Role; 6] = [
+        Role::Gateway,
+        Role::Processor,
+        Role::Relay,
+        Role::Projections,
+        Role::Processes,
+        Role::Making,
+    ];
 }
 
 impl std::fmt::Display for Role {
@@ -95,6 +105,7 @@ impl std::fmt::Display for Role {
             Role::Relay => "relay",
             Role::Projections => "projections",
             Role::Processes => "processes",
+            Role::Making => "making",
         })
     }
 }
@@ -203,6 +214,11 @@ pub async fn serve(
         parts.runs("expiry", timer);
         parts.runs("processes", process::run(pool, broker, publisher, processes, rest.clone()));
     }
+    if roles.contains(&Role::Making) {
+        let publisher = publisher().await?.clone();
+        let worker = making::worker(&config, &pool, &broker, publisher).await?;
+        parts.runs("making", generation::run(worker, rest.clone()));
+    }
     let lag = observe::measure_lag(pool.clone(), broker.clone(), rest);
     parts.runs("lag", lag.map(Ok));
 
@@ -270,6 +286,7 @@ async fn gateway(
         keys: Keys::new(pool.clone()),
         limits: Arc::new(Limits::default()),
         readied: Arc::default(),
+        pictures: config.pictures(),
         stop: parts.intake.clone(),
     })
 }

@@ -84,6 +84,7 @@ impl Simulate {
         connect(&target.to).await?;
         let night =
             Night::script(self.seed, self.notifications).for_broadcaster(&target.broadcaster);
+        let night = night.with_requests();
         let night = Arc::new(night);
         let options = Options {
             to: target.to,

@@ -25,6 +25,7 @@ fn every_key_is_in_the_example_and_the_example_is_the_default() {
     assert_eq!(value.rules, toml_keys::names(&known["rules"]));
     assert_eq!(value.prices, toml_keys::names(&known["prices"]));
     assert_eq!(value.prices_points, toml_keys::names(&known["prices"]["points"]));
+    assert_eq!(value.generation, toml_keys::names(&known["generation"]));
     assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
     let plain = layered(EXAMPLE, &[]).expect("readable as it is");
     assert_eq!(
@@ -107,6 +108,15 @@ fn a_price_is_at_least_a_point_and_its_name_can_be_said_in_chat() {
 }
 
 #[test]
+fn a_limit_of_the_making_of_pictures_is_one_that_can_be_kept() {
+    layered("[generation]\ndaily_budget_cents = 0", &[]).expect("nothing may be spent");
+    for wrong in ["concurrency = 0", "per_minute = 0", "attempts_max = 0", "time_limit_s = 601"] {
+        let error = layered(&format!("[generation]\n{wrong}"), &[]).expect_err("refused");
+        assert!(error.to_string().contains("generation"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn printing_shows_no_secret() {
     let config = Config {
         eventsub_secret: "hush-hush-hush".to_owned(),
@@ -125,6 +135,7 @@ mod toml_keys {
         pub rules: BTreeSet<String>,
         pub prices: BTreeSet<String>,
         pub prices_points: BTreeSet<String>,
+        pub generation: BTreeSet<String>,
         pub requests: BTreeSet<String>,
     }
 
@@ -137,6 +148,7 @@ mod toml_keys {
             rules: names(&value["rules"]),
             prices: names(&value["prices"]),
             prices_points: names(&value["prices"]["points"]),
+            generation: names(&value["generation"]),
             requests: names(&value["requests_per_minute"]),
         }
     }

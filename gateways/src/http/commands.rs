@@ -264,13 +264,16 @@ where
 
 /// The status and the code of a rejection, by the words that the domain gives it.
 fn rejection(reason: &str) -> (StatusCode, &'static str) {
-    const KNOWN: [(&str, StatusCode, &str); 7] = [
+    const KNOWN: [(&str, StatusCode, &str); 10] = [
         ("points must be", StatusCode::UNPROCESSABLE_ENTITY, "bad_points"),
         ("the sum would not fit", StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
         ("there is no open hold", StatusCode::CONFLICT, "not_held"),
         ("was reversed before", StatusCode::CONFLICT, "already_reversed"),
         ("so its reversal moves", StatusCode::UNPROCESSABLE_ENTITY, "not_the_same_points"),
         ("the channel is not live", StatusCode::CONFLICT, "not_live"),
+        ("there is no such request", StatusCode::NOT_FOUND, "not_found"),
+        ("the request exists already", StatusCode::CONFLICT, "submitted_before"),
+        ("the request has ended already", StatusCode::CONFLICT, "ended"),
         ("is on screen already", StatusCode::CONFLICT, "same_tape"),
     ];
     let known = KNOWN.into_iter().find(|(words, ..)| reason.contains(words));

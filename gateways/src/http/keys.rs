@@ -39,6 +39,8 @@ pub enum Scope {
     BroadcastsRead,
     BroadcastsWrite,
     AlertsRead,
+    GenerationsRead,
+    GenerationsWrite,
     FeedRead,
     CommandsRead,
     /// Everything.
@@ -46,13 +48,15 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Scope; 9] = [
+    pub const ALL: [Scope; 11] = [
         Scope::AccountsRead,
         Scope::AccountsWrite,
         Scope::HoldsWrite,
         Scope::BroadcastsRead,
         Scope::BroadcastsWrite,
         Scope::AlertsRead,
+        Scope::GenerationsRead,
+        Scope::GenerationsWrite,
         Scope::FeedRead,
         Scope::CommandsRead,
         Scope::Admin,
@@ -66,6 +70,8 @@ impl Scope {
             Scope::BroadcastsRead => "broadcasts:read",
             Scope::BroadcastsWrite => "broadcasts:write",
             Scope::AlertsRead => "alerts:read",
+            Scope::GenerationsRead => "generations:read",
+            Scope::GenerationsWrite => "generations:write",
             Scope::FeedRead => "feed:read",
             Scope::CommandsRead => "commands:read",
             Scope::Admin => "admin",
@@ -75,7 +81,11 @@ impl Scope {
     fn writes(self) -> bool {
         matches!(
             self,
-            Scope::AccountsWrite | Scope::HoldsWrite | Scope::BroadcastsWrite | Scope::Admin
+            Scope::AccountsWrite
+                | Scope::HoldsWrite
+                | Scope::BroadcastsWrite
+                | Scope::GenerationsWrite
+                | Scope::Admin
         )
     }
 }

@@ -11,6 +11,7 @@ pub mod broadcasts;
 pub mod commands;
 pub mod error;
 pub mod extract;
+pub mod generations;
 pub mod health;
 pub mod holds;
 pub mod keys;
@@ -18,6 +19,7 @@ pub mod leaderboard;
 pub mod limits;
 pub mod listener;
 mod openapi;
+pub mod pictures;
 pub mod query;
 mod requests;
 
@@ -41,6 +43,7 @@ use self::limits::Limits;
 use crate::config::Config;
 use crate::feed::{self, Hub};
 use crate::overlay;
+use crate::pictures::Pictures;
 
 /// Where the API begins.
 pub const API: &str = "/api/v1";
@@ -63,6 +66,7 @@ pub struct Api {
     pub keys: Keys,
     pub limits: Arc<Limits>,
     pub readied: Arc<health::Readied>,
+    pub pictures: Pictures,
     /// Cancelled when the process is asked to stop.
     pub stop: CancellationToken,
 }
@@ -109,6 +113,11 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(broadcasts::one))
         .routes(routes!(broadcasts::start_screening, broadcasts::end_screening))
         .routes(routes!(alerts::list))
+        .routes(routes!(generations::list, generations::submit))
+        .routes(routes!(generations::one))
+        .routes(routes!(generations::cancel))
+        .routes(routes!(generations::retry))
+        .routes(routes!(pictures::one))
         .routes(routes!(commands::one))
         .routes(routes!(feed::feed))
         .routes(routes!(feed::feed_ws))

@@ -25,6 +25,7 @@ use super::{API, State};
         (name = "holds", description = "Points set aside, for services that deliver something for them"),
         (name = "broadcasts", description = "What is on, what was on, and what is screened"),
         (name = "alerts", description = "What was shown, newest first"),
+        (name = "generations", description = "What viewers asked for with points, and the pictures made of it"),
         (name = "feed", description = "Alerts as they happen"),
         (name = "commands", description = "What became of a command"),
     ),

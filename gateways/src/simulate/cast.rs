@@ -90,6 +90,18 @@ pub(super) const CHEERS: [&str; 20] = [
     "the credits alone deserve an award 🏆🏆🏆",
 ];
 
+/// What is asked for with points.
+pub(super) const WISHES: [&str; 8] = [
+    "ghost of a lighthouse",
+    "friend who is a heron",
+    "friend who is an orange teapot",
+    "ghost of the lost remote control",
+    "ghost of a fax machine",
+    "friend who is a sky-blue accountant",
+    "ghost of dial-up internet",
+    "friend who is the purple moon",
+];
+
 pub(super) const RESUBS: [&str; 10] = [
     "another month of static, and I would not have it any other way",
     "still here, still rewinding, still kind",

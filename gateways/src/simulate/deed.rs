@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::cast::Viewer;
 
+/// What a picture costs.
+pub(super) const PRICE: i64 = 200;
+
 /// Something that Twitch would tell us about. `viewer: None` is somebody anonymous.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Deed {
@@ -138,6 +141,19 @@ impl Deed {
             }
             _ => None,
         }
+    }
+
+    /// The picture that a cheer asks and pays for. Written out for the words of `WISHES`, rather than asked of the grammar.
+    pub fn expected_picture(&self) -> Option<ExpectedAlert> {
+        let Deed::Cheer { viewer: Some(viewer), bits, message } = self else { return None };
+        let (_, words) = message.split_once(' ')?;
+        let kind = match words {
+            _ if words.starts_with("ghost of ") => "ghost",
+            _ if words.starts_with("friend who is ") => "friend",
+            _ => return None,
+        };
+        let viewer = Some(viewer.id.to_string());
+        (*bits >= PRICE).then_some(ExpectedAlert { kind, viewer, amount: 0 })
     }
 
     pub fn expected_alert(&self) -> Option<ExpectedAlert> {

@@ -10,8 +10,8 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
-use super::cast::{self, CHEERS, INPUTS, POLLS, RESUBS, TITLES, Viewer};
-use super::deed::{Deed, ExpectedAlert, Train};
+use super::cast::{self, CHEERS, INPUTS, POLLS, RESUBS, TITLES, Viewer, WISHES};
+use super::deed::{Deed, ExpectedAlert, PRICE, Train};
 use super::delivery::Delivery;
 use super::payload::{Flavour, body};
 use crate::twitch::Secret;
@@ -20,6 +20,10 @@ use crate::twitch::Secret;
 const FIRST_NIGHT_S: i64 = 1_790_881_200;
 const SECONDS_A_DAY: i64 = 86_400;
 const NIGHTS: u64 = 1_000;
+
+/// How many pictures are asked for in a night, and by every how manieth of those who could.
+const REQUESTS_MAX: usize = 12;
+const REQUESTS_EVERY: usize = 3;
 
 /// What happens in a channel from going live to the last goodbye.
 #[derive(Clone, Debug)]
@@ -60,18 +64,46 @@ impl Night {
         Night { broadcaster, ..self }
     }
 
-    /// What every viewer must have been given in the end, under the default rules.
+    /// The same night, in which some of those whose cheers are worth it ask for a ghost or a friend. A cheer is credited
+    /// before it pays, so each of them has the points, in whatever order they arrive.
+    pub fn with_requests(mut self) -> Self {
+        let cheers = self.scenes.iter_mut().filter_map(|scene| match &mut scene.deed {
+            Deed::Cheer { viewer: Some(_), bits, message } if *bits >= PRICE => {
+                Some((*bits, message))
+            }
+            _ => None,
+        });
+        let asking = cheers.step_by(REQUESTS_EVERY).take(REQUESTS_MAX);
+        for ((bits, message), wish) in asking.zip(WISHES.iter().cycle()) {
+            *message = format!("Cheer{bits} {wish}").into();
+        }
+        self
+    }
+
+    /// How many pictures are asked for.
+    pub fn requests(&self) -> usize {
+        self.scenes.iter().filter(|scene| scene.deed.expected_picture().is_some()).count()
+    }
+
+    /// What every viewer must have in the end, under the default rules and prices: what they were given, less what
+    /// pictures took.
     pub fn expected_points(&self) -> BTreeMap<String, i64> {
         let mut points = BTreeMap::new();
-        for (viewer, more) in self.scenes.iter().filter_map(|scene| scene.deed.expected_points()) {
-            *points.entry(viewer.to_owned()).or_default() += more;
+        for Scene { deed, .. } in &self.scenes {
+            if let Some((viewer, more)) = deed.expected_points() {
+                *points.entry(viewer.to_owned()).or_default() += more;
+            }
+            if let Some(ExpectedAlert { viewer: Some(viewer), .. }) = deed.expected_picture() {
+                *points.entry(viewer).or_default() -= PRICE;
+            }
         }
         points
     }
 
     /// The alerts that must have been shown in the end, in the order in which the night was written.
     pub fn expected_alerts(&self) -> Vec<ExpectedAlert> {
-        self.scenes.iter().filter_map(|scene| scene.deed.expected_alert()).collect()
+        let deeds = self.scenes.iter().map(|scene| &scene.deed);
+        deeds.flat_map(|deed| [deed.expected_alert(), deed.expected_picture()]).flatten().collect()
     }
 
     /// The body of a scene. It does not depend on when it is played.

@@ -91,6 +91,8 @@ impl ExpectedAlert {
             "resub" => ("resub", amount("months")),
             "gift" => ("gift", amount("count")),
             "raid" => ("raid", amount("viewers")),
+            "ghost" => ("ghost", Some(0)),
+            "friend" => ("friend", Some(0)),
             "hype_train" => ("hype_train", amount("level")),
             _ => return None,
         };

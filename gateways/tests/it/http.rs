@@ -44,6 +44,7 @@ impl Serving {
             metrics_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             broadcaster_id: BROADCASTER.to_owned(),
             eventsub_secret: "a secret for tests".to_owned(),
+            pictures_folder: Some(world.servers.data.join("pictures")),
             requests_per_minute: RequestsPerMinute { anonymous: 0, user: 0, service: 0 },
             ..Config::default()
         };
@@ -107,7 +108,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 19] = [
+const ENDPOINTS: [(&str, &str, Scope); 24] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
@@ -124,10 +125,18 @@ const ENDPOINTS: [(&str, &str, Scope); 19] = [
     ("post", "/broadcasts/current/screenings", Scope::BroadcastsWrite),
     ("delete", "/broadcasts/current/screenings", Scope::BroadcastsWrite),
     ("get", "/alerts", Scope::AlertsRead),
+    ("get", "/generations", Scope::GenerationsRead),
+    ("post", "/generations", Scope::GenerationsWrite),
+    ("get", "/generations/{request}", Scope::GenerationsRead),
+    ("post", "/generations/{request}/cancel", Scope::GenerationsWrite),
+    ("post", "/generations/{request}/retry", Scope::GenerationsWrite),
     ("get", "/commands/{id}", Scope::CommandsRead),
     ("get", "/feed", Scope::FeedRead),
     ("get", "/feed/ws", Scope::FeedRead),
 ];
+
+/// The endpoints that want no key.
+const PUBLIC: [(&str, &str); 1] = [("get", "/pictures/{content}")];
 
 /// A body that each endpoint understands.
 fn body_for(path: &str) -> Value {
@@ -136,6 +145,8 @@ fn body_for(path: &str) -> Value {
         Some("reversals") => json!({"entry": Uuid::nil(), "note": "a test"}),
         Some("holds") => json!({"points": 5, "purpose": "a test"}),
         Some("release") => json!({"reason": "a test"}),
+        Some("generations") => json!({"viewer": "5001", "request": "ghost of a test"}),
+        Some("cancel") => json!({"reason": "a test"}),
         Some("screenings") => json!({"tape": "a test"}),
         _ => Value::Null,
     }
@@ -156,8 +167,9 @@ async fn every_endpoint_is_described_and_wants_its_own_scope() {
             methods.map(|method| (method.clone(), path.clone())).collect::<Vec<_>>()
         })
         .collect();
-    let expected: BTreeSet<_> =
+    let mut expected: BTreeSet<_> =
         ENDPOINTS.map(|(method, path, _)| (method.to_owned(), path.to_owned())).into();
+    expected.extend(PUBLIC.map(|(method, path)| (method.to_owned(), path.to_owned())));
     assert_eq!(described, expected);
 
     let revoked = serving.key(&[Scope::Admin]).await;
@@ -167,6 +179,7 @@ async fn every_endpoint_is_described_and_wants_its_own_scope() {
             .replace("{viewer}", "5001")
             .replace("{number}", "1")
             .replace("{hold}", &Uuid::nil().to_string())
+            .replace("{request}", &Uuid::nil().to_string())
             .replace("{id}", &Uuid::nil().to_string());
         let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
         let ask = async |key: &str| {
@@ -562,6 +575,7 @@ async fn health_names_each_dependency_and_metrics_have_a_listener_of_their_own()
         "alerts",
         "balances",
         "broadcasts",
+        "generations",
         "holds",
         "nats",
         "postgres",

@@ -5,6 +5,7 @@ mod cli;
 mod embedded;
 mod eventsub;
 mod feed;
+mod generation;
 mod http;
 mod journal;
 mod journey;

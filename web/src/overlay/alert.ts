@@ -8,6 +8,8 @@ export const ALERT_TYPES = [
   "gift",
   "raid",
   "hype_train",
+  "ghost",
+  "friend",
 ] as const;
 
 export type AlertType = (typeof ALERT_TYPES)[number];
@@ -30,6 +32,8 @@ export const DURATIONS_MS: Record<AlertType, number> = {
   gift: 10_000,
   raid: 12_000,
   hype_train: 11_000,
+  ghost: 13_000,
+  friend: 12_000,
 };
 export const GAP_MS = 1_000;
 

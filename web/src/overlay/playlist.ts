@@ -11,6 +11,13 @@ export interface Cue {
   wakeAt: number | null;
 }
 
+/** Tells whether an alert can be shown, and prepares what it needs. */
+export interface Preparation {
+  isReady(alert: Alert): boolean;
+}
+
+const NOTHING_TO_PREPARE: Preparation = { isReady: () => true };
+
 /** At this length the page stops reading the feed; nothing is lost, since it can resume. */
 export const QUEUE_MAX = 500;
 /** At this length it reads again. */
@@ -26,6 +33,7 @@ export const QUEUE_LOW = 100;
 export class Playlist {
   readonly #store: BookmarkStore;
   readonly #speed: number;
+  readonly #preparation: Preparation;
   readonly #bookmark: Bookmark;
   readonly #shown: Set<string>;
   #queue: Alert[] = [];
@@ -33,9 +41,15 @@ export class Playlist {
   #received: number | null;
   #restUntil = 0;
 
-  constructor(store: BookmarkStore, bookmark: Bookmark, speed = 1) {
+  constructor(
+    store: BookmarkStore,
+    bookmark: Bookmark,
+    speed = 1,
+    preparation = NOTHING_TO_PREPARE,
+  ) {
     this.#store = store;
     this.#speed = speed;
+    this.#preparation = preparation;
     this.#bookmark = bookmark;
     this.#shown = new Set(bookmark.shown);
     this.#received = bookmark.showing?.alert.position ?? bookmark.after;
@@ -106,14 +120,17 @@ export class Playlist {
   advance(now: number): Cue {
     this.#endWhatIsOver(now);
     this.#restUntil = Math.min(this.#restUntil, now + GAP_MS / this.#speed);
-    if (!this.#bookmark.showing && now >= this.#restUntil) this.#startNext(now);
+    // Asked for while the one before it is on the screen, so that it is ready when its time comes.
+    const next = this.#queue[0];
+    const isReady = next !== undefined && this.#preparation.isReady(next);
+    if (!this.#bookmark.showing && isReady && now >= this.#restUntil) this.#startNext(now);
     const { showing } = this.#bookmark;
     if (showing) {
       const durationMs = this.#durationMs(showing.alert);
       return { showing, durationMs, wakeAt: showing.startedAt + durationMs };
     }
-    const waits = this.#queue.length > 0 || now < this.#restUntil;
-    return { showing: null, durationMs: 0, wakeAt: waits ? this.#restUntil : null };
+    // What is not ready yet says itself when it is.
+    return { showing: null, durationMs: 0, wakeAt: now < this.#restUntil ? this.#restUntil : null };
   }
 
   #endWhatIsOver(now: number): void {

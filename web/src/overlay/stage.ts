@@ -1,4 +1,6 @@
+import type { Alert } from "./alert";
 import type { Showing } from "./bookmark";
+import type { Gallery } from "./gallery";
 import type { Cue } from "./playlist";
 import { sayAlert, type Wording, wordAlert } from "./wording";
 
@@ -9,16 +11,22 @@ export class Stage {
   readonly #root: HTMLElement;
   readonly #said: HTMLElement;
   readonly #speed: number;
+  readonly #gallery: Gallery;
   #drawn: Showing | null = null;
 
-  constructor(root: HTMLElement, said: HTMLElement, speed: number) {
+  constructor(root: HTMLElement, said: HTMLElement, speed: number, gallery: Gallery) {
     this.#root = root;
     this.#said = said;
     this.#speed = speed;
+    this.#gallery = gallery;
   }
 
   show(cue: Cue, now: number): void {
-    if (cue.showing === this.#drawn) return;
+    if (cue.showing === this.#drawn) {
+      // One that was taken up again after a reload: its picture comes when it can.
+      if (cue.showing) this.#hang(cue.showing.alert);
+      return;
+    }
     this.#drawn = cue.showing;
     this.#root.replaceChildren();
     if (!cue.showing) {
@@ -39,7 +47,23 @@ export class Stage {
     card.style.setProperty("--length", String(cue.durationMs * this.#speed));
     card.style.setProperty("--t", `${1 / this.#speed}ms`);
     this.#root.append(card);
+    this.#hang(alert);
     this.#said.textContent = sayAlert(wording);
+  }
+
+  /** Puts the alert's picture into its frame, once it is loaded. */
+  #hang(alert: Alert): void {
+    const frame = this.#root.querySelector<HTMLElement>(".portrait");
+    if (!frame || frame.childElementCount > 0) return;
+    const image = this.#gallery.picture(alert);
+    if (!image) return;
+    image.alt = "";
+    frame.append(image);
+    frame.closest(".alert")?.classList.add("alert-pictured");
+    const { background } = alert.data;
+    if (typeof background === "string" && /^#[0-9a-f]{6}$/i.test(background)) {
+      frame.style.setProperty("--behind", background);
+    }
   }
 }
 

@@ -40,6 +40,10 @@ export function wordAlert({ type, data }: Alert): Wording {
       return wordRaid(data);
     case "hype_train":
       return wordHypeTrain(data);
+    case "ghost":
+      return wordGhost(data);
+    case "friend":
+      return wordFriend(data);
   }
 }
 
@@ -110,10 +114,28 @@ function wordHypeTrain(data: Record<string, unknown>): Wording {
   };
 }
 
+function wordGhost(data: Record<string, unknown>): Wording {
+  const subject = text(data.subject);
+  const fact = subject === "" ? "has called a ghost" : `has called the ghost of ${subject}`;
+  return word(data, { tag: "From beyond the tape", fact });
+}
+
+function wordFriend(data: Record<string, unknown>): Wording {
+  const name = text(data.name);
+  const subject = text(data.subject);
+  const who = [name, subject].filter((part) => part !== "").join(", ");
+  const fact = who === "" ? "has brought a friend" : `has brought ${who}`;
+  return word(data, { tag: "A new friend", fact });
+}
+
 function word(data: Record<string, unknown>, own: Partial<Wording>): Wording {
   const words = typeof data.message === "string" ? tidy(data.message) : "";
   const plain = { tag: "", fact: "", count: "", unit: "", level: 0 };
   return { ...plain, title: viewerName(data.viewer), words, ...own };
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? tidy(value) : "";
 }
 
 function viewerName(viewer: unknown): string {

@@ -173,3 +173,22 @@ fn times_are_written_as_twitch_writes_them() {
         assert_eq!(timestamp(DateTime::parse_from_rfc3339(text).unwrap().to_utc()), text);
     }
 }
+
+#[test]
+fn who_asks_for_a_picture_is_understood_by_the_grammar_and_nobody_else() {
+    use domain::chat_request::{Prices, in_cheer};
+    let plain = Night::script(7, 300);
+    let night = plain.clone().with_requests();
+    assert_eq!((plain.requests(), night.scenes.len()), (0, plain.scenes.len()));
+    assert!((4..=REQUESTS_MAX).contains(&night.requests()), "{}", night.requests());
+    for scene in &night.scenes {
+        let Deed::Cheer { viewer: Some(_), bits, message } = &scene.deed else { continue };
+        let asked = in_cheer(message, *bits, &Prices::default());
+        let asked = asked.map(|asked| asked.expect("a request that can be granted"));
+        let expected = scene.deed.expected_picture();
+        assert_eq!(asked.as_ref().map(|asked| asked.wish.style()), expected.map(|one| one.kind));
+        assert!(asked.is_none_or(|asked| asked.price == PRICE));
+    }
+    let sum = |night: &Night| night.expected_points().values().sum::<i64>();
+    assert_eq!(sum(&plain) - sum(&night), PRICE * night.requests() as i64);
+}

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use domain::account::Command;
 use domain::broadcast::{self, Broadcast};
+use domain::chat_request::Wish;
 use domain::entry_id;
+use domain::generation::{self, Generation, Picture};
 use domain::rules::Rules;
 use journal::{Envelope, Recorded};
 use projections::balances::Sums;
@@ -96,6 +98,45 @@ pub async fn traffic(asker: &Asker, random: &mut StdRng, name: &str, count: usiz
     }
 }
 
+/// Requests that end in different ways, one of them after a failed attempt.
+async fn requests(asker: &Asker) {
+    use generation::{Command, Settlement};
+    for (n, settlement) in [Settlement::Captured, Settlement::Released].into_iter().enumerate() {
+        let request = entry_id("test", &format!("request-{n}"));
+        let mut part = 0;
+        let mut entry = || {
+            part += 1;
+            entry_id("test", &format!("request-{n}-{part}"))
+        };
+        let (viewer, at) = (VIEWERS[n].to_owned(), at());
+        let wish = Wish::Ghost { subject: "a toaster".to_owned() };
+        let (reason, retry_at) = ("429".to_owned(), at);
+        let picture = Picture {
+            content: "ab".repeat(32),
+            media_type: "image/png".to_owned(),
+            background: "#101020".to_owned(),
+            name: None,
+            cost_micros: 40_000,
+        };
+        let end = match settlement {
+            Settlement::Captured => Command::Complete { entry: entry(), picture },
+            Settlement::Released => Command::Fail { entry: entry(), reason: reason.clone() },
+        };
+        let (price, prices, retry_of) = (200, 1, None);
+        for command in [
+            Command::Submit { entry: entry(), viewer, wish, price, prices, at, retry_of },
+            Command::Fund { entry: entry() },
+            Command::FailAttempt { entry: entry(), attempt: 1, reason, retry_at },
+            end,
+            Command::Settle { entry: entry(), points: 200, settlement },
+        ] {
+            let id = request.to_string();
+            let envelope = Envelope::new::<Generation>(&id, &command, origin("requests"));
+            asker.ask(envelope.expect("a good address")).await;
+        }
+    }
+}
+
 /// Two broadcasts, the first with an interruption, and points before, during, between and after them.
 pub async fn play(world: &World) -> Vec<Recorded> {
     let asker = world.asker().await;
@@ -114,6 +155,7 @@ pub async fn play(world: &World) -> Vec<Recorded> {
     asker.ask(start("live-3", 1_440)).await;
     asker.ask(retitle("Second night")).await;
     traffic(&asker, &mut random, "second", 30).await;
+    requests(&asker).await;
     world.caught_up().await;
     let events = world.recorded().await;
     let kinds: Vec<&str> = events.iter().map(|event| event.event_type.as_str()).collect();

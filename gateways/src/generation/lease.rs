@@ -1,0 +1,164 @@
+//! Who may make which picture now: leases, and the limits that all workers keep to together.
+//!
+//! Everything that limits is computed from rows in PostgreSQL and the time that is given, so it holds for any number of
+//! processes, survives restarts, and can be shown to whoever asks. Takers stand in line at one advisory lock for the
+//! few milliseconds it takes: rows of a projection are not locked, because that would hold up the fold.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::chat_request::Wish;
+use sqlx::PgPool;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::standing::{Standing, state_on};
+
+/// How much longer than an attempt a lease is: to keep the picture and to report it.
+pub const BEYOND_TIME_LIMIT: Duration = Duration::from_secs(45);
+
+/// `generations` as a number that no other advisory lock has.
+const LINE: i64 = 0x7461_7065_6765_6e31;
+
+/// What all workers together keep to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    pub concurrency: i64,
+    pub per_minute: i64,
+    /// From one midnight (UTC) to the next.
+    pub daily_budget_micros: i64,
+    pub lease: Duration,
+    /// So many failures one after the other open the breaker.
+    pub breaker_failures: i64,
+    /// How long an open breaker lets nobody through. Then it lets one, who closes it or opens it again.
+    pub breaker_rest: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            concurrency: 2,
+            per_minute: 30,
+            daily_budget_micros: 5_000_000,
+            lease: Duration::from_secs(165),
+            breaker_failures: 5,
+            breaker_rest: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A request that is ours until `until`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lease {
+    pub request: Uuid,
+    pub owner: Uuid,
+    pub wish: Wish,
+    pub viewer: String,
+    /// 1, 2, 3, …
+    pub attempt: u32,
+    /// The row of `generation_makings` in which its cost is set aside.
+    pub making: Uuid,
+    pub until: DateTime<Utc>,
+}
+
+/// What a try for a lease gave.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Taken {
+    Lease(Box<Lease>),
+    /// Nothing is due.
+    Idle,
+    /// Something may be due, and it has to wait.
+    Waits(Standing),
+}
+
+/// Leases the first request, in the order of submission, that is due at `now`, and sets `cost_micros` aside for it.
+pub async fn take(
+    pool: &PgPool,
+    owner: Uuid,
+    now: DateTime<Utc>,
+    limits: &Limits,
+    cost_micros: i64,
+) -> sqlx::Result<Taken> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINE).execute(&mut *transaction).await?;
+    let due: Option<Due> = sqlx::query_as(
+        "SELECT g.request, g.viewer, g.wish, g.attempts
+         FROM projections.generations g
+         WHERE g.stage = 'funded' AND (g.retry_at IS NULL OR g.retry_at <= $1)
+           AND NOT EXISTS (SELECT FROM generation_leases l
+                           WHERE l.request = g.request AND l.lease_until > $1)
+           AND NOT EXISTS (SELECT FROM generation_makings m
+                           WHERE m.request = g.request AND m.attempt = g.attempts + 1
+                             AND m.result = 'dead')
+         ORDER BY g.submitted_position LIMIT 1",
+    )
+    .bind(now)
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let Some(due) = due else { return Ok(Taken::Idle) };
+    let state = state_on(&mut transaction, now, limits, cost_micros).await?;
+    if state.standing != Standing::Open {
+        return Ok(Taken::Waits(state.standing));
+    }
+    let lease = due.lease(owner, now, limits);
+    sqlx::query(
+        "INSERT INTO generation_leases (request, owner, lease_until, started_at)
+         VALUES ($1, $2, $3, $4)
+         ON CONFLICT (request) DO UPDATE SET owner = $2, lease_until = $3, started_at = $4",
+    )
+    .bind(lease.request)
+    .bind(owner)
+    .bind(lease.until)
+    .bind(now)
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query(
+        "INSERT INTO generation_makings (id, request, attempt, started_at, cost_micros)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(lease.making)
+    .bind(lease.request)
+    .bind(i64::from(lease.attempt))
+    .bind(now)
+    .bind(cost_micros)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(Taken::Lease(Box::new(lease)))
+}
+
+/// Gives a lease back, once its end can be seen in the to-do list.
+pub async fn give_back(pool: &PgPool, lease: &Lease) -> sqlx::Result<()> {
+    sqlx::query(
+        "DELETE FROM generation_leases WHERE request = $1 AND owner = $2 AND lease_until = $3",
+    )
+    .bind(lease.request)
+    .bind(lease.owner)
+    .bind(lease.until)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// A request that is due.
+#[derive(sqlx::FromRow)]
+struct Due {
+    request: Uuid,
+    viewer: String,
+    wish: Json<Wish>,
+    attempts: i64,
+}
+
+impl Due {
+    fn lease(self, owner: Uuid, now: DateTime<Utc>, limits: &Limits) -> Lease {
+        Lease {
+            request: self.request,
+            owner,
+            wish: self.wish.0,
+            viewer: self.viewer,
+            attempt: u32::try_from(self.attempts).unwrap_or(u32::MAX).saturating_add(1),
+            making: Uuid::new_v4(),
+            until: now + TimeDelta::from_std(limits.lease).unwrap_or(TimeDelta::MAX),
+        }
+    }
+}

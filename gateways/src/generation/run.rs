@@ -1,0 +1,112 @@
+//! The part of a process that makes pictures until it is told to stop.
+
+use std::time::Duration;
+
+use projections::generations;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Worker;
+use super::lease::Taken;
+use super::standing::Standing;
+
+/// How often the to-do list is looked at when nobody says that it has changed.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long what is in hand may take when all is to stop. What is not done by then is another worker's.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How long it is known what the provider was asked and what it cost.
+const MAKINGS_KEPT_DAYS: i32 = 90;
+const TIDY_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Makes what is due, as much at once as the limits allow.
+pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut moved = worker.positions.watch(generations::NAME);
+    let mut tidy = tokio::time::interval(TIDY_EVERY);
+    let mut hands = JoinSet::new();
+    let mut standing = Standing::Open;
+    while !stop.is_cancelled() {
+        // Looked at before the list, so that what changes meanwhile is not waited for in vain.
+        moved.mark_unchanged();
+        match worker.take().await {
+            Ok(Taken::Lease(lease)) => {
+                note(&mut standing, Standing::Open);
+                let worker = worker.clone();
+                hands.spawn(async move {
+                    let request = lease.request;
+                    if let Err(error) = worker.work(&lease).await {
+                        let error = format!("{error:#}");
+                        tracing::error!(%request, error, "left for when its lease is over");
+                    }
+                });
+                continue;
+            }
+            Ok(Taken::Idle) => note(&mut standing, Standing::Open),
+            Ok(Taken::Waits(why)) => note(&mut standing, why),
+            Err(error) => tracing::warn!(%error, "the requests cannot be looked at; trying again"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = moved.changed() => {}
+            Some(ended) = hands.join_next() => log_panic(ended),
+            _ = tidy.tick() => forget_old(&worker).await,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+    let finished = timeout(STOP_LIMIT, async {
+        while let Some(ended) = hands.join_next().await {
+            log_panic(ended);
+        }
+    });
+    if finished.await.is_err() {
+        tracing::warn!(left = hands.len(), "pictures are left for another worker");
+    }
+    Ok(())
+}
+
+/// Says when a reason to wait begins and ends. Being full or at the rate limit is how it should be.
+fn note(before: &mut Standing, now: Standing) {
+    if *before == now {
+        return;
+    }
+    match &now {
+        Standing::BudgetSpent { until } => {
+            tracing::warn!(%until, "the day's budget for pictures is spent: requests wait");
+        }
+        Standing::AskedToWait { until } => {
+            tracing::warn!(%until, "the provider asks to wait: requests wait");
+        }
+        Standing::BreakerOpen { until } => {
+            tracing::error!(%until, "the provider failed too often in a row: requests wait");
+        }
+        Standing::Open if is_trouble(before) => tracing::info!("nothing has to wait any more"),
+        Standing::Open
+        | Standing::BreakerTrying
+        | Standing::Full
+        | Standing::RateLimited { .. } => {}
+    }
+    *before = now;
+}
+
+fn is_trouble(standing: &Standing) -> bool {
+    !matches!(standing, Standing::Open | Standing::Full | Standing::RateLimited { .. })
+}
+
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a worker panicked; its request is left for when its lease is over");
+    }
+}
+
+async fn forget_old(worker: &Worker) {
+    let forgotten = sqlx::query(
+        "DELETE FROM generation_makings
+         WHERE started_at < clock_timestamp() - make_interval(days => $1)",
+    )
+    .bind(MAKINGS_KEPT_DAYS)
+    .execute(&worker.pool)
+    .await;
+    if let Err(error) = forgotten {
+        tracing::warn!(%error, "old makings could not be forgotten");
+    }
+}

@@ -1,0 +1,364 @@
+//! A worker: takes a request that is due, has its picture made, keeps it, and reports what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::generation::{Command, Generation, Picture};
+use domain::identity::derived_id;
+use journal::ingest::Publisher;
+use journal::positions::Positions;
+use journal::replies::Replies;
+use journal::{Decision, Envelope, Origin, Outcome, head, outcome};
+use projections::generations;
+use sqlx::PgPool;
+use sqlx::types::Json;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use super::lease::{self, Lease, Limits, Taken};
+use super::{Made, Order, Provider, ProviderError, Settings, answer};
+use crate::pictures::{PictureError, Pictures};
+
+/// How long reporting may take, and how long the to-do list may take to show it. Both fit into what a lease is longer
+/// than an attempt.
+const REPORT_LIMIT: Duration = Duration::from_secs(10);
+const SEEN_LIMIT: Duration = Duration::from_secs(10);
+/// How often a report is sent before the lease is left to run out.
+const REPORTS_MAX: u32 = 3;
+/// So many workers may die over one attempt before it counts as failed.
+const DEATHS_MAX: i64 = 3;
+/// The wait after the first failed attempt; it doubles with each.
+const BACKOFF: Duration = Duration::from_secs(5);
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// A provider that asks for more than this is asked again all the same: the points are not held for ever.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(900);
+const REASON_CHARS_MAX: usize = 300;
+
+/// What time it is; a test brings its own.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// What a worker is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub limits: Limits,
+    pub attempts_max: u32,
+    pub time_limit: Duration,
+}
+
+impl From<&Settings> for Options {
+    fn from(settings: &Settings) -> Self {
+        Options {
+            limits: settings.limits(),
+            attempts_max: settings.attempts_max,
+            time_limit: Duration::from_secs(u64::from(settings.time_limit_s)),
+        }
+    }
+}
+
+/// All that making and reporting needs.
+#[derive(Clone)]
+pub struct Worker {
+    pub pool: PgPool,
+    pub publisher: Publisher,
+    pub replies: Replies,
+    pub positions: Positions,
+    pub pictures: Pictures,
+    pub provider: Arc<dyn Provider>,
+    pub options: Options,
+    pub clock: Clock,
+    /// Who this is, in the leases.
+    pub id: Uuid,
+}
+
+impl Worker {
+    /// Leases the next request that is due.
+    pub async fn take(&self) -> sqlx::Result<Taken> {
+        let (limits, cost) = (&self.options.limits, self.provider.cost_micros_max().max(0));
+        lease::take(&self.pool, self.id, (self.clock)(), limits, cost).await
+    }
+
+    /// Works off a lease. Where this fails, nothing is lost: the lease runs out and another worker goes on.
+    pub async fn work(&self, lease: &Lease) -> anyhow::Result<()> {
+        let (request, attempt) = (lease.request, lease.attempt);
+        // Who had this before may have reported and died, or the to-do list is behind.
+        let reported = outcome::find(&self.pool, report_id(lease)).await?;
+        let is_known = reported.is_some();
+        let outcome = match reported {
+            Some(outcome) => outcome,
+            None => {
+                let command = self.result(lease).await?;
+                self.report(lease, &command).await?
+            }
+        };
+        if outcome.decision == Decision::Dead {
+            self.park_making(lease).await?;
+            lease::give_back(&self.pool, lease).await?;
+            bail!("the result of {request}, attempt {attempt}, is a dead letter");
+        }
+        if is_known {
+            self.forget_making(lease).await?;
+        }
+        tracing::info!(%request, attempt, reason = outcome.reason, "a request was worked on");
+        // What refused it, such as a cancellation, is recorded by now; the to-do list shows it soon.
+        let seen = match outcome.last_position() {
+            Some(position) => position,
+            None => head::read(&self.pool).await?.position,
+        };
+        if let Err(at) = self.positions.wait(generations::NAME, seen, SEEN_LIMIT).await {
+            bail!("the to-do list is at {at} and does not show {seen} yet");
+        }
+        lease::give_back(&self.pool, lease).await?;
+        Ok(())
+    }
+
+    /// What has come of an attempt, as the command that reports it: the picture that was kept before, or a new one.
+    async fn result(&self, lease: &Lease) -> anyhow::Result<Command> {
+        if let Some(picture) = self.kept(lease).await? {
+            self.forget_making(lease).await?;
+            return Ok(Command::Complete { entry: report_id(lease), picture });
+        }
+        let made = match self.deaths(lease).await? {
+            DEATHS_MAX.. => {
+                let reason = format!("{DEATHS_MAX} workers died over it");
+                Err(ProviderError::Broken { reason })
+            }
+            _ => self.make(lease).await,
+        };
+        match made {
+            Ok(made) => self.keep(lease, made).await,
+            Err(error) => self.fail(lease, error).await,
+        }
+    }
+
+    /// Asks the provider, for no longer than the time limit. A provider that panics is broken.
+    async fn make(&self, lease: &Lease) -> Result<Made, ProviderError> {
+        let order = Order {
+            wish: lease.wish.clone(),
+            request: lease.request,
+            idempotency_key: report_id(lease),
+        };
+        let provider = Arc::clone(&self.provider);
+        let making = tokio::spawn(async move { provider.make(&order).await });
+        let limit = self.options.time_limit;
+        match timeout(limit, AbortOnDropHandle::new(making)).await {
+            Ok(Ok(made)) => made.and_then(answer::checked),
+            Ok(Err(panic)) => Err(ProviderError::Broken { reason: format!("it {panic}") }),
+            Err(_) => {
+                let reason = format!("the provider did not answer within {} s", limit.as_secs());
+                Err(ProviderError::Retry { after: None, reason })
+            }
+        }
+    }
+
+    /// Keeps what was made, and notes that it was, before anybody is told.
+    async fn keep(&self, lease: &Lease, made: Made) -> anyhow::Result<Command> {
+        let content = match self.pictures.put(&made.bytes).await {
+            Ok(content) => content,
+            Err(error @ PictureError::Folder { .. }) => {
+                return Err(error).context("a picture was made and cannot be kept");
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                return self.fail(lease, ProviderError::Broken { reason }).await;
+            }
+        };
+        let Made { media_type, background, name, cost_micros, .. } = made;
+        let picture = Picture { content, media_type, background, name, cost_micros };
+        let made = Ended { result: "made", cost_micros: Some(cost_micros), resume_at: None };
+        self.end_making(lease, made, Some(&picture)).await?;
+        Ok(Command::Complete { entry: report_id(lease), picture })
+    }
+
+    async fn fail(&self, lease: &Lease, error: ProviderError) -> anyhow::Result<Command> {
+        let (request, attempt, now) = (lease.request, lease.attempt, (self.clock)());
+        tracing::warn!(%request, attempt, %error, provider = self.provider.name(), "no picture");
+        let (entry, reason) = (report_id(lease), short(&error.to_string()));
+        let (ended, command) = match error {
+            ProviderError::Refused { code, reason } => (
+                // A refusal costs nothing.
+                Ended { result: "refused", cost_micros: Some(0), resume_at: None },
+                Command::Refuse { entry, code: short(&code), reason: short(&reason) },
+            ),
+            // It may have cost something: what was set aside stays spent.
+            ProviderError::Broken { .. } => (
+                Ended { result: "broken", cost_micros: None, resume_at: None },
+                Command::Fail { entry, reason },
+            ),
+            ProviderError::Retry { after, .. } => {
+                let after = after.map(|after| after.min(RETRY_AFTER_MAX));
+                let resume_at = after.map(|after| later(now, after));
+                let cost_micros = after.map(|_| 0);
+                let wait = backoff(attempt, entry).max(after.unwrap_or_default());
+                let command = match attempt < self.options.attempts_max {
+                    true => {
+                        Command::FailAttempt { entry, attempt, reason, retry_at: later(now, wait) }
+                    }
+                    false => {
+                        let reason = format!("after {attempt} attempts: {reason}");
+                        Command::Fail { entry, reason }
+                    }
+                };
+                (Ended { result: "retry", cost_micros, resume_at }, command)
+            }
+        };
+        self.end_making(lease, ended, None).await?;
+        Ok(command)
+    }
+
+    /// Sends the result until it is decided. Sent twice it is one command: its id is the attempt's.
+    async fn report(&self, lease: &Lease, command: &Command) -> anyhow::Result<Outcome> {
+        let origin = Origin {
+            source: "generation".to_owned(),
+            source_id: format!("{}:{}", lease.request, lease.attempt),
+            actor: None,
+            received_at: Utc::now(),
+            raw: None,
+        };
+        let envelope = Envelope::new::<Generation>(&lease.request.to_string(), command, origin)?;
+        let mut last = None;
+        for _ in 0..REPORTS_MAX {
+            let asked = self.replies.ask(&self.publisher, envelope.clone(), REPORT_LIMIT);
+            match timeout(REPORT_LIMIT, asked).await {
+                Ok(Ok(Some(outcome))) => return Ok(outcome),
+                Ok(Ok(None)) | Err(_) => {}
+                Ok(Err(error)) => last = Some(error),
+            }
+            // The answer may have been lost, and not the command.
+            if let Some(outcome) = outcome::find(&self.pool, envelope.id).await? {
+                return Ok(outcome);
+            }
+        }
+        match last {
+            Some(error) => Err(error).context("a result could not be reported"),
+            None => bail!("a result was reported and is not decided"),
+        }
+    }
+}
+
+/// How a making ended.
+struct Ended {
+    result: &'static str,
+    /// `None` where it is not known: then what was set aside stays.
+    cost_micros: Option<i64>,
+    resume_at: Option<DateTime<Utc>>,
+}
+
+/// The rows of `generation_makings`.
+impl Worker {
+    async fn end_making(
+        &self,
+        lease: &Lease,
+        ended: Ended,
+        picture: Option<&Picture>,
+    ) -> sqlx::Result<()> {
+        metrics::counter!("tapedeck_generation_makings_total", "result" => ended.result)
+            .increment(1);
+        sqlx::query(
+            "UPDATE generation_makings
+             SET ended_at = $2, result = $3, cost_micros = coalesce($4, cost_micros),
+                 resume_at = $5, picture = $6
+             WHERE id = $1",
+        )
+        .bind(lease.making)
+        .bind((self.clock)())
+        .bind(ended.result)
+        .bind(ended.cost_micros)
+        .bind(ended.resume_at)
+        .bind(picture.map(Json))
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The provider was not asked after all, so that nothing is spent.
+    async fn forget_making(&self, lease: &Lease) -> sqlx::Result<()> {
+        sqlx::query("DELETE FROM generation_makings WHERE id = $1")
+            .bind(lease.making)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The journal cannot decide the result: the request is left alone until somebody retries the dead letter.
+    async fn park_making(&self, lease: &Lease) -> sqlx::Result<()> {
+        sqlx::query(
+            "UPDATE generation_makings
+             SET cost_micros = CASE WHEN ended_at IS NULL THEN 0 ELSE cost_micros END,
+                 ended_at = coalesce(ended_at, $2), result = 'dead'
+             WHERE id = $1",
+        )
+        .bind(lease.making)
+        .bind((self.clock)())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The picture that another worker made in this attempt, before it died.
+    async fn kept(&self, lease: &Lease) -> sqlx::Result<Option<Picture>> {
+        let picture: Option<Json<Picture>> = sqlx::query_scalar(
+            "SELECT picture FROM generation_makings
+             WHERE request = $1 AND attempt = $2 AND picture IS NOT NULL
+             ORDER BY ended_at LIMIT 1",
+        )
+        .bind(lease.request)
+        .bind(i64::from(lease.attempt))
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(picture.map(|picture| picture.0))
+    }
+
+    /// How many workers had this attempt in hand before and are gone.
+    async fn deaths(&self, lease: &Lease) -> sqlx::Result<i64> {
+        sqlx::query_scalar(
+            "SELECT count(*) FROM generation_makings
+             WHERE request = $1 AND attempt = $2 AND ended_at IS NULL AND id <> $3",
+        )
+        .bind(lease.request)
+        .bind(i64::from(lease.attempt))
+        .bind(lease.making)
+        .fetch_one(&self.pool)
+        .await
+    }
+}
+
+/// The id of the command that reports this attempt, whatever came of it.
+fn report_id(lease: &Lease) -> Uuid {
+    domain::entry_id("generation", &format!("{}:{}", lease.request, lease.attempt))
+}
+
+/// The wait after attempt number `attempt`: doubled with each, and a quarter more or less, so that those that failed
+/// together do not come back together.
+fn backoff(attempt: u32, seed: Uuid) -> Duration {
+    let doubled = BACKOFF.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
+    let [jitter, ..] = *derived_id(seed, attempt).as_bytes();
+    doubled.min(BACKOFF_MAX).mul_f64(0.75 + f64::from(jitter) / 510.0)
+}
+
+fn later(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+    now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::zero())
+}
+
+fn short(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_and_is_bounded() {
+        let seconds = |attempt, seed: u128| backoff(attempt, Uuid::from_u128(seed)).as_secs_f64();
+        for seed in 0..200 {
+            assert!((3.75..=6.25).contains(&seconds(1, seed)));
+            assert!((15.0..=25.0).contains(&seconds(3, seed)));
+            assert!((225.0..=375.0).contains(&seconds(4_000, seed)));
+        }
+        assert!((0..200).any(|seed| seconds(1, seed) < 4.5));
+        assert!((0..200).any(|seed| seconds(1, seed) > 5.5));
+    }
+}
