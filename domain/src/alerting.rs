@@ -4,20 +4,61 @@
 //! code that shows an alert reads the projection made from this.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::account::{self, Facts};
-use crate::broadcast;
-use crate::chat_request::Wish;
-use crate::generation::{self, Settlement};
+use crate::broadcast::{self, HypeTrain};
+use crate::chat_request::{Colour, Wish};
+use crate::generation::{self, Picture, Settlement};
+use crate::rules::Tier;
 
 /// What the overlay shows, without the viewer's name, which lives in a table that can be erased.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
     pub kind: Kind,
     /// The viewer's Twitch user id; `None` for the anonymous and for the whole channel.
     pub viewer: Option<String>,
-    pub data: Value,
+    pub data: Data,
+}
+
+/// What there is to show besides the viewer, as the feed has it: JSON with these fields.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Data {
+    Nothing {},
+    Cheer {
+        bits: i64,
+        message: String,
+    },
+    Sub {
+        tier: Tier,
+    },
+    Resub {
+        message: String,
+        months: i64,
+        streak: Option<i64>,
+        tier: Tier,
+    },
+    Gift {
+        count: i64,
+        tier: Tier,
+    },
+    Raid {
+        viewers: i64,
+    },
+    HypeTrain {
+        goal: Option<i64>,
+        kind: String,
+        level: i64,
+        total: i64,
+    },
+    Picture {
+        background: String,
+        colour: Option<Colour>,
+        media_type: String,
+        name: Option<String>,
+        picture: String,
+        subject: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,13 +109,17 @@ impl Kind {
 pub fn for_account(viewer: &str, event: &account::Event) -> Option<Alert> {
     let account::Event::Credited { facts, .. } = event else { return None };
     let (kind, data) = match facts {
-        Facts::Cheer { bits, message } => (Kind::Cheer, json!({"bits": bits, "message": message})),
-        Facts::Subscription { tier, gift: false } => (Kind::Sub, json!({"tier": tier})),
-        Facts::Resubscription { tier, months, streak, message } => (
-            Kind::Resub,
-            json!({"tier": tier, "months": months, "streak": streak, "message": message}),
-        ),
-        Facts::GiftSubs { tier, count, .. } => (Kind::Gift, json!({"tier": tier, "count": count})),
+        Facts::Cheer { bits, message } => {
+            (Kind::Cheer, Data::Cheer { bits: *bits, message: message.clone() })
+        }
+        Facts::Subscription { tier, gift: false } => (Kind::Sub, Data::Sub { tier: *tier }),
+        Facts::Resubscription { tier, months, streak, message } => {
+            let (tier, months, streak, message) = (*tier, *months, *streak, message.clone());
+            (Kind::Resub, Data::Resub { message, months, streak, tier })
+        }
+        Facts::GiftSubs { tier, count, .. } => {
+            (Kind::Gift, Data::Gift { count: *count, tier: *tier })
+        }
         Facts::Subscription { gift: true, .. } | Facts::Reward { .. } | Facts::Manual { .. } => {
             return None;
         }
@@ -86,23 +131,20 @@ pub fn for_account(viewer: &str, event: &account::Event) -> Option<Alert> {
 pub fn for_broadcast(event: &broadcast::Event) -> Option<Alert> {
     use broadcast::Event;
     let (kind, viewer, data) = match event {
-        Event::Followed { viewer, .. } => (Kind::Follow, Some(viewer), json!({})),
+        Event::Followed { viewer, .. } => (Kind::Follow, Some(viewer), Data::Nothing {}),
         Event::Raided { viewer, viewers, .. } => {
-            (Kind::Raid, Some(viewer), json!({"viewers": viewers}))
+            (Kind::Raid, Some(viewer), Data::Raid { viewers: *viewers })
         }
         Event::Cheered { bits, message, .. } => {
-            (Kind::Cheer, None, json!({"bits": bits, "message": message}))
+            (Kind::Cheer, None, Data::Cheer { bits: *bits, message: message.clone() })
         }
         Event::SubsGifted { tier, count, .. } => {
-            (Kind::Gift, None, json!({"tier": tier, "count": count}))
+            (Kind::Gift, None, Data::Gift { count: *count, tier: *tier })
         }
-        Event::HypeTrainStarted { train, .. } => (
-            Kind::HypeTrain,
-            None,
-            json!({
-                "level": train.level, "total": train.total, "goal": train.goal, "kind": train.kind
-            }),
-        ),
+        Event::HypeTrainStarted { train, .. } => {
+            let HypeTrain { level, total, goal, kind, .. } = train.clone();
+            (Kind::HypeTrain, None, Data::HypeTrain { goal, kind, level, total })
+        }
         _ => return None,
     };
     Some(Alert { kind, viewer: viewer.cloned(), data })
@@ -122,14 +164,9 @@ pub fn for_generation(event: &generation::Event) -> Option<Alert> {
         Wish::Friend { colour, subject } => (Kind::Friend, subject, *colour),
         Wish::Static { .. } => return None,
     };
-    let data = json!({
-        "subject": subject,
-        "colour": colour,
-        "name": picture.name,
-        "picture": picture.content,
-        "media_type": picture.media_type,
-        "background": picture.background,
-    });
+    let Picture { content, media_type, background, name, .. } = picture.clone();
+    let (picture, subject) = (content, subject.clone());
+    let data = Data::Picture { background, colour, media_type, name, picture, subject };
     Some(Alert { kind, viewer: Some(viewer.clone()), data })
 }
 

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use cqrs_es::test::TestFramework;
 use cqrs_es::{Aggregate, DomainEvent};
-use serde_json::json;
 use uuid::Uuid;
 
 use domain::account::{self, Account, Facts};
-use domain::alerting::{self, Alert, Kind};
+use domain::alerting::{self, Alert, Data, Kind};
 use domain::broadcast::{self, Broadcast, Moment};
 use domain::entry_id;
 use domain::rules::{Rules, Tier};
@@ -106,7 +105,7 @@ fn five_gifted_subs_credit_the_gifter_and_the_recipients_and_are_shown_once() {
     let gift = Alert {
         kind: Kind::Gift,
         viewer: Some(GIFTER.to_owned()),
-        data: json!({"tier": "1000", "count": 5}),
+        data: Data::Gift { count: 5, tier: Tier::One },
     };
     assert_eq!(channel.alerts, [gift]);
 }

@@ -28,7 +28,8 @@ pub struct Row {
     pub id: Uuid,
     pub kind: &'static str,
     pub viewer: Option<String>,
-    pub data: Value,
+    /// JSON.
+    pub data: String,
     pub at: DateTime<Utc>,
 }
 
@@ -49,12 +50,13 @@ pub fn row(content: &Content<'_>) -> Result<Option<Row>, serde_json::Error> {
         }
         _ => None,
     };
-    Ok(alert.map(|alert| Row {
+    let Some(alert) = alert else { return Ok(None) };
+    Ok(Some(Row {
         position: content.position,
         id: content.event_id,
         kind: alert.kind.name(),
         viewer: alert.viewer,
-        data: alert.data,
+        data: serde_json::to_string(&alert.data)?,
         at: DateTime::from_timestamp_micros(content.recorded_at).unwrap_or_default(),
     }))
 }
@@ -230,7 +232,7 @@ async fn insert(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<()>
     .bind(rows.iter().map(|row| row.id).collect::<Vec<Uuid>>())
     .bind(rows.iter().map(|row| row.kind).collect::<Vec<&str>>())
     .bind(rows.iter().map(|row| row.viewer.as_deref()).collect::<Vec<Option<&str>>>())
-    .bind(rows.iter().map(|row| row.data.to_string()).collect::<Vec<String>>())
+    .bind(rows.iter().map(|row| row.data.as_str()).collect::<Vec<&str>>())
     .bind(rows.iter().map(|row| row.at).collect::<Vec<DateTime<Utc>>>())
     .execute(connection)
     .await?;
@@ -245,7 +247,7 @@ async fn copy_in(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<()
         copied.uuid(row.id);
         copied.text(row.kind);
         copied.optional_text(row.viewer.as_deref());
-        copied.text(&row.data.to_string());
+        copied.text(&row.data);
         copied.timestamptz(row.at);
     }
     copied

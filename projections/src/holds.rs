@@ -9,7 +9,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use journal::{Failure, Projection, Recorded};
+use journal::{Content, Failure, Projection, Recorded};
 
 use crate::reading::{AsOf, Page, QueryError, Reading, Viewer};
 
@@ -52,6 +52,40 @@ pub struct Due {
     /// The event that set the points aside, and what it belongs to.
     pub cause: Uuid,
     pub correlation: Option<Uuid>,
+}
+
+/// What an event does to the open holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    Opened(Uuid, Opened),
+    Closed(Uuid),
+}
+
+/// A row as it is stored, but for its id.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Opened {
+    pub viewer: String,
+    pub points: i64,
+    pub purpose: String,
+    pub expires_at: DateTime<Utc>,
+    pub position: i64,
+}
+
+/// What an event does to the open holds, or `None` for what does nothing to them.
+pub fn change(content: &Content<'_>) -> Result<Option<Change>, serde_json::Error> {
+    if content.aggregate_type != "account"
+        || !matches!(content.event_type, "held" | "captured" | "released")
+    {
+        return Ok(None);
+    }
+    Ok(match serde_json::from_str(content.payload)? {
+        Event::Held { entry, points, purpose, expires_at } => {
+            let (viewer, position) = (content.aggregate_id.to_owned(), content.position);
+            Some(Change::Opened(entry, Opened { viewer, points, purpose, expires_at, position }))
+        }
+        Event::Captured { hold, .. } | Event::Released { hold, .. } => Some(Change::Closed(hold)),
+        _ => None,
+    })
 }
 
 /// The open holds of `viewer`. The page's cursor is a position.
@@ -163,14 +197,14 @@ impl Projection for Holds {
     ) -> Result<(), Failure> {
         let Changes { opened, closed } = fold(batch)?;
         if !opened.is_empty() {
-            let column = |of: fn(&Opened<'_>) -> i64| opened.values().map(of).collect::<Vec<_>>();
+            let column = |of: fn(&Opened) -> i64| opened.values().map(of).collect::<Vec<_>>();
             sqlx::query(
                 "INSERT INTO holds (id, viewer, points, purpose, expires_at, position)
                  SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::timestamptz[],
                                       $6::bigint[])",
             )
             .bind(opened.keys().copied().collect::<Vec<Uuid>>())
-            .bind(opened.values().map(|hold| hold.viewer).collect::<Vec<&str>>())
+            .bind(opened.values().map(|hold| hold.viewer.as_str()).collect::<Vec<&str>>())
             .bind(column(|hold| hold.points))
             .bind(opened.values().map(|hold| hold.purpose.as_str()).collect::<Vec<&str>>())
             .bind(opened.values().map(|hold| hold.expires_at).collect::<Vec<DateTime<Utc>>>())
@@ -190,36 +224,22 @@ impl Projection for Holds {
 
 /// What a batch changes: the holds that are open after it, and those of before that are not.
 #[derive(Default)]
-struct Changes<'a> {
-    opened: BTreeMap<Uuid, Opened<'a>>,
+struct Changes {
+    opened: BTreeMap<Uuid, Opened>,
     closed: BTreeSet<Uuid>,
 }
 
-struct Opened<'a> {
-    viewer: &'a str,
-    points: i64,
-    purpose: String,
-    expires_at: DateTime<Utc>,
-    position: i64,
-}
-
-fn fold<'a>(batch: &[&'a Recorded]) -> Result<Changes<'a>, Failure> {
+fn fold(batch: &[&Recorded]) -> Result<Changes, Failure> {
     let mut changes = Changes::default();
-    let of_holds =
-        |event: &&&Recorded| matches!(event.event_type.as_str(), "held" | "captured" | "released");
-    for event in batch.iter().filter(of_holds) {
-        let over = match event.event().map_err(|error| Failure::unreadable(event, error))? {
-            Event::Held { entry, points, purpose, expires_at } => {
-                let (viewer, position) = (event.aggregate_id.as_str(), event.position);
-                let hold = Opened { viewer, points, purpose, expires_at, position };
-                changes.opened.insert(entry, hold);
-                continue;
+    for event in batch {
+        match change(&event.content()).map_err(|error| Failure::unreadable(event, error))? {
+            Some(Change::Opened(id, hold)) => {
+                changes.opened.insert(id, hold);
             }
-            Event::Captured { hold, .. } | Event::Released { hold, .. } => hold,
-            _ => continue,
-        };
-        if changes.opened.remove(&over).is_none() {
-            changes.closed.insert(over);
+            Some(Change::Closed(id)) if changes.opened.remove(&id).is_none() => {
+                changes.closed.insert(id);
+            }
+            Some(Change::Closed(_)) | None => {}
         }
     }
     Ok(changes)

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use serde_json::{Value, json};
+
 use super::*;
 use crate::broadcast::{Event, HypeTrain};
 use crate::chat_request::Colour;
@@ -19,8 +21,14 @@ fn credited(facts: Facts) -> account::Event {
     account::Event::Credited { entry: ENTRY, points: 600, rules: 1, facts }
 }
 
-fn shown(kind: Kind, viewer: Option<&str>, data: Value) -> Option<Alert> {
-    Some(Alert { kind, viewer: viewer.map(str::to_owned), data })
+type Shown = Option<(Kind, Option<String>, Value)>;
+
+fn shown(kind: Kind, viewer: Option<&str>, data: Value) -> Shown {
+    Some((kind, viewer.map(str::to_owned), data))
+}
+
+fn said(alert: Option<Alert>) -> Shown {
+    alert.map(|alert| (alert.kind, alert.viewer, serde_json::to_value(alert.data).expect("JSON")))
 }
 
 fn train() -> HypeTrain {
@@ -49,7 +57,7 @@ fn a_credit_for_a_deed_shows_who_did_what() {
             json!({"tier": "3000", "count": 5}),
         ),
     ] {
-        assert_eq!(for_account("5001", &credited(facts)), shown(kind, Some("5001"), data));
+        assert_eq!(said(for_account("5001", &credited(facts))), shown(kind, Some("5001"), data));
     }
 }
 
@@ -65,14 +73,14 @@ fn a_received_gift_a_reward_and_a_manual_credit_show_nothing() {
         },
         Facts::Manual { note: "sorry".to_owned(), actor: "mod".to_owned() },
     ] {
-        assert_eq!(for_account("5001", &credited(facts)), None);
+        assert_eq!(said(for_account("5001", &credited(facts))), None);
     }
 }
 
 #[test]
 fn moving_points_without_a_deed_shows_nothing() {
     let hold = account::Event::Captured { entry: ENTRY, hold: ENTRY, points: 200 };
-    assert_eq!(for_account("5001", &hold), None);
+    assert_eq!(said(for_account("5001", &hold)), None);
 }
 
 #[test]
@@ -105,15 +113,18 @@ fn what_moves_no_points_is_shown_from_the_broadcast() {
             ),
         ),
     ] {
-        assert_eq!(for_broadcast(&event), expected);
+        assert_eq!(said(for_broadcast(&event)), expected);
     }
 }
 
 #[test]
 fn a_hype_train_is_shown_when_it_begins_and_not_again() {
     let (entry, at) = (ENTRY, now());
-    assert_eq!(for_broadcast(&Event::HypeTrainProgressed { entry, train: train(), at }), None);
-    assert_eq!(for_broadcast(&Event::HypeTrainEnded { entry, train: train(), at }), None);
+    assert_eq!(
+        said(for_broadcast(&Event::HypeTrainProgressed { entry, train: train(), at })),
+        None
+    );
+    assert_eq!(said(for_broadcast(&Event::HypeTrainEnded { entry, train: train(), at })), None);
 }
 
 fn settled(wish: Wish, settlement: Settlement) -> generation::Event {
@@ -135,7 +146,7 @@ fn a_picture_is_shown_once_it_is_paid_for() {
     let picture = "ab".repeat(32);
     let ghost = Wish::Ghost { subject: "a toaster".to_owned() };
     assert_eq!(
-        for_generation(&settled(ghost, Settlement::Captured)),
+        said(for_generation(&settled(ghost, Settlement::Captured))),
         shown(
             Kind::Ghost,
             Some("5001"),
@@ -145,7 +156,7 @@ fn a_picture_is_shown_once_it_is_paid_for() {
     );
     let friend = Wish::Friend { colour: Some(Colour::SkyBlue), subject: "a heron".to_owned() };
     assert_eq!(
-        for_generation(&settled(friend, Settlement::Captured)),
+        said(for_generation(&settled(friend, Settlement::Captured))),
         shown(
             Kind::Friend,
             Some("5001"),
@@ -158,8 +169,8 @@ fn a_picture_is_shown_once_it_is_paid_for() {
 #[test]
 fn a_picture_whose_points_went_back_is_not_shown() {
     let ghost = Wish::Ghost { subject: "a toaster".to_owned() };
-    assert_eq!(for_generation(&settled(ghost, Settlement::Released)), None);
-    assert_eq!(for_generation(&generation::Event::Funded { entry: ENTRY }), None);
+    assert_eq!(said(for_generation(&settled(ghost, Settlement::Released))), None);
+    assert_eq!(said(for_generation(&generation::Event::Funded { entry: ENTRY })), None);
 }
 
 #[test]

@@ -18,11 +18,14 @@ use super::finding::{Disagreement, Findings, Proof};
 use super::merge::{Merge, alerts_query, statements_query};
 use super::snapshot::Snapshot;
 use super::walk::{Batch, Readers, Walk};
-use super::{Error, balances, broker, outcomes, read_in_order, rebuild, reversals, worker_failed};
+use super::{
+    Error, balances, broker, holds, outcomes, read_in_order, rebuild, reversals, worker_failed,
+};
 
 const BALANCES: &str = projections::balances::NAME;
 const STATEMENTS: &str = projections::statements::NAME;
 const ALERTS: &str = projections::alerts::NAME;
+const HOLDS: &str = projections::holds::NAME;
 
 /// Where the live generation of each projection is: its schema and its position.
 pub struct Checkpoints(HashMap<String, (String, i64)>);
@@ -97,8 +100,11 @@ impl Compare {
         let (this, history) = (self.clone(), readers.another());
         let mut projections =
             vec![("statements and alerts", beside(async move { this.by_position(history).await }))];
+        let (this, history) = (self.clone(), readers.another());
+        let holds = async move { this.holds(history).await.map(|proof| vec![proof]) };
+        projections.push((HOLDS, beside(holds)));
         for projection in projections::all() {
-            if ![BALANCES, STATEMENTS, ALERTS].contains(&projection.name()) {
+            if ![BALANCES, STATEMENTS, ALERTS, HOLDS].contains(&projection.name()) {
                 let (this, history, name) = (self.clone(), readers.another(), projection.name());
                 let rebuilt = async move {
                     this.rebuilt(&*projection, history).await.map(|proof| vec![proof])
@@ -241,6 +247,18 @@ impl Compare {
             (proof.proved, proof.findings, proof.took) = (compared, findings, begun.elapsed());
         }
         Ok(proofs.into())
+    }
+
+    /// The open holds.
+    async fn holds(&self, history: mpsc::Receiver<Batch>) -> Result<Proof, Error> {
+        let begun = Instant::now();
+        let mut proof = self.proof_of(HOLDS, "holds");
+        let Some((schema, at)) = self.live(HOLDS, &mut proof) else { return Ok(proof) };
+        let mut connection = self.snapshot.another().await?;
+        let findings = &mut proof.findings;
+        proof.proved = holds::check(&mut connection, schema, at, history, findings).await?;
+        proof.took = begun.elapsed();
+        Ok(proof)
     }
 
     /// Any other projection, by folding it again.

@@ -185,11 +185,9 @@ fn judge_alert(
     }
     text(differences, "kind", Some(row.kind), stored.optional_text(2)?);
     text(differences, "viewer", row.viewer.as_deref(), stored.optional_text(3)?);
-    let (data, stored_data) = (serde_json::to_vec(&row.data).unwrap_or_default(), stored.text(4)?);
-    if data != stored_data.as_bytes()
-        && serde_json::from_str::<Value>(stored_data).ok().as_ref() != Some(&row.data)
-    {
-        differences.push(("data", row.data.to_string(), stored_data.to_owned()));
+    let stored_data = stored.text(4)?;
+    if row.data != stored_data && json(&row.data) != json(stored_data) {
+        differences.push(("data", row.data, stored_data.to_owned()));
     }
     time(differences, content.recorded_at, stored.micros(5)?);
     Ok(true)
@@ -203,6 +201,11 @@ fn unreadable(
 ) -> bool {
     differences.push(("payload", format!("{} to be readable", name(content)), error.to_string()));
     false
+}
+
+/// What a text says as JSON, however it is written.
+fn json(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok()
 }
 
 fn text(

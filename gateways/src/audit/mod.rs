@@ -14,6 +14,7 @@ mod compare;
 mod delivery;
 mod export;
 mod finding;
+mod holds;
 mod import;
 mod ledger;
 #[cfg(test)]

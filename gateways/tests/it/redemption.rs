@@ -54,6 +54,7 @@ fn submit(viewer: &str, key: &str) -> (Uuid, Envelope) {
         price: 200,
         prices: 1,
         at: now(),
+        retry_of: None,
     };
     let request = request_id(entry);
     (request, to_request(request, key, &command))
