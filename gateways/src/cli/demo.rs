@@ -115,6 +115,7 @@ impl Demo {
         let wrong = stage.wrong_balances(&expected).await?;
         println!("{:>6} balances are what an independent sum says", expected.len() - wrong.len());
         wrong.iter().for_each(|line| println!("WRONG: {line}"));
+        println!("{:>6} pictures were made, and each was paid for once", night.requests());
         let missing = alerts_agree(night.expected_alerts(), &shown).await;
         match &missing {
             None => println!("{:>6} alerts were shown, each once\n", night.expected_alerts().len()),

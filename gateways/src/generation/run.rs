@@ -21,6 +21,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Makes what is due, as much at once as the limits allow.
 pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> {
+    until_built(&worker, &stop).await;
     let mut moved = worker.positions.watch(generations::NAME);
     let mut tidy = tokio::time::interval(TIDY_EVERY);
     let mut hands = JoinSet::new();
@@ -62,6 +63,22 @@ pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> 
         tracing::warn!(left = hands.len(), "pictures are left for another worker");
     }
     Ok(())
+}
+
+/// On a new database the to-do list is made soon after the start.
+async fn until_built(worker: &Worker, stop: &CancellationToken) {
+    let live = || async {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM checkpoints WHERE name = $1 AND status = 'live')",
+        )
+        .bind(generations::NAME)
+        .fetch_one(&worker.pool)
+        .await
+        .unwrap_or(false)
+    };
+    while !stop.is_cancelled() && !live().await {
+        let _ = timeout(LOOK_EVERY, stop.cancelled()).await;
+    }
 }
 
 /// Says when a reason to wait begins and ends. Being full or at the rate limit is how it should be.
