@@ -19,7 +19,8 @@ pub const NAME: &str = "balances";
 pub struct Balances;
 
 /// The five sums of an account, or what one event changes about them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+#[serde(deny_unknown_fields)]
 pub struct Sums {
     pub credits: i64,
     pub available: i64,

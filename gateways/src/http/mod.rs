@@ -18,6 +18,7 @@ pub mod leaderboard;
 pub mod limits;
 pub mod listener;
 mod openapi;
+pub mod proofs;
 pub mod query;
 mod requests;
 
@@ -98,6 +99,7 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(accounts::account))
         .routes(routes!(accounts::statement))
         .routes(routes!(accounts::statement_parts))
+        .routes(routes!(proofs::statement_proof))
         .routes(routes!(accounts::credit))
         .routes(routes!(accounts::reverse))
         .routes(routes!(leaderboard::leaders))

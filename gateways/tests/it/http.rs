@@ -107,10 +107,11 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 18] = [
+const ENDPOINTS: [(&str, &str, Scope); 19] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
+    ("get", "/accounts/{viewer}/statement/proof", Scope::AccountsRead),
     ("post", "/accounts/{viewer}/credits", Scope::AccountsWrite),
     ("post", "/accounts/{viewer}/reversals", Scope::AccountsWrite),
     ("get", "/leaderboard", Scope::AccountsRead),

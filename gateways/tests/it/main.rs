@@ -8,6 +8,7 @@ mod feed;
 mod http;
 mod journal;
 mod journey;
+mod ledger;
 mod processes;
 mod projections;
 mod reader;
