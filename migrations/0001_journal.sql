@@ -76,10 +76,10 @@ CREATE TABLE snapshots (
     PRIMARY KEY (aggregate_type, aggregate_id)
 );
 
--- What could not be decided or folded, with all that is needed to try again.
+-- What could not be decided, folded or answered by a process, with all that is needed to try again.
 CREATE TABLE dead_letters (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    source      text        NOT NULL CHECK (source IN ('command', 'projection')),
+    source      text        NOT NULL CHECK (source IN ('command', 'projection', 'process')),
     name        text        NOT NULL,
     key         text        NOT NULL,
     command_id  uuid,
@@ -112,6 +112,14 @@ CREATE TABLE checkpoints (
     PRIMARY KEY (name, generation)
 ) WITH (fillfactor = 50);
 CREATE UNIQUE INDEX checkpoints_live ON checkpoints (name) WHERE status = 'live';
+
+-- How far each process has answered the journal with commands. A new process begins at the head of that moment, so that
+-- old history asks for nothing.
+CREATE TABLE processes (
+    name       text        PRIMARY KEY,
+    position   bigint      NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 50);
 
 -- Keys of the HTTP API and the feed, hashed at rest.
 CREATE TABLE api_keys (
@@ -147,7 +155,8 @@ BEGIN
         GRANT UPDATE ON command_outcomes TO tapedeck;
         GRANT SELECT, UPDATE ON head, partitions, commands_stream TO tapedeck;
         GRANT SELECT, INSERT, UPDATE, DELETE
-            ON processors, snapshots, dead_letters, viewer_names, checkpoints, api_keys TO tapedeck;
+            ON processors, snapshots, dead_letters, viewer_names, checkpoints, processes, api_keys
+            TO tapedeck;
         GRANT USAGE, CREATE ON SCHEMA projections TO tapedeck;
         EXECUTE format('GRANT CREATE, TEMPORARY ON DATABASE %I TO tapedeck', current_database());
     END IF;

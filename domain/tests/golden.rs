@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 use domain::account::{self, Facts};
 use domain::broadcast::{self, HypeTrain, Reward, Screening};
+use domain::chat_request::{Colour, Wish};
+use domain::generation::{self, Picture, Settlement};
 use domain::rules::Tier;
 
 const ENTRY: Uuid = Uuid::from_u128(0x5f3c_0000_0000_5000_8000_0000_0000_0001);
@@ -140,6 +142,64 @@ fn broadcast_events() -> Vec<(&'static str, broadcast::Event)> {
     ]
 }
 
+/// One event for each variant, each kind of wish and each settlement.
+fn generation_events() -> Vec<(&'static str, generation::Event)> {
+    use generation::Event;
+    let (entry, at, viewer) = (ENTRY, at(), || "5001".to_owned());
+    let submitted =
+        |wish| Event::Submitted { entry, viewer: viewer(), wish, price: 200, prices: 1, at };
+    let ghost = || Wish::Ghost { subject: "a toaster \"hot\"".to_owned() };
+    let friend = |colour| Wish::Friend { colour, subject: "an otter".to_owned() };
+    let named = Wish::Static { id: "stand-back".to_owned(), message: "stand back!".to_owned() };
+    let picture = |name: Option<&str>| Picture {
+        content: "0f".repeat(32),
+        media_type: "image/png".to_owned(),
+        background: "#00ff7f".to_owned(),
+        name: name.map(str::to_owned),
+        cost_micros: 42_000,
+    };
+    let (code, reason) = ("moderation_blocked".to_owned(), "it is not offered".to_owned());
+    let cancelled = |held| Event::Cancelled {
+        entry,
+        viewer: viewer(),
+        actor: "timer".to_owned(),
+        reason: "expired".to_owned(),
+        held,
+    };
+    let settled = |settlement, wish, picture| Event::Settled {
+        entry,
+        points: 200,
+        settlement,
+        viewer: viewer(),
+        wish,
+        picture,
+    };
+    vec![
+        ("submitted_ghost", submitted(ghost())),
+        ("submitted_friend", submitted(friend(Some(Colour::SkyBlue)))),
+        ("submitted_friend_of_any_colour", submitted(friend(None))),
+        ("submitted_static", submitted(named)),
+        ("funded", Event::Funded { entry }),
+        ("funded_in_vain", Event::FundedInVain { entry, viewer: viewer() }),
+        ("declined", Event::Declined { entry, available: 50 }),
+        (
+            "attempt_failed",
+            Event::AttemptFailed { entry, attempt: 2, reason: reason.clone(), retry_at: at },
+        ),
+        ("completed", Event::Completed { entry, viewer: viewer(), picture: picture(None) }),
+        (
+            "completed_friend",
+            Event::Completed { entry, viewer: viewer(), picture: picture(Some("Otto")) },
+        ),
+        ("refused", Event::Refused { entry, viewer: viewer(), code, reason: reason.clone() }),
+        ("failed", Event::Failed { entry, viewer: viewer(), reason }),
+        ("cancelled", cancelled(true)),
+        ("cancelled_before_it_was_funded", cancelled(false)),
+        ("settled_captured", settled(Settlement::Captured, Some(ghost()), Some(picture(None)))),
+        ("settled_released", settled(Settlement::Released, None, None)),
+    ]
+}
+
 #[test]
 fn every_event_of_an_account_is_stored_as_it_always_was() {
     check("account", &account_events());
@@ -148,6 +208,31 @@ fn every_event_of_an_account_is_stored_as_it_always_was() {
 #[test]
 fn every_event_of_a_broadcast_is_stored_as_it_always_was() {
     check("broadcast", &broadcast_events());
+}
+
+#[test]
+fn every_event_of_a_generation_is_stored_as_it_always_was() {
+    check("generation", &generation_events());
+}
+
+#[test]
+fn every_colour_is_stored_under_its_name() {
+    let stored = serde_json::to_string(&Colour::ALL).expect("json");
+    let names = "red red-orange orange yellow-orange yellow chartreuse green cyan sky-blue blue indigo purple magenta";
+    let names: Vec<&str> = names.split(' ').collect();
+    assert_eq!(stored, serde_json::to_string(&names).expect("json"));
+}
+
+#[test]
+fn every_kind_of_wish_has_a_golden_file() {
+    let covered: BTreeSet<String> = generation_events()
+        .iter()
+        .filter_map(|(_, event)| match event {
+            generation::Event::Submitted { wish, .. } => Some(key_of(wish)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(covered, variants::<Wish>(), "a kind of wish has no golden file");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
+use domain::chat_request::Prices;
 use domain::rules::Rules;
 use journal::broker::BrokerConfig;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ pub use servers::{CONNECT_FILE, Connect, NotReachable, open_database};
 
 /// The file that is read when `--config` names no other. It may be absent.
 pub const FILE: &str = "tapedeck.toml";
+
+/// The longest name of something that can be asked for.
+const STYLE_LENGTH_MAX: usize = 64;
 
 /// Variables with our prefix that are no keys: flags of the command line, and where programs and
 /// rehearsals are.
@@ -63,6 +67,8 @@ pub struct Config {
     pub eventsub_secret: String,
     /// Points per deed; raise `version` with any change.
     pub rules: Rules,
+    /// What can be asked for with points, and for how many; raise `version` with any change.
+    pub prices: Prices,
     /// An OTLP/HTTP collector, such as `http://127.0.0.1:4318`. Without it no traces are sent.
     pub otlp_endpoint: Option<String>,
     /// What is logged, as `level` or `module=level,…`.
@@ -86,8 +92,15 @@ pub struct Source {
 }
 
 /// The keys that take effect while a process runs. The others do when it is started again.
-const LIVE: [&str; 6] =
-    ["broadcaster_id", "eventsub_secret", "log", "public_url", "requests_per_minute", "rules"];
+const LIVE: [&str; 7] = [
+    "broadcaster_id",
+    "eventsub_secret",
+    "log",
+    "prices",
+    "public_url",
+    "requests_per_minute",
+    "rules",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -130,6 +143,7 @@ impl Default for Config {
             broadcaster_id: String::new(),
             eventsub_secret: String::new(),
             rules: Rules::default(),
+            prices: Prices::default(),
             otlp_endpoint: None,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
@@ -268,6 +282,16 @@ impl Config {
         {
             return refuse("broadcaster_id: a Twitch user id is made of digits");
         }
+        for (style, points) in &self.prices.points {
+            let plain =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            if style.is_empty() || style.len() > STYLE_LENGTH_MAX || !style.bytes().all(plain) {
+                return refuse(&format!("prices: {style:?} is not made of a-z, 0-9 and hyphens"));
+            }
+            if *points < 1 {
+                return refuse(&format!("prices: {style} costs 1 point or more, not {points}"));
+            }
+        }
         Ok(self)
     }
 }
@@ -281,6 +305,7 @@ impl std::fmt::Debug for Config {
             .field("public_url", &self.public_url)
             .field("broadcaster_id", &self.broadcaster_id)
             .field("rules", &self.rules)
+            .field("prices", &self.prices)
             .field("otlp_endpoint", &self.otlp_endpoint)
             .field("log", &self.log)
             .finish_non_exhaustive()

@@ -183,10 +183,11 @@ pub fn record_metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(HANDLE.get_or_init(|| handle).clone())
 }
 
-/// Says how far the relay and the projections are behind, now and then, until told to stop.
+/// Says how far the relay, the projections and the processes are behind, now and then, until told to stop.
 pub async fn measure_lag(pool: PgPool, broker: Broker, stop: CancellationToken) {
     while tokio::time::timeout(LAG_EVERY, stop.cancelled()).await.is_err() {
         let mut lags = health::projections_behind(&pool).await.unwrap_or_default();
+        lags.extend(health::processes_behind(&pool).await.unwrap_or_default());
         lags.extend(health::relay_behind(&pool, &broker).await);
         for Lag { name, position, events, seconds } in lags {
             metrics::gauge!("tapedeck_lag_events", "name" => name.clone()).set(events as f64);

@@ -9,6 +9,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use domain::Identified;
 use domain::account::Account;
 use domain::broadcast::Broadcast;
+use domain::generation::Generation;
 use futures::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,7 +64,11 @@ type Restore = fn(&str, i64) -> Result<Box<dyn State>, String>;
 
 /// The aggregates there are: one line each.
 pub(crate) fn kinds() -> HashMap<&'static str, Kind> {
-    HashMap::from([(Account::TYPE, kind::<Account>(1)), (Broadcast::TYPE, kind::<Broadcast>(1))])
+    HashMap::from([
+        (Account::TYPE, kind::<Account>(1)),
+        (Broadcast::TYPE, kind::<Broadcast>(1)),
+        (Generation::TYPE, kind::<Generation>(1)),
+    ])
 }
 
 /// The upcasters for events of older versions, by aggregate type. None are needed yet.

@@ -23,6 +23,7 @@ const WRONG_LAST_SEQUENCE: u64 = 10_071;
 const FULL: [u64; 3] = [10_077, 10_023, 10_047];
 
 /// A message to append.
+#[derive(Clone)]
 pub(crate) struct Append {
     pub(crate) subject: String,
     pub(crate) payload: Bytes,

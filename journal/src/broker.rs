@@ -1,7 +1,7 @@
 //! Connections to NATS, one for each role, with that role's credentials.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::{OnceCell, broadcast, watch};
 
+use crate::following::News;
 use crate::positions::Local;
 use crate::recorded::Recorded;
 
@@ -75,6 +76,7 @@ struct Inner {
     connections: [watch::Sender<u64>; 5],
     committed: broadcast::Sender<Arc<Vec<Recorded>>>,
     positions: Local,
+    news: Mutex<Weak<News>>,
 }
 
 impl Broker {
@@ -85,6 +87,7 @@ impl Broker {
             connections: Default::default(),
             committed: broadcast::Sender::new(COMMITTED_MAX),
             positions: Local::default(),
+            news: Mutex::default(),
         };
         Broker { inner: Arc::new(inner) }
     }
@@ -154,6 +157,16 @@ impl Broker {
     /// Batches of events as the processors of this process commit them.
     pub(crate) fn committed(&self) -> &broadcast::Sender<Arc<Vec<Recorded>>> {
         &self.inner.committed
+    }
+
+    /// What happens now, read once for all who hold it.
+    pub(crate) fn news(&self) -> Arc<News> {
+        let mut shared = self.inner.news.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let news = Arc::new(News::start(self));
+            *shared = Arc::downgrade(&news);
+            news
+        })
     }
 
     /// How far the projections are, as far as this process knows.

@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use domain::Identified;
 
+use crate::recorded::Recorded;
+
 /// How many partitions COMMANDS has. Fixed for the life of the journal: order is kept within a partition.
 pub const PARTITIONS: u16 = 64;
 
@@ -107,6 +109,42 @@ impl Envelope {
             reply_to: None,
             retry_of: None,
             names: Vec::new(),
+        })
+    }
+
+    /// An envelope for a command that follows from `event` in the process of this name. Everything in it comes from the
+    /// event, so that seeing the event again makes the same envelope; the command's own id has to be derived from the
+    /// event's ([`domain::identity::derived_id`]).
+    pub fn following<A>(
+        process: &str,
+        event: &Recorded,
+        aggregate_id: &str,
+        command: &A::Command,
+    ) -> Result<Self, BadAddress>
+    where
+        A: cqrs_es::Aggregate,
+        A::Command: Serialize + Identified,
+    {
+        /// What the event's own command left beside it.
+        #[derive(Default, Deserialize)]
+        struct Carried {
+            correlation: Option<Uuid>,
+            traceparent: Option<String>,
+        }
+        let carried: Carried = serde_json::from_str(event.metadata.get()).unwrap_or_default();
+        let origin = Origin {
+            source: process.to_owned(),
+            source_id: event.event_id.to_string(),
+            actor: None,
+            received_at: event.recorded_at,
+            raw: None,
+        };
+        let envelope = Envelope::new::<A>(aggregate_id, command, origin)?;
+        Ok(Envelope {
+            correlation: carried.correlation.unwrap_or(event.command_id),
+            causation: Some(event.event_id),
+            traceparent: carried.traceparent,
+            ..envelope
         })
     }
 

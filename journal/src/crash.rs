@@ -6,8 +6,9 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Every point there is, in the order in which a command passes them.
-pub const POINTS: [&str; 14] = [
+/// Every point there is, in the order in which a command passes them. Those of a process are
+/// passed for every batch of events, whether commands follow or not.
+pub const POINTS: [&str; 17] = [
     "commit.decided",
     "commit.begun",
     "commit.fenced",
@@ -22,6 +23,9 @@ pub const POINTS: [&str; 14] = [
     "relay.published",
     "fold.applied",
     "fold.committed",
+    "process.reacted",
+    "process.published",
+    "process.stored",
 ];
 
 /// Dies here if it was told to.

@@ -1,4 +1,4 @@
-//! What could not be decided or folded, kept with all that is needed to try again.
+//! What could not be decided, folded or answered by a process, kept with all that is needed to try again.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -12,9 +12,9 @@ use crate::ingest::{PublishError, Publisher};
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct DeadLetter {
     pub id: i64,
-    /// `command` or `projection`.
+    /// `command`, `projection` or `process`.
     pub source: String,
-    /// The aggregate type or the projection.
+    /// The aggregate type, the projection or the process.
     pub name: String,
     pub key: String,
     pub command_id: Option<Uuid>,
@@ -72,7 +72,7 @@ pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<DeadLetter>> {
 }
 
 /// Tries again. A command is sent again as it was, or as `instead` where a newer version reads it differently; an
-/// event is folded by the projection's process, with those of its key that wait behind it.
+/// event is folded where the projection is, with those of its key that wait behind it, or answered where the process runs.
 pub async fn retry(
     pool: &PgPool,
     publisher: &Publisher,
@@ -90,6 +90,15 @@ pub async fn retry(
         )
         .bind(&letter.name)
         .bind(&letter.key)
+        .execute(pool)
+        .await?;
+        return Ok(letter);
+    }
+    if letter.source == "process" {
+        sqlx::query(
+            "UPDATE dead_letters SET resolution = 'retry' WHERE id = $1 AND resolved_at IS NULL",
+        )
+        .bind(id)
         .execute(pool)
         .await?;
         return Ok(letter);

@@ -1,43 +1,20 @@
-//! Following the journal: what is new from EVENTS, what is behind from PostgreSQL, always from the stored position.
-//!
-//! One consumer for all projections of the process hands on what the relay publishes, and with it comes, sooner, what this
-//! process committed itself. Each projection folds it in
-//! its own transaction at its own pace; one that falls too far behind reads on in PostgreSQL and comes back.
+//! Keeping projections up to date: each folds the journal in its own transaction, at its own pace.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
+use async_trait::async_trait;
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, Role};
 use crate::checkpoint::{self, Generation};
 use crate::fold::{OnPoison, Parked, fold, fold_within, key};
-use crate::head;
-use crate::history;
+use crate::following::{Follower, keep_following, read};
 use crate::leader::{self, Lock};
 use crate::projection::Projection;
 pub use crate::rebuild::{Rebuilt, rebuild};
 use crate::recorded::Recorded;
-use crate::retry::Backoff;
-use crate::tail::{HandedOn, tail};
-
-/// How many batches a projection may be behind the consumer.
-const BEHIND_MAX: usize = 128;
-/// The most events folded in one transaction, live and while reading on in PostgreSQL.
-const FOLD_MAX: usize = 8_192;
-/// From this many at once on there is load, and a fold waits for more, up to as many as make waiting useless.
-const UNDER_LOAD: usize = 128;
-const FOLD_ENOUGH: usize = 2_048;
-/// How long it waits.
-const GATHER_MAX: Duration = Duration::from_millis(20);
-/// How long a projection waits for news before it looks into PostgreSQL.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-type Batches = broadcast::Receiver<Arc<Vec<Recorded>>>;
 
 /// Keeps `projections` up to date until told to stop. Any number of processes may run this: one folds, others wait.
 pub fn run(
@@ -55,71 +32,19 @@ async fn follow_all(
     projections: Vec<Arc<dyn Projection>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let batches = broadcast::Sender::new(BEHIND_MAX);
     let mut tasks = tokio::task::JoinSet::new();
     for projection in projections {
-        let follower = Follower { pool: pool.clone(), broker: broker.clone(), projection };
-        tasks.spawn(follower.run(batches.subscribe(), stop.clone()));
+        let folder = Folder { pool: pool.clone(), broker: broker.clone(), projection };
+        tasks.spawn(keep_following(pool.clone(), broker.clone(), folder, stop.clone()));
     }
-    let handed_on = HandedOn::default();
-    let here = committed_here(broker.clone(), batches.clone(), handed_on.clone(), stop.clone());
-    tasks.spawn(here);
-    tasks.spawn(tail(broker, batches, handed_on, stop));
     while let Some(task) = tasks.join_next().await {
         task?;
     }
     Ok(())
 }
 
-/// `first` and what else is there. Under load a moment's wait makes one transaction of what would be several, and one
-/// change of what would be several of the same account.
-async fn gather(first: Arc<Vec<Recorded>>, batches: &mut Batches) -> Vec<Arc<Vec<Recorded>>> {
-    let until = tokio::time::Instant::now() + GATHER_MAX;
-    let mut count = first.len();
-    let mut taken = vec![first];
-    while count < FOLD_MAX {
-        let more = match batches.try_recv() {
-            Ok(more) => more,
-            Err(_) if !(UNDER_LOAD..FOLD_ENOUGH).contains(&count) => break,
-            Err(_) => match tokio::time::timeout_at(until, batches.recv()).await {
-                Ok(Ok(more)) => more,
-                // What is missing after a lag shows as a hole.
-                _ => break,
-            },
-        };
-        count += more.len();
-        taken.push(more);
-    }
-    taken
-}
-
-/// Hands on what this process commits, which need not make the detour over EVENTS.
-async fn committed_here(
-    broker: Broker,
-    batches: broadcast::Sender<Arc<Vec<Recorded>>>,
-    handed_on: HandedOn,
-    stop: CancellationToken,
-) {
-    let mut committed = broker.committed().subscribe();
-    loop {
-        let batch = tokio::select! {
-            () = stop.cancelled() => return,
-            batch = committed.recv() => batch,
-        };
-        match batch {
-            Ok(batch) => {
-                let _ = batches.send(batch.clone());
-                handed_on.add(&batch);
-            }
-            // What was left out makes a hole, and is read in PostgreSQL.
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return,
-        }
-    }
-}
-
 /// One projection of this process.
-struct Follower {
+struct Folder {
     pool: PgPool,
     broker: Broker,
     projection: Arc<dyn Projection>,
@@ -132,51 +57,12 @@ struct Folding {
     parked: Parked,
 }
 
-impl Follower {
-    async fn run(self, mut batches: Batches, stop: CancellationToken) {
-        let mut backoff = Backoff::default();
-        while !stop.is_cancelled() {
-            let folded = tokio::select! {
-                () = stop.cancelled() => return,
-                folded = self.follow(&mut batches, &mut backoff) => folded,
-            };
-            if let Err(error) = folded {
-                let name = self.projection.name();
-                tracing::warn!(projection = name, error = format!("{error:#}"), "starting again");
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = backoff.wait() => {}
-            }
-        }
-    }
+#[async_trait]
+impl Follower for Folder {
+    type Held = Folding;
 
-    /// Folds until something fails, or another generation is live.
-    async fn follow(&self, batches: &mut Batches, backoff: &mut Backoff) -> anyhow::Result<()> {
-        let name = self.projection.name();
-        let mut folding = self.open().await?;
-        tracing::info!(projection = name, position = folding.generation.position, "folding");
-        self.said(folding.generation.position).await;
-        self.catch_up(&mut folding).await?;
-        backoff.reset();
-        let mut looked = Instant::now();
-        loop {
-            let batch = match tokio::time::timeout(LOOK_EVERY, batches.recv()).await {
-                Ok(Ok(batch)) => batch,
-                Ok(Err(broadcast::error::RecvError::Closed)) => return Ok(()),
-                Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => {
-                    self.catch_up(&mut folding).await?;
-                    self.retry_parked(&mut folding).await?;
-                    continue;
-                }
-            };
-            let taken = gather(batch, batches).await;
-            self.fold_tail(&mut folding, &taken).await?;
-            if looked.elapsed() >= LOOK_EVERY {
-                self.retry_parked(&mut folding).await?;
-                looked = Instant::now();
-            }
-        }
+    fn name(&self) -> String {
+        format!("projection {}", self.projection.name())
     }
 
     /// The live generation, made or rebuilt where there is none of this version, once nobody else folds it.
@@ -198,59 +84,15 @@ impl Follower {
         .bind(name)
         .fetch_all(&mut connection)
         .await?;
+        self.said(generation.position).await;
         Ok(Folding { connection, generation, parked: parked.into_iter().collect() })
     }
 
-    /// Folds what was published, reading in PostgreSQL what is missing before it.
-    async fn fold_tail(
-        &self,
-        folding: &mut Folding,
-        batches: &[Arc<Vec<Recorded>>],
-    ) -> anyhow::Result<()> {
-        let mut next = folding.generation.position + 1;
-        let mut events: Vec<&Recorded> = Vec::new();
-        let mut complete = true;
-        // Batches overlap: what was committed in this process comes from EVENTS as well.
-        for event in batches.iter().flat_map(|batch| batch.iter()) {
-            if event.position > next {
-                complete = false;
-                break;
-            }
-            if event.position == next {
-                events.push(event);
-                next += 1;
-            }
-        }
-        if !events.is_empty() {
-            self.fold(folding, &events, next - 1).await?;
-        }
-        if complete { Ok(()) } else { self.catch_up(folding).await }
+    fn position(&self, folding: &Folding) -> i64 {
+        folding.generation.position
     }
 
-    /// Folds everything that PostgreSQL has.
-    async fn catch_up(&self, folding: &mut Folding) -> anyhow::Result<()> {
-        loop {
-            let head = head::read(&self.pool).await?.position;
-            if head <= folding.generation.position {
-                return Ok(());
-            }
-            let until = head.min(folding.generation.position + FOLD_MAX as i64);
-            let events = self.read(folding.generation.position, until).await?;
-            self.fold(folding, &events.iter().collect::<Vec<_>>(), until).await?;
-        }
-    }
-
-    async fn read(&self, after: i64, until: i64) -> anyhow::Result<Vec<Recorded>> {
-        let mut connection = self.pool.acquire().await?;
-        let mut rows = history::read(&mut connection, after, until, None);
-        let mut events = Vec::new();
-        while let Some(page) = rows.try_next().await? {
-            events.extend(page.iter().map(history::Row::recorded));
-        }
-        Ok(events)
-    }
-
-    async fn fold(
+    async fn take(
         &self,
         folding: &mut Folding,
         events: &[&Recorded],
@@ -273,6 +115,13 @@ impl Follower {
         Ok(())
     }
 
+    /// Folds the parked events of keys that somebody asked to try again.
+    async fn look(&self, folding: &mut Folding) -> anyhow::Result<()> {
+        if folding.parked.is_empty() { Ok(()) } else { self.retry_parked(folding).await }
+    }
+}
+
+impl Folder {
     /// Tells those who wait.
     async fn said(&self, position: i64) {
         let name = self.projection.name();
@@ -285,11 +134,7 @@ impl Follower {
         }
     }
 
-    /// Folds the parked events of keys that somebody asked to try again.
     async fn retry_parked(&self, folding: &mut Folding) -> anyhow::Result<()> {
-        if folding.parked.is_empty() {
-            return Ok(());
-        }
         let name = self.projection.name();
         let keys: Vec<String> = sqlx::query_scalar(
             "SELECT DISTINCT key FROM dead_letters WHERE source = 'projection' AND name = $1
@@ -333,7 +178,7 @@ impl Follower {
         .await?;
         let mut events = Vec::new();
         for position in positions {
-            events.extend(self.read(position - 1, position).await?);
+            events.extend(read(&self.pool, position - 1, position).await?);
         }
         events.retain(|event| key(event) == parked);
         let mut tx = sqlx::Connection::begin(&mut folding.connection).await?;

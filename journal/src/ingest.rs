@@ -17,6 +17,8 @@ use crate::command::{BadAddress, Envelope};
 const COMMAND_BYTES_MAX: usize = 4_000_000;
 /// The most bytes sent in one batch.
 const BATCH_BYTES_MAX: usize = 4_000_000;
+/// The most commands that are sent together by one sender.
+const PART_MAX: usize = BATCH_MAX / 2;
 /// How many commands may wait to be sent; further senders wait to be let in.
 const WAITING_MAX: usize = 8_192;
 
@@ -56,9 +58,26 @@ pub struct Publisher {
     waiting: mpsc::Sender<Waiting>,
 }
 
+/// What goes into COMMANDS as a whole or not at all, and who waits for the sequence of its last command.
 struct Waiting {
-    message: Append,
+    commands: Vec<Append>,
     answer: oneshot::Sender<Result<u64, PublishError>>,
+}
+
+/// A command as it goes into COMMANDS.
+#[derive(Clone)]
+pub(crate) struct Prepared(Append);
+
+impl Prepared {
+    pub(crate) fn of(envelope: &Envelope) -> Result<Self, PublishError> {
+        let subject = envelope.subject()?;
+        let payload = serde_json::to_vec(envelope)
+            .map_err(|error| PublishError::BadAddress(error.to_string()))?;
+        if payload.len() > COMMAND_BYTES_MAX {
+            return Err(PublishError::TooLarge { bytes: payload.len(), max: COMMAND_BYTES_MAX });
+        }
+        Ok(Prepared(Append { subject, payload: Bytes::from(payload) }))
+    }
 }
 
 impl Publisher {
@@ -71,18 +90,38 @@ impl Publisher {
 
     /// Appends `envelope` and gives its sequence in COMMANDS once it is on disk.
     pub async fn send(&self, envelope: &Envelope) -> Result<u64, PublishError> {
-        let subject = envelope.subject()?;
-        let payload = serde_json::to_vec(envelope)
-            .map_err(|error| PublishError::BadAddress(error.to_string()))?;
-        if payload.len() > COMMAND_BYTES_MAX {
-            return Err(PublishError::TooLarge { bytes: payload.len(), max: COMMAND_BYTES_MAX });
+        let Prepared(command) = Prepared::of(envelope)?;
+        self.append(vec![command]).await
+    }
+
+    /// Appends `commands` in their order, in parts that are appended as a whole or not at all, each after the one before
+    /// it. Of a failure the parts before it are on disk; sending all of them again does no harm.
+    pub(crate) async fn send_all(&self, commands: &[Prepared]) -> Result<(), PublishError> {
+        let mut rest = commands;
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(part_of(rest));
+            self.append(part.iter().map(|Prepared(command)| command.clone()).collect()).await?;
+            rest = after;
         }
+        Ok(())
+    }
+
+    async fn append(&self, commands: Vec<Append>) -> Result<u64, PublishError> {
         let (answer, answered) = oneshot::channel();
-        let message = Append { subject, payload: Bytes::from(payload) };
         let gone = |_| PublishError::Unavailable("the publisher has stopped".to_owned());
-        self.waiting.send(Waiting { message, answer }).await.map_err(|_| gone(()))?;
+        self.waiting.send(Waiting { commands, answer }).await.map_err(|_| gone(()))?;
         answered.await.map_err(|_| gone(()))?
     }
+}
+
+/// How many of the first of `commands` go together.
+fn part_of(commands: &[Prepared]) -> usize {
+    let mut bytes = 0;
+    let fits = commands.iter().take(PART_MAX).take_while(|Prepared(command)| {
+        bytes += command.payload.len();
+        bytes <= BATCH_BYTES_MAX
+    });
+    fits.count().max(1)
 }
 
 /// Sends what waits: one command when idle, batches of up to a thousand under load. The next batch is on its way while
@@ -112,9 +151,8 @@ async fn send_all(client: async_nats::Client, mut queue: mpsc::Receiver<Waiting>
         on_their_way.push(async move {
             let result = append(&client, messages, None, Some(sent)).await;
             let result = result.map_err(PublishError::from);
-            let count = answers.len() as u64;
-            for (n, answer) in answers.into_iter().enumerate() {
-                let _ = answer.send(result.clone().map(|last| last + 1 + n as u64 - count));
+            for (after, answer) in answers {
+                let _ = answer.send(result.clone().map(|last| last - after as u64));
             }
         });
         // Not before all of this batch is on the connection may the next follow.
@@ -140,25 +178,32 @@ async fn next(
     }
 }
 
+/// Who waits, and how many commands of the batch come after theirs.
+type Answers = Vec<(usize, oneshot::Sender<Result<u64, PublishError>>)>;
+
 /// `first`, and what else is there, as far as it fits into one batch.
 fn gather(
     first: Waiting,
     held_back: &mut Option<Waiting>,
     queue: &mut mpsc::Receiver<Waiting>,
-) -> (Vec<Append>, Vec<oneshot::Sender<Result<u64, PublishError>>>) {
-    let mut bytes = first.message.payload.len();
-    let mut messages = vec![first.message];
-    let mut answers = vec![first.answer];
+) -> (Vec<Append>, Answers) {
+    let size = |commands: &[Append]| commands.iter().map(|command| command.payload.len()).sum();
+    let mut bytes: usize = size(&first.commands);
+    let mut messages = first.commands;
+    let mut answers = vec![(messages.len(), first.answer)];
     while messages.len() < BATCH_MAX
         && let Ok(waiting) = queue.try_recv()
     {
-        bytes += waiting.message.payload.len();
-        if bytes > BATCH_BYTES_MAX {
+        bytes += size(&waiting.commands);
+        if bytes > BATCH_BYTES_MAX || messages.len() + waiting.commands.len() > BATCH_MAX {
             *held_back = Some(waiting);
             break;
         }
-        messages.push(waiting.message);
-        answers.push(waiting.answer);
+        messages.extend(waiting.commands);
+        answers.push((messages.len(), waiting.answer));
+    }
+    for (end, _) in &mut answers {
+        *end = messages.len() - *end;
     }
     (messages, answers)
 }

@@ -1,4 +1,4 @@
-//! Locks of which one process holds each: who relays, who folds a projection. They are session locks of PostgreSQL and
+//! Locks of which one holder has each: who relays, who folds a projection, who runs a process. They are session locks of PostgreSQL and
 //! go with the connection that holds them.
 
 use std::time::Duration;
@@ -14,11 +14,15 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// What only one may do at a time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Lock<'a> {
+pub enum Lock<'a> {
     /// Publishing, so that others do not publish in vain.
     Relay,
     /// Folding the projection of this name.
     Fold(&'a str),
+    /// Running the process of this name.
+    Process(&'a str),
+    /// Doing the work of this name that is better not done twice at once, as the timer of holds.
+    Work(&'a str),
 }
 
 /// The number of [`Lock::Relay`].
@@ -27,7 +31,7 @@ const RELAY: i64 = 0x7461_7065_6465_636b;
 /// Waits until the lock is ours, and gives the connection that holds it. When this host dies without a goodbye, the
 /// server finds out by asking and lets the lock go: after 5 seconds of silence and two questions of 2 seconds, or
 /// when what it said last was not received for 9 seconds.
-pub(crate) async fn wait(pool: &PgPool, lock: Lock<'_>) -> sqlx::Result<PgConnection> {
+pub async fn wait(pool: &PgPool, lock: Lock<'_>) -> sqlx::Result<PgConnection> {
     let mut connection = pool.acquire().await?.detach();
     sqlx::query(
         "SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
@@ -42,6 +46,12 @@ pub(crate) async fn wait(pool: &PgPool, lock: Lock<'_>) -> sqlx::Result<PgConnec
             Lock::Relay => sqlx::query("SELECT pg_advisory_lock($1)").bind(RELAY),
             Lock::Fold(name) => {
                 sqlx::query("SELECT pg_advisory_lock(hashtext('fold:' || $1))").bind(name)
+            }
+            Lock::Process(name) => {
+                sqlx::query("SELECT pg_advisory_lock(hashtext('process:' || $1))").bind(name)
+            }
+            Lock::Work(name) => {
+                sqlx::query("SELECT pg_advisory_lock(hashtext('work:' || $1))").bind(name)
             }
         };
         let locked = locked.execute(&mut connection);

@@ -1,4 +1,4 @@
-//! How far each projection is, so that a query can wait until it has seen what its caller has done.
+//! How far each projection and each process is, so that a query can wait until it has seen what its caller has done.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,9 +121,12 @@ impl Positions {
     }
 
     async fn stored(&self) -> sqlx::Result<Vec<(String, i64)>> {
-        sqlx::query_as("SELECT name, position FROM checkpoints WHERE status = 'live'")
-            .fetch_all(&self.pool)
-            .await
+        sqlx::query_as(
+            "SELECT name, position FROM checkpoints WHERE status = 'live'
+             UNION ALL SELECT name, position FROM processes",
+        )
+        .fetch_all(&self.pool)
+        .await
     }
 
     /// Looks into the database now and then until told to stop, for watchers that only listen.

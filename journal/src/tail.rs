@@ -1,4 +1,4 @@
-//! What the relay publishes, read once for all projections of the process.
+//! What the relay publishes, read once for all followers in one process.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,6 @@ use anyhow::Context;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::broadcast;
-use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, Role};
 use crate::recorded::Recorded;
@@ -48,24 +47,16 @@ pub(crate) async fn tail(
     broker: Broker,
     batches: broadcast::Sender<Arc<Vec<Recorded>>>,
     handed_on: HandedOn,
-    stop: CancellationToken,
 ) {
     let mut backoff = Backoff::default();
-    while !stop.is_cancelled() {
-        let read = tokio::select! {
-            () = stop.cancelled() => return,
-            read = read_tail(&broker, &batches, &handed_on, &mut backoff) => read,
-        };
-        if let Err(error) = read {
+    loop {
+        if let Err(error) = read_tail(&broker, &batches, &handed_on, &mut backoff).await {
             tracing::warn!(
                 error = format!("{error:#}"),
                 "cannot follow EVENTS, reading from PostgreSQL"
             );
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = backoff.wait() => {}
-        }
+        backoff.wait().await;
     }
 }
 

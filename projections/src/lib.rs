@@ -11,6 +11,7 @@ pub mod alerts;
 pub mod balances;
 pub mod broadcasts;
 mod copy;
+pub mod holds;
 pub mod leaderboard;
 pub mod reading;
 pub mod statements;
@@ -24,5 +25,6 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(statements::Statements),
         Arc::new(broadcasts::Broadcasts),
         Arc::new(alerts::Alerts),
+        Arc::new(holds::Holds),
     ]
 }

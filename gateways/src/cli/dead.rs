@@ -1,4 +1,4 @@
-//! `tapedeck dead`: what could not be decided or folded.
+//! `tapedeck dead`: what could not be decided, folded or answered by a process.
 
 use std::process::ExitCode;
 
@@ -24,8 +24,8 @@ const SHOWN_LATE: &str = "Its alerts come back to lists. The feed has passed the
 
 /// List, show and retry dead letters
 ///
-/// A command that cannot be decided, or an event that cannot be folded, is kept here with all that
-/// is needed to try again, and everything else goes on. Retry a letter when its cause is gone.
+/// A command that cannot be decided, an event that cannot be folded, or one that a process cannot answer is kept
+/// here with all that is needed to try again, and everything else goes on. Retry a letter when its cause is gone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     tapedeck dead list\n  \

@@ -23,12 +23,12 @@ const BEHIND_MAX_S: f64 = 30.0;
 const NATS_MIN: (u64, u64) = (2, 12);
 const POSTGRES_MIN: i32 = 140_000;
 const RUNNING: &str =
-    "is `tapedeck up` or `tapedeck serve` running? Its relay and projections catch up";
+    "is `tapedeck up` or `tapedeck serve` running? Its relay, projections and processes catch up";
 
 /// Check everything Tapedeck needs, and say how to mend what is wrong
 ///
 /// Looks at the configuration, NATS, its streams, PostgreSQL, its safety settings, the migrations,
-/// the clocks, the disk, the projections and the dead letters. Exits 0 when all is well, 1 when
+/// the clocks, the disk, the projections, the processes and the dead letters. Exits 0 when all is well, 1 when
 /// something is wrong, 4 when a server does not answer.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
@@ -267,8 +267,9 @@ async fn migrations(pool: &PgPool, config: &Config) -> anyhow::Result<Finding> {
 }
 
 async fn lag(pool: &PgPool, config: &Config) -> anyhow::Result<Vec<Finding>> {
-    let projections = health::projections_behind(pool).await?;
-    let mut findings: Vec<Finding> = projections.into_iter().map(lag_finding).collect();
+    let mut lags = health::projections_behind(pool).await?;
+    lags.extend(health::processes_behind(pool).await?);
+    let mut findings: Vec<Finding> = lags.into_iter().map(lag_finding).collect();
     findings.push(match health::relay_behind(pool, &Broker::new(config.broker())).await {
         Ok(lag) => lag_finding(lag),
         Err(error) => wrong("lag", format!("the relay's EVENTS: {error:#}"), RUNNING),

@@ -17,10 +17,10 @@ use journal::broker::Broker;
 use journal::ingest::Publisher;
 use journal::positions::Positions;
 use journal::replies::Replies;
-use journal::{follower, head, processor, relay};
+use journal::{follower, head, process, processor, relay};
 use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::parts::Parts;
@@ -31,8 +31,8 @@ use crate::feed::{self, Hub};
 use crate::http::keys::Keys;
 use crate::http::limits::Limits;
 use crate::http::{self, Api, health, listener};
-use crate::observe;
 use crate::twitch::{self, Inbound, Secret, Secrets, Webhook};
+use crate::{expiry, observe, processes};
 
 /// How long PostgreSQL and NATS may take to answer at the start.
 const REACH_LIMIT: Duration = Duration::from_secs(30);
@@ -78,10 +78,13 @@ pub enum Role {
     Relay,
     /// Folds events into the tables that queries read
     Projections,
+    /// Answers events with what follows from them: requests are paid for, holds that are due end
+    Processes,
 }
 
 impl Role {
-    pub const ALL: [Role; 4] = [Role::Gateway, Role::Processor, Role::Relay, Role::Projections];
+    pub const ALL: [Role; 5] =
+        [Role::Gateway, Role::Processor, Role::Relay, Role::Projections, Role::Processes];
 }
 
 impl std::fmt::Display for Role {
@@ -91,6 +94,7 @@ impl std::fmt::Display for Role {
             Role::Processor => "processor",
             Role::Relay => "relay",
             Role::Projections => "projections",
+            Role::Processes => "processes",
         })
     }
 }
@@ -137,6 +141,12 @@ pub async fn serve(
         reached = reach(&config, &broker) => reached?,
     };
     let mut parts = Parts::new(stop);
+    let (prices, prices_now) = watch::channel(config.prices.clone());
+    let processes = processes::all(prices_now);
+    // Before anything is taken in: what is recorded from now on is for the processes.
+    process::register(&pool, &processes).await?;
+    let publisher = OnceCell::new();
+    let publisher = || publisher.get_or_try_init(|| Publisher::start(&broker));
 
     let metrics_at = listener::bind(config.metrics_listen)?;
     let metrics_listen = metrics_at.local_addr()?;
@@ -150,7 +160,8 @@ pub async fn serve(
     if roles.contains(&Role::Gateway) {
         let listening = listener::bind(config.listen)?;
         listen = Some(listening.local_addr()?);
-        let api = gateway(&config, &pool, &broker, &mut parts).await?;
+        let publisher = publisher().await?.clone();
+        let api = gateway(&config, &pool, &broker, publisher, &mut parts).await?;
         let mut secrets = Secrets::new(eventsub_secret(&config)?);
         let routers = watch::Sender::new(router(&api, &secrets));
         let (intake, answering) = (parts.intake.clone(), routers.subscribe());
@@ -158,14 +169,18 @@ pub async fn serve(
         parts.comes_in("http", listener::serve(listening, answering, connections_max, intake));
         let apply = move |now: Arc<Config>| {
             secrets = secrets.replaced_by(eventsub_secret(&now)?, Utc::now());
+            prices.send_replace(now.prices.clone());
             let api = Api { config: now, ..api.clone() };
             drop(routers.send_replace(router(&api, &secrets)));
             Ok(())
         };
         parts.runs("reload", reload::run(Arc::clone(&config), apply, parts.rest.clone()));
     } else {
-        let nothing = |_| Ok(());
-        parts.runs("reload", reload::run(Arc::clone(&config), nothing, parts.rest.clone()));
+        let apply = move |now: Arc<Config>| {
+            prices.send_replace(now.prices.clone());
+            Ok(())
+        };
+        parts.runs("reload", reload::run(Arc::clone(&config), apply, parts.rest.clone()));
     }
 
     // What happens inside, and goes out.
@@ -181,6 +196,12 @@ pub async fn serve(
     if roles.contains(&Role::Projections) {
         let all = projections::all();
         parts.runs("projections", follower::run(pool.clone(), broker.clone(), all, rest.clone()));
+    }
+    if roles.contains(&Role::Processes) {
+        let (pool, broker, publisher) = (pool.clone(), broker.clone(), publisher().await?.clone());
+        let timer = expiry::run(pool.clone(), broker.clone(), publisher.clone(), rest.clone());
+        parts.runs("expiry", timer);
+        parts.runs("processes", process::run(pool, broker, publisher, processes, rest.clone()));
     }
     let lag = observe::measure_lag(pool.clone(), broker.clone(), rest);
     parts.runs("lag", lag.map(Ok));
@@ -218,6 +239,7 @@ async fn gateway(
     config: &Arc<Config>,
     pool: &PgPool,
     broker: &Broker,
+    publisher: Publisher,
     parts: &mut Parts,
 ) -> anyhow::Result<Api> {
     let positions = Positions::start(pool.clone(), broker).await?;
@@ -240,7 +262,7 @@ async fn gateway(
     Ok(Api {
         config: Arc::clone(config),
         pool: pool.clone(),
-        publisher: Publisher::start(broker).await?,
+        publisher,
         replies: Replies::start(broker).await?,
         positions,
         broker: broker.clone(),

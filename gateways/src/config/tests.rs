@@ -23,6 +23,8 @@ fn every_key_is_in_the_example_and_the_example_is_the_default() {
     let known = serde_json::to_value(Config::default()).expect("a config");
     assert_eq!(value.top, toml_keys::names(&known));
     assert_eq!(value.rules, toml_keys::names(&known["rules"]));
+    assert_eq!(value.prices, toml_keys::names(&known["prices"]));
+    assert_eq!(value.prices_points, toml_keys::names(&known["prices"]["points"]));
     assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
     let plain = layered(EXAMPLE, &[]).expect("readable as it is");
     assert_eq!(
@@ -95,6 +97,16 @@ fn only_what_changed_and_can_change_now_takes_effect() {
 }
 
 #[test]
+fn a_price_is_at_least_a_point_and_its_name_can_be_said_in_chat() {
+    let named = layered("[prices.points]\nghost = 50", &[]).expect("readable");
+    assert_eq!(Vec::from_iter(named.prices.points), [("ghost".to_owned(), 50)], "the others go");
+    for wrong in ["ghost = 0", "ghost = -5", "\"Stand Back\" = 300", "\"\" = 1"] {
+        let error = layered(&format!("[prices.points]\n{wrong}"), &[]).expect_err("refused");
+        assert!(error.to_string().contains("prices"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn printing_shows_no_secret() {
     let config = Config {
         eventsub_secret: "hush-hush-hush".to_owned(),
@@ -111,6 +123,8 @@ mod toml_keys {
     pub struct Keys {
         pub top: BTreeSet<String>,
         pub rules: BTreeSet<String>,
+        pub prices: BTreeSet<String>,
+        pub prices_points: BTreeSet<String>,
         pub requests: BTreeSet<String>,
     }
 
@@ -121,6 +135,8 @@ mod toml_keys {
         Keys {
             top: names(&value),
             rules: names(&value["rules"]),
+            prices: names(&value["prices"]),
+            prices_points: names(&value["prices"]["points"]),
             requests: names(&value["requests_per_minute"]),
         }
     }

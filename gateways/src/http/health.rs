@@ -47,12 +47,12 @@ struct Check {
     words: String,
 }
 
-/// How far a projection or the relay is behind the journal.
+/// How far a projection, a process or the relay is behind the journal.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct Lag {
     pub name: String,
     pub position: i64,
-    /// How many events it has not folded.
+    /// How many events it has not folded, answered or published.
     pub events: i64,
     /// The age of the oldest of them.
     pub seconds: f64,
@@ -79,16 +79,18 @@ async fn look(app: &Api) -> Readiness {
     Readiness { ready: checks.iter().all(|check| check.ok), checks }
 }
 
-/// PostgreSQL and, where it answers, each projection.
+/// PostgreSQL and, where it answers, each projection and each process.
 async fn postgres(app: &Api) -> Vec<Check> {
     let name = "postgres".to_owned();
-    match tokio::time::timeout(ANSWER_LIMIT, projections_behind(&app.pool)).await {
+    let behind =
+        async { tokio::try_join!(projections_behind(&app.pool), processes_behind(&app.pool)) };
+    match tokio::time::timeout(ANSWER_LIMIT, behind).await {
         Err(_) => vec![Check { name, ok: false, words: "does not answer".to_owned() }],
         Ok(Err(error)) => {
-            tracing::warn!(%error, "PostgreSQL cannot be asked how far the projections are");
+            tracing::warn!(%error, "PostgreSQL cannot be asked how far projections and processes are");
             vec![Check { name, ok: false, words: "cannot be asked".to_owned() }]
         }
-        Ok(Ok(lags)) => {
+        Ok(Ok((lags, processes))) => {
             let unbuilt: Vec<Check> = projections::all()
                 .iter()
                 .filter(|projection| !lags.iter().any(|lag| lag.name == projection.name()))
@@ -99,7 +101,7 @@ async fn postgres(app: &Api) -> Vec<Check> {
                 })
                 .collect();
             let answers = Check { name, ok: true, words: "answers".to_owned() };
-            let built = lags.into_iter().map(Check::from);
+            let built = lags.into_iter().chain(processes).map(Check::from);
             [answers].into_iter().chain(built).chain(unbuilt).collect()
         }
     }
@@ -155,6 +157,18 @@ pub async fn projections_behind(pool: &PgPool) -> sqlx::Result<Vec<Lag>> {
                 coalesce(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)::float8 AS seconds
          FROM checkpoints c CROSS JOIN head h LEFT JOIN events e ON e.position = c.position + 1
          WHERE c.status = 'live' ORDER BY c.name",
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// How far each process is behind.
+pub async fn processes_behind(pool: &PgPool) -> sqlx::Result<Vec<Lag>> {
+    sqlx::query_as(
+        "SELECT p.name, p.position, GREATEST(h.position - p.position, 0) AS events,
+                coalesce(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)::float8 AS seconds
+         FROM processes p CROSS JOIN head h LEFT JOIN events e ON e.position = p.position + 1
+         ORDER BY p.name",
     )
     .fetch_all(pool)
     .await

@@ -2,10 +2,15 @@
 //! them back.
 
 use axum::extract::State as FromState;
+use axum::http::StatusCode;
 use axum::response::Response;
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use cqrs_es::Aggregate;
 use domain::account::{Account, Command, Event};
-use serde::Deserialize;
+use domain::generation::Generation;
+use domain::redemption;
+use projections::holds;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -13,9 +18,9 @@ use super::State;
 use super::auth::Asker;
 use super::commands::{CommandAnswer, IdempotencyKey, Wish};
 use super::error::{ApiError, ErrorBody};
-use super::extract::{Body, Path};
+use super::extract::{Body, Path, Query};
 use super::keys::Scope;
-use super::query::check_id;
+use super::query::{PageNow, ViewerAnswer, answer, check_id};
 
 const PURPOSE_LENGTH_MAX: usize = 200;
 const EXPIRES_IN_DEFAULT_S: i64 = 15 * 60;
@@ -28,10 +33,10 @@ pub struct NewHold {
     /// More than zero.
     #[schema(example = 500, minimum = 1)]
     points: i64,
-    /// What they are for.
+    /// What they are for. It may not begin with `request: `, as those of requests do.
     #[schema(example = "an image of a haunted VCR")]
     purpose: String,
-    /// After this many seconds the hold may be given back; 900 if left out.
+    /// After this many seconds the hold is given back by itself; 900 if left out.
     #[schema(minimum = 1, maximum = 604800)]
     expires_in_s: Option<i64>,
 }
@@ -42,6 +47,55 @@ pub struct NewHold {
 pub struct Giveback {
     #[schema(example = "the image could not be made")]
     reason: String,
+}
+
+/// The holds of a viewer that are open, newest first.
+#[derive(Serialize, ToSchema)]
+pub struct HoldsAnswer {
+    pub position: i64,
+    pub viewer: ViewerAnswer,
+    pub holds: Vec<HoldAnswer>,
+    /// Give this to get the next page; `null` on the last.
+    pub before: Option<i64>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct HoldAnswer {
+    pub id: Uuid,
+    #[schema(example = 500)]
+    pub points: i64,
+    #[schema(example = "an image of a haunted VCR")]
+    pub purpose: String,
+    /// When it is given back by itself.
+    pub expires_at: DateTime<Utc>,
+    /// Of the event that set the points aside.
+    pub position: i64,
+}
+
+/// The holds of a viewer that are open, newest first.
+#[utoipa::path(
+    get, path = "/accounts/{viewer}/holds", tag = "holds",
+    params(("viewer" = String, Path, description = "The viewer's Twitch user id"), PageNow),
+    responses((status = 200, body = HoldsAnswer), (status = "4XX", body = ErrorBody),
+              (status = 504, body = ErrorBody)),
+)]
+pub(crate) async fn list(
+    FromState(app): FromState<State>,
+    asker: Asker,
+    Path(viewer): Path<String>,
+    Query(wanted): Query<PageNow>,
+) -> Result<Response, ApiError> {
+    asker.require(Scope::AccountsRead)?;
+    check_id(&viewer)?;
+    let page = wanted.read(&app, &[holds::NAME]).await?;
+    let open = holds::of(&app.pool, &viewer, page).await?;
+    let body = HoldsAnswer {
+        position: open.position,
+        viewer: open.viewer.into(),
+        holds: open.holds.into_iter().map(HoldAnswer::from).collect(),
+        before: open.before,
+    };
+    Ok(answer(body.position, body))
 }
 
 /// Sets points aside.
@@ -64,6 +118,10 @@ pub(crate) async fn hold(
     let key = asker.require(Scope::HoldsWrite)?;
     check_id(&viewer)?;
     check_text("purpose", &new.purpose)?;
+    if redemption::is_ours(&new.purpose) {
+        let words = format!("a purpose that begins with {:?} is a request's", redemption::PURPOSE);
+        return Err(ApiError::unprocessable("reserved_purpose", words));
+    }
     let expires_in_s = new.expires_in_s.unwrap_or(EXPIRES_IN_DEFAULT_S);
     if !(1..=EXPIRES_IN_MAX_S).contains(&expires_in_s) {
         return Err(ApiError::unprocessable("bad_expiry", "expires_in_s is 1 to 604800"));
@@ -86,6 +144,8 @@ pub(crate) async fn hold(
 }
 
 /// Spends a hold.
+///
+/// That of a request is spent or given back with the request alone: 403 `hold_of_request`.
 #[utoipa::path(
     post, path = "/accounts/{viewer}/holds/{hold}/capture", tag = "holds",
     params(("viewer" = String, Path, description = "The viewer's Twitch user id"),
@@ -102,6 +162,7 @@ pub(crate) async fn capture(
 ) -> Result<Response, ApiError> {
     let key = asker.require(Scope::HoldsWrite)?;
     check_id(&viewer)?;
+    require_no_request(&app, hold).await?;
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
     let command = Command::Capture { entry: wish.id(), hold };
     let same = |event: &Event| matches!(event, Event::Captured { hold: captured, .. } if *captured == hold);
@@ -109,6 +170,8 @@ pub(crate) async fn capture(
 }
 
 /// Gives a hold back.
+///
+/// That of a request is spent or given back with the request alone: 403 `hold_of_request`.
 #[utoipa::path(
     post, path = "/accounts/{viewer}/holds/{hold}/release", tag = "holds", request_body = Giveback,
     params(("viewer" = String, Path, description = "The viewer's Twitch user id"),
@@ -127,6 +190,7 @@ pub(crate) async fn release(
     let key = asker.require(Scope::HoldsWrite)?;
     check_id(&viewer)?;
     check_text("reason", &reason)?;
+    require_no_request(&app, hold).await?;
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
     let command = Command::Release { entry: wish.id(), hold, reason: reason.clone() };
     let same = |event: &Event| {
@@ -134,6 +198,30 @@ pub(crate) async fn release(
             if *released == hold && *was == reason)
     };
     wish.carry_out::<Account>(&app, &viewer, &command, same).await
+}
+
+impl From<holds::Hold> for HoldAnswer {
+    fn from(hold: holds::Hold) -> Self {
+        let holds::Hold { id, points, purpose, expires_at, position } = hold;
+        HoldAnswer { id, points, purpose, expires_at, position }
+    }
+}
+
+/// Refuses to touch the hold of a request, which has the request's id. Requests are submitted before their points are
+/// held, so where there is such a hold, there is the request.
+async fn require_no_request(app: &State, hold: Uuid) -> Result<(), ApiError> {
+    let of_request: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = 1)",
+    )
+    .bind(Generation::TYPE)
+    .bind(hold.to_string())
+    .fetch_one(&app.pool)
+    .await?;
+    if of_request {
+        let words = "this hold pays for a request, and ends with it: cancel the request instead";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "hold_of_request", words));
+    }
+    Ok(())
 }
 
 fn check_text(name: &str, text: &str) -> Result<(), ApiError> {

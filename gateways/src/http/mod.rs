@@ -103,7 +103,7 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(accounts::credit))
         .routes(routes!(accounts::reverse))
         .routes(routes!(leaderboard::leaders))
-        .routes(routes!(holds::hold))
+        .routes(routes!(holds::list, holds::hold))
         .routes(routes!(holds::capture))
         .routes(routes!(holds::release))
         .routes(routes!(broadcasts::history))

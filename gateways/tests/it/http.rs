@@ -115,6 +115,7 @@ const ENDPOINTS: [(&str, &str, Scope); 19] = [
     ("post", "/accounts/{viewer}/credits", Scope::AccountsWrite),
     ("post", "/accounts/{viewer}/reversals", Scope::AccountsWrite),
     ("get", "/leaderboard", Scope::AccountsRead),
+    ("get", "/accounts/{viewer}/holds", Scope::AccountsRead),
     ("post", "/accounts/{viewer}/holds", Scope::HoldsWrite),
     ("post", "/accounts/{viewer}/holds/{hold}/capture", Scope::HoldsWrite),
     ("post", "/accounts/{viewer}/holds/{hold}/release", Scope::HoldsWrite),
@@ -558,7 +559,17 @@ async fn health_names_each_dependency_and_metrics_have_a_listener_of_their_own()
         .iter()
         .filter_map(|check| check["name"].as_str())
         .collect();
-    let expected = ["alerts", "balances", "broadcasts", "nats", "postgres", "relay", "statements"];
+    let expected = [
+        "alerts",
+        "balances",
+        "broadcasts",
+        "holds",
+        "nats",
+        "postgres",
+        "redemption",
+        "relay",
+        "statements",
+    ];
     assert_eq!(names, BTreeSet::from(expected));
     assert_eq!(get("/metrics").await.status(), StatusCode::NOT_FOUND);
     assert!(serving.metric("tapedeck_http_request_seconds_count").await >= 1.0);

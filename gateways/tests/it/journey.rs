@@ -90,8 +90,8 @@ fn deliveries(night: &Night, site: &Site, random: &mut StdRng) -> Vec<Delivery> 
 fn start(site: &Arc<Site>) -> Vec<Process> {
     let parts = [
         ("gateway", "gateway"),
-        ("processor-1", "processor"),
-        ("processor-2", "processor"),
+        ("processor-1", "processor,processes"),
+        ("processor-2", "processor,processes"),
         ("relay-1", "relay,projections"),
         ("relay-2", "relay,projections"),
     ];
@@ -196,7 +196,7 @@ async fn dying_at_any_statement_of_the_commit_and_the_relay_changes_nothing() {
         for (viewer, points) in night.expected_points() {
             *given.entry(viewer).or_default() += points;
         }
-        let all = "gateway,processor,relay,projections";
+        let all = "gateway,processor,relay,projections,processes";
         let mut doomed =
             site.serve(point, all).env("TAPEDECK_CRASH_AT", point).spawn().expect("started");
         site.answers().await;

@@ -1,0 +1,134 @@
+//! The process `redemption`: from what a viewer asked for to the points it took. What follows from what is decided in
+//! `domain::redemption`.
+
+use cqrs_es::Aggregate;
+use domain::account::{self, Account};
+use domain::chat_request::Prices;
+use domain::generation::{self, Generation};
+use domain::redemption::{Next, after_account, after_generation};
+use journal::{Envelope, Process, Recorded, Unanswered};
+use serde::de::Error as _;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// The process's name, to wait for its position under.
+pub const NAME: &str = "redemption";
+
+/// The process `redemption`, at the prices of the moment.
+pub struct Redemption {
+    prices: watch::Receiver<Prices>,
+}
+
+impl Redemption {
+    pub fn new(prices: watch::Receiver<Prices>) -> Self {
+        Redemption { prices }
+    }
+}
+
+impl Process for Redemption {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn aggregates(&self) -> &'static [&'static str] {
+        &[Account::TYPE, Generation::TYPE]
+    }
+
+    fn react(&self, event: &Recorded) -> Result<Vec<Envelope>, Unanswered> {
+        let id = &event.aggregate_id;
+        let next = if event.aggregate_type == Account::TYPE {
+            let read: account::Event = event.event()?;
+            after_account(id, &read, event.event_id, event.recorded_at, &self.prices.borrow())
+        } else {
+            let read: generation::Event = event.event()?;
+            let request = id.parse::<Uuid>().map_err(serde_json::Error::custom)?;
+            after_generation(request, &read, event.event_id)
+        };
+        next.map(|next| addressed(event, &next))
+            .transpose()
+            .map(|envelope| envelope.into_iter().collect())
+    }
+}
+
+fn addressed(event: &Recorded, next: &Next) -> Result<Envelope, Unanswered> {
+    Ok(match next {
+        Next::Account { viewer, command } => {
+            Envelope::following::<Account>(NAME, event, viewer, command)?
+        }
+        Next::Generation { request, command } => {
+            Envelope::following::<Generation>(NAME, event, &request.to_string(), command)?
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use domain::account::Facts;
+    use domain::identity::derived_id;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    fn recorded(aggregate: (&str, &str), kind: &str, payload: &serde_json::Value) -> Recorded {
+        let metadata =
+            r#"{"correlation":"00000000-0000-0000-0000-00000000000c","source":"eventsub"}"#;
+        Recorded {
+            position: 7,
+            aggregate_type: aggregate.0.to_owned(),
+            aggregate_id: aggregate.1.to_owned(),
+            sequence: 1,
+            event_type: kind.to_owned(),
+            event_version: "1.0".to_owned(),
+            event_id: Uuid::from_u128(0xe),
+            command_id: Uuid::from_u128(0xd),
+            recorded_at: DateTime::from_timestamp(1_750_000_000, 0).expect("a time"),
+            payload: RawValue::from_string(payload.to_string()).expect("JSON"),
+            metadata: RawValue::from_string(metadata.to_owned()).expect("JSON"),
+            hash: [0; 32],
+        }
+    }
+
+    fn cheer(message: &str) -> Recorded {
+        let facts = Facts::Cheer { bits: 200, message: message.to_owned() };
+        let entry = Uuid::from_u128(0xd);
+        let event = account::Event::Credited { entry, points: 200, rules: 1, facts };
+        recorded((Account::TYPE, "5001"), "credited", &serde_json::to_value(event).expect("JSON"))
+    }
+
+    #[test]
+    fn a_command_carries_on_what_its_event_belongs_to_under_an_id_derived_from_it() {
+        let process = Redemption::new(watch::Sender::new(Prices::default()).subscribe());
+        let event = cheer("Cheer200 ghost of a toaster");
+        let [first, again] = [process.react(&event), process.react(&event)]
+            .map(|reacted| reacted.expect("answered").pop().expect("a command"));
+        assert_eq!(first.id, derived_id(event.event_id, 0));
+        assert_eq!(first.correlation, Uuid::from_u128(0xc));
+        assert_eq!(first.causation, Some(event.event_id));
+        assert_eq!((first.origin.source.as_str(), &first.origin.actor), (NAME, &None));
+        let json = |envelope: &Envelope| serde_json::to_string(envelope).expect("JSON");
+        assert_eq!(json(&first), json(&again), "seen twice");
+    }
+
+    #[test]
+    fn the_prices_of_the_moment_are_asked_and_what_has_none_is_not_submitted() {
+        let prices = watch::Sender::new(Prices::default());
+        let process = Redemption::new(prices.subscribe());
+        let event = cheer("Cheer200 ghost of a toaster");
+        assert_eq!(process.react(&event).expect("answered").len(), 1);
+        prices.send_modify(|prices| prices.points.extend([("ghost".to_owned(), 201)]));
+        assert!(process.react(&event).expect("answered").is_empty(), "too few bits now");
+        prices.send_modify(|prices| prices.points.clear());
+        assert!(process.react(&event).expect("answered").is_empty(), "not offered now");
+    }
+
+    #[test]
+    fn an_event_that_does_not_read_is_not_answered() {
+        let process = Redemption::new(watch::Sender::new(Prices::default()).subscribe());
+        let odd = recorded((Account::TYPE, "5001"), "credited", &serde_json::json!({"odd": 1}));
+        assert!(matches!(process.react(&odd), Err(Unanswered::Unreadable(_))));
+        let funded = serde_json::json!({"funded": {"entry": Uuid::nil()}});
+        let nameless = recorded((Generation::TYPE, "no-uuid"), "funded", &funded);
+        assert!(matches!(process.react(&nameless), Err(Unanswered::Unreadable(_))));
+    }
+}

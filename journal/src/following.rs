@@ -1,0 +1,235 @@
+//! Following the journal from a stored position: what is new from EVENTS, what is behind from PostgreSQL.
+//!
+//! One consumer for all followers of the process hands on what the relay publishes, and with it comes, sooner, what this
+//! process committed itself. Each follower takes it at its own pace; one that falls too far behind reads on in
+//! PostgreSQL and comes back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use sqlx::PgPool;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::broker::Broker;
+use crate::head;
+use crate::history;
+use crate::recorded::Recorded;
+use crate::retry::Backoff;
+use crate::tail::{HandedOn, tail};
+
+/// How many batches a follower may be behind the consumer.
+const BEHIND_MAX: usize = 128;
+/// The most events taken at once, live and while reading on in PostgreSQL.
+const TAKEN_MAX: usize = 8_192;
+/// From this many at once on there is load, and a follower waits for more, up to as many as make waiting useless.
+const UNDER_LOAD: usize = 128;
+const TAKEN_ENOUGH: usize = 2_048;
+/// How long it waits.
+const GATHER_MAX: Duration = Duration::from_millis(20);
+/// How long a follower waits for news before it looks into PostgreSQL.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+type Batches = broadcast::Receiver<Arc<Vec<Recorded>>>;
+
+/// What happens now, for everything in this process that follows the journal.
+pub(crate) struct News {
+    batches: broadcast::Sender<Arc<Vec<Recorded>>>,
+    _reading: [AbortOnDropHandle<()>; 2],
+}
+
+impl News {
+    /// Begins to read. Dropped, it ends. [`Broker::news`] gives the one that is shared.
+    pub(crate) fn start(broker: &Broker) -> Self {
+        let batches = broadcast::Sender::new(BEHIND_MAX);
+        let handed_on = HandedOn::default();
+        let here = committed_here(broker.clone(), batches.clone(), handed_on.clone());
+        let published = tail(broker.clone(), batches.clone(), handed_on);
+        let _reading = [tokio::spawn(here), tokio::spawn(published)].map(AbortOnDropHandle::new);
+        News { batches, _reading }
+    }
+}
+
+/// Hands on what this process commits, which need not make the detour over EVENTS.
+async fn committed_here(
+    broker: Broker,
+    batches: broadcast::Sender<Arc<Vec<Recorded>>>,
+    handed_on: HandedOn,
+) {
+    let mut committed = broker.committed().subscribe();
+    loop {
+        match committed.recv().await {
+            Ok(batch) => {
+                let _ = batches.send(batch.clone());
+                handed_on.add(&batch);
+            }
+            // What was left out makes a hole, and is read in PostgreSQL.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Something that takes every event, in order, from a stored position on.
+#[async_trait]
+pub(crate) trait Follower: Send + Sync + 'static {
+    /// What is held while it follows: a lock that nobody else has, and the position.
+    type Held: Send;
+
+    /// What it is, for the log: `projection balances`.
+    fn name(&self) -> String;
+
+    /// Waits until nobody else follows in its place, and reads the stored position.
+    async fn open(&self) -> anyhow::Result<Self::Held>;
+
+    fn position(&self, held: &Self::Held) -> i64;
+
+    /// Takes `events`, which are all after its position up to and including `until`, and stores `until`.
+    async fn take(
+        &self,
+        held: &mut Self::Held,
+        events: &[&Recorded],
+        until: i64,
+    ) -> anyhow::Result<()>;
+
+    /// Does what is to be done now and then.
+    async fn look(&self, held: &mut Self::Held) -> anyhow::Result<()>;
+}
+
+/// Lets `follower` follow until told to stop, again and again when something fails.
+pub(crate) async fn keep_following<F: Follower>(
+    pool: PgPool,
+    broker: Broker,
+    follower: F,
+    stop: CancellationToken,
+) {
+    let news = broker.news();
+    let mut batches = news.batches.subscribe();
+    let mut backoff = Backoff::default();
+    while !stop.is_cancelled() {
+        let followed = tokio::select! {
+            () = stop.cancelled() => return,
+            followed = follow(&pool, &follower, &mut batches, &mut backoff) => followed,
+        };
+        if let Err(error) = followed {
+            let (name, error) = (follower.name(), format!("{error:#}"));
+            tracing::warn!(name, error, "starting again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = backoff.wait() => {}
+        }
+    }
+}
+
+/// Takes what happens until something fails.
+async fn follow<F: Follower>(
+    pool: &PgPool,
+    follower: &F,
+    batches: &mut Batches,
+    backoff: &mut Backoff,
+) -> anyhow::Result<()> {
+    let mut held = follower.open().await?;
+    tracing::info!(name = follower.name(), position = follower.position(&held), "following");
+    catch_up(pool, follower, &mut held).await?;
+    backoff.reset();
+    let mut looked = Instant::now();
+    loop {
+        let batch = match tokio::time::timeout(LOOK_EVERY, batches.recv()).await {
+            Ok(Ok(batch)) => batch,
+            Ok(Err(broadcast::error::RecvError::Closed)) => return Ok(()),
+            Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => {
+                catch_up(pool, follower, &mut held).await?;
+                follower.look(&mut held).await?;
+                continue;
+            }
+        };
+        let taken = gather(batch, batches).await;
+        take_tail(pool, follower, &mut held, &taken).await?;
+        if looked.elapsed() >= LOOK_EVERY {
+            follower.look(&mut held).await?;
+            looked = Instant::now();
+        }
+    }
+}
+
+/// `first` and what else is there. Under load a moment's wait makes one transaction of what would be several, and one
+/// change of what would be several of the same account.
+async fn gather(first: Arc<Vec<Recorded>>, batches: &mut Batches) -> Vec<Arc<Vec<Recorded>>> {
+    let until = tokio::time::Instant::now() + GATHER_MAX;
+    let mut count = first.len();
+    let mut taken = vec![first];
+    while count < TAKEN_MAX {
+        let more = match batches.try_recv() {
+            Ok(more) => more,
+            Err(_) if !(UNDER_LOAD..TAKEN_ENOUGH).contains(&count) => break,
+            Err(_) => match tokio::time::timeout_at(until, batches.recv()).await {
+                Ok(Ok(more)) => more,
+                // What is missing after a lag shows as a hole.
+                _ => break,
+            },
+        };
+        count += more.len();
+        taken.push(more);
+    }
+    taken
+}
+
+/// Takes what was published, reading in PostgreSQL what is missing before it.
+async fn take_tail<F: Follower>(
+    pool: &PgPool,
+    follower: &F,
+    held: &mut F::Held,
+    batches: &[Arc<Vec<Recorded>>],
+) -> anyhow::Result<()> {
+    let mut next = follower.position(held) + 1;
+    let mut events: Vec<&Recorded> = Vec::new();
+    let mut complete = true;
+    // Batches overlap: what was committed in this process comes from EVENTS as well.
+    for event in batches.iter().flat_map(|batch| batch.iter()) {
+        if event.position > next {
+            complete = false;
+            break;
+        }
+        if event.position == next {
+            events.push(event);
+            next += 1;
+        }
+    }
+    if !events.is_empty() {
+        follower.take(held, &events, next - 1).await?;
+    }
+    if complete { Ok(()) } else { catch_up(pool, follower, held).await }
+}
+
+/// Takes everything that PostgreSQL has.
+async fn catch_up<F: Follower>(
+    pool: &PgPool,
+    follower: &F,
+    held: &mut F::Held,
+) -> anyhow::Result<()> {
+    loop {
+        let head = head::read(pool).await?.position;
+        let position = follower.position(held);
+        if head <= position {
+            return Ok(());
+        }
+        let until = head.min(position + TAKEN_MAX as i64);
+        let events = read(pool, position, until).await?;
+        follower.take(held, &events.iter().collect::<Vec<_>>(), until).await?;
+    }
+}
+
+/// The events after `after` up to and including `until`.
+pub(crate) async fn read(pool: &PgPool, after: i64, until: i64) -> anyhow::Result<Vec<Recorded>> {
+    let mut connection = pool.acquire().await?;
+    let mut rows = history::read(&mut connection, after, until, None);
+    let mut events = Vec::new();
+    while let Some(page) = rows.try_next().await? {
+        events.extend(page.iter().map(history::Row::recorded));
+    }
+    Ok(events)
+}
