@@ -66,9 +66,12 @@ pub fn for_account(viewer: &str, event: &account::Event) -> Option<Alert> {
             json!({"tier": tier, "months": months, "streak": streak, "message": message}),
         ),
         Facts::GiftSubs { tier, count, .. } => (Kind::Gift, json!({"tier": tier, "count": count})),
-        Facts::Subscription { gift: true, .. } | Facts::Reward { .. } | Facts::Manual { .. } => {
-            return None;
-        }
+        Facts::Subscription { gift: true, .. }
+        | Facts::Reward { .. }
+        | Facts::Manual { .. }
+        | Facts::Grant { .. }
+        | Facts::Import { .. }
+        | Facts::Gift { .. } => return None,
     };
     Some(Alert { kind, viewer: Some(viewer.to_owned()), data })
 }

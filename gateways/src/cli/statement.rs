@@ -181,7 +181,11 @@ fn why(line: &Line) -> String {
         }
         Facts::GiftSubs { tier, count, .. } => format!("gave {count} subs, tier {}", number(*tier)),
         Facts::Reward { title, cost, .. } => format!("reward {title} for {cost}"),
-        Facts::Manual { note, actor } => format!("{note} ({actor})"),
+        Facts::Manual { note, actor } | Facts::Grant { note, actor, .. } => {
+            format!("{note} ({actor})")
+        }
+        Facts::Import { source, line, .. } => format!("brought from {source}, line {line}"),
+        Facts::Gift { from, .. } => format!("a gift of viewer {from}"),
     });
     let noted = cause.note.as_ref().map(|note| match &line.origin.actor {
         Some(actor) => format!("{note} ({actor})"),
