@@ -6,6 +6,7 @@ pub mod config;
 pub mod embedded;
 pub mod expiry;
 pub mod feed;
+pub mod grants;
 pub mod http;
 pub mod observe;
 pub mod overlay;

@@ -140,6 +140,30 @@ pub async fn of(pool: &PgPool, viewer: &str, as_of: AsOf) -> Result<Balance, Que
     })
 }
 
+/// The sums of those of `viewers` who have any, by viewer, and the position that they are true for.
+pub async fn of_many(
+    pool: &PgPool,
+    viewers: &[&str],
+) -> Result<(i64, Vec<(String, Sums)>), QueryError> {
+    #[derive(sqlx::FromRow)]
+    struct Of {
+        account: String,
+        #[sqlx(flatten)]
+        sums: Sums,
+    }
+    let mut reading = Reading::open(pool, &[NAME], AsOf::Now).await?;
+    let rows: Vec<Of> = sqlx::query_as(
+        "SELECT account, credits, available, held, captured, reversed FROM balances
+         WHERE account = ANY($1) ORDER BY account",
+    )
+    .bind(viewers)
+    .fetch_all(reading.connection())
+    .await?;
+    let position = reading.position;
+    reading.close().await?;
+    Ok((position, rows.into_iter().map(|row| (row.account, row.sums)).collect()))
+}
+
 #[derive(sqlx::FromRow)]
 struct Row {
     #[sqlx(flatten)]

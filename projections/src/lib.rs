@@ -11,6 +11,7 @@ pub mod alerts;
 pub mod balances;
 pub mod broadcasts;
 mod copy;
+pub mod grants;
 pub mod holds;
 pub mod leaderboard;
 pub mod reading;
@@ -26,5 +27,6 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(broadcasts::Broadcasts),
         Arc::new(alerts::Alerts),
         Arc::new(holds::Holds),
+        Arc::new(grants::Grants),
     ]
 }

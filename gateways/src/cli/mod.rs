@@ -6,8 +6,11 @@ pub mod dead;
 pub mod demo;
 pub mod doctor;
 pub mod events;
+pub mod grant;
 pub mod guard;
+pub mod import;
 pub mod key;
+mod many;
 mod print;
 pub mod rebuild;
 pub mod serve;
@@ -107,6 +110,8 @@ enum Command {
     Balance(balance::Balance),
     Statement(statement::Statement),
     Top(top::Top),
+    Grant(grant::Grant),
+    Import(import::Import),
     Events(events::Events),
     Streams(streams::Streams),
     Dead(dead::Dead),
@@ -180,6 +185,8 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Rebuild(rebuild) => rebuild.run(&globals).await,
         Command::Balance(balance) => balance.run(&globals).await,
         Command::Top(top) => top.run(&globals).await,
+        Command::Grant(grant) => grant.run(&globals).await,
+        Command::Import(import) => import.run(&globals).await,
         Command::Statement(statement) => statement.run(&globals).await,
         Command::Events(events) => events.run(&globals).await,
         Command::Streams(streams) => streams.run(&globals).await,

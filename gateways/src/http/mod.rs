@@ -11,6 +11,7 @@ pub mod broadcasts;
 pub mod commands;
 pub mod error;
 pub mod extract;
+pub mod grants;
 pub mod health;
 pub mod holds;
 pub mod keys;
@@ -103,6 +104,8 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(accounts::credit))
         .routes(routes!(accounts::reverse))
         .routes(routes!(leaderboard::leaders))
+        .routes(routes!(grants::give, grants::list))
+        .routes(routes!(grants::undo))
         .routes(routes!(holds::list, holds::hold))
         .routes(routes!(holds::capture))
         .routes(routes!(holds::release))

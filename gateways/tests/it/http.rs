@@ -77,11 +77,17 @@ impl Serving {
         self.client.request(method, self.url(path)).bearer_auth(key).timeout(PATIENCE)
     }
 
-    async fn get(&self, key: &str, path: &str) -> (StatusCode, Value) {
+    pub async fn get(&self, key: &str, path: &str) -> (StatusCode, Value) {
         answer(self.request(Method::GET, key, path)).await
     }
 
-    async fn post(&self, key: &str, path: &str, once: &str, body: Value) -> (StatusCode, Value) {
+    pub async fn post(
+        &self,
+        key: &str,
+        path: &str,
+        once: &str,
+        body: Value,
+    ) -> (StatusCode, Value) {
         answer(self.request(Method::POST, key, path).header("Idempotency-Key", once).json(&body))
             .await
     }
@@ -107,7 +113,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 20] = [
+const ENDPOINTS: [(&str, &str, Scope); 23] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
@@ -115,6 +121,9 @@ const ENDPOINTS: [(&str, &str, Scope); 20] = [
     ("post", "/accounts/{viewer}/credits", Scope::AccountsWrite),
     ("post", "/accounts/{viewer}/reversals", Scope::AccountsWrite),
     ("get", "/leaderboard", Scope::AccountsRead),
+    ("post", "/grants", Scope::AccountsWrite),
+    ("get", "/grants", Scope::AccountsRead),
+    ("post", "/grants/{id}/undo", Scope::AccountsWrite),
     ("get", "/accounts/{viewer}/holds", Scope::AccountsRead),
     ("post", "/accounts/{viewer}/holds", Scope::HoldsWrite),
     ("post", "/accounts/{viewer}/holds/{hold}/capture", Scope::HoldsWrite),
@@ -133,6 +142,8 @@ const ENDPOINTS: [(&str, &str, Scope); 20] = [
 /// A body that each endpoint understands.
 fn body_for(path: &str) -> Value {
     match path.rsplit('/').next() {
+        Some("grants") => json!({"note": "a test", "viewers": ["5001"], "points": 5}),
+        Some("undo") => json!({"note": "a test"}),
         Some("credits") => json!({"points": 5, "note": "a test"}),
         Some("reversals") => json!({"entry": Uuid::nil(), "note": "a test"}),
         Some("holds") => json!({"points": 5, "purpose": "a test"}),
