@@ -92,12 +92,15 @@ CREATE TABLE dead_letters (
 );
 CREATE INDEX dead_letters_open ON dead_letters (source, name, key) WHERE resolved_at IS NULL;
 
--- Display names, by Twitch user id. Not part of history: rows can be changed and erased.
+-- Display names, by Twitch user id. Not part of history: rows can be changed and erased. Where a viewer was erased the
+-- row stays without names, so that names seen later are not kept.
 CREATE TABLE viewer_names (
     viewer_id text PRIMARY KEY,
     login     text,
     name      text,
-    seen_at   timestamptz NOT NULL
+    seen_at   timestamptz NOT NULL,
+    erased_at timestamptz,
+    CHECK (erased_at IS NULL OR (login IS NULL AND name IS NULL))
 );
 
 -- How far each projection has folded the journal. One generation of a name is live; others are being built.

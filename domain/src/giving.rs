@@ -20,7 +20,7 @@ use crate::account::{Command, Event, Facts};
 use crate::identity::derived_id;
 
 /// How the purposes of this process begin; nobody else may hold, capture or release with one.
-pub const PURPOSE: &str = "gift";
+pub const PURPOSE: &str = "gift: ";
 
 const TO: &str = "gift: to ";
 const FROM: &str = "gift: from ";
@@ -43,6 +43,11 @@ pub fn arrival(cause: Uuid) -> Uuid {
     derived_id(cause, 0)
 }
 
+/// The credit that the hold of a gift leads to: no other entry speaks for it, whatever it says it is.
+fn credit_of(hold: Uuid) -> Uuid {
+    arrival(derived_id(hold, 0))
+}
+
 /// What follows from an event of the account of `viewer` with the id `cause`, under version `rules` of the earn rules.
 pub fn after(viewer: &str, event: &Event, cause: Uuid, rules: u32) -> Option<Next> {
     let entry = arrival(cause);
@@ -52,11 +57,13 @@ pub fn after(viewer: &str, event: &Event, cause: Uuid, rules: u32) -> Option<Nex
             let command = Command::Credit { entry, points: *points, rules, facts };
             Some(Next { viewer: receiver(purpose)?.to_owned(), command })
         }
-        Event::Credited { facts: Facts::Gift { from, hold }, .. } => {
+        Event::Credited { entry: credit, facts: Facts::Gift { from, hold }, .. }
+            if *credit == credit_of(*hold) =>
+        {
             Some(Next { viewer: from.clone(), command: Command::Capture { entry, hold: *hold } })
         }
-        Event::Declined { purpose, .. } => {
-            let (from, hold) = refused(purpose)?;
+        Event::Declined { entry: credit, purpose, .. } => {
+            let (from, hold) = refused(purpose).filter(|(_, hold)| *credit == credit_of(*hold))?;
             let reason = format!("{viewer} has no room for it");
             Some(Next {
                 viewer: from.to_owned(),
@@ -105,7 +112,15 @@ mod tests {
     use crate::account::Account;
 
     const GIFT: Uuid = Uuid::from_u128(7);
-    const CAUSE: Uuid = Uuid::from_u128(8);
+
+    /// The event by which the gift's points were set aside.
+    fn cause() -> Uuid {
+        derived_id(GIFT, 0)
+    }
+
+    fn credit() -> Uuid {
+        arrival(cause())
+    }
 
     fn at() -> DateTime<Utc> {
         DateTime::from_timestamp(1_700_000_000, 0).expect("a time")
@@ -115,7 +130,7 @@ mod tests {
     fn whoever_has_too_little_gives_nothing() {
         let declined =
             Event::Declined { entry: GIFT, points: 9, available: 1, purpose: purpose("5002") };
-        assert_eq!(after("5001", &declined, CAUSE, 1), None);
+        assert_eq!(after("5001", &declined, cause(), 1), None);
     }
 
     #[test]
@@ -125,12 +140,12 @@ mod tests {
             panic!("a gift begins with a hold");
         };
         let held = Event::Held { entry, points, purpose, expires_at };
-        let next = after("5001", &held, CAUSE, 3).expect("a credit follows");
+        let next = after("5001", &held, cause(), 3).expect("a credit follows");
         let facts = Facts::Gift { from: "5001".to_owned(), hold: GIFT };
-        let entry = derived_id(CAUSE, 0);
+        let entry = credit();
         let command = Command::Credit { entry, points: 40, rules: 3, facts: facts.clone() };
         assert_eq!(next, Next { viewer: "5002".to_owned(), command });
-        assert_eq!(after("5001", &held, CAUSE, 3), Some(next), "the same, however often");
+        assert_eq!(after("5001", &held, cause(), 3), Some(next), "the same, however often");
 
         let credited = Event::Credited { entry, points: 40, rules: 3, facts };
         let next = after("5002", &credited, entry, 3).expect("a capture follows");
@@ -144,12 +159,12 @@ mod tests {
         let full = Event::Credited { entry: Uuid::nil(), points: i64::MAX, rules: 1, facts };
         let facts = Facts::Gift { from: "5001".to_owned(), hold: GIFT };
         let purpose = format!("gift: from 5001, hold {GIFT}");
-        let event = Event::Declined { entry: CAUSE, points: 1, available: i64::MAX, purpose };
+        let event = Event::Declined { entry: credit(), points: 1, available: i64::MAX, purpose };
         TestFramework::<Account>::with(())
             .given(vec![full])
-            .when(Command::Credit { entry: CAUSE, points: 1, rules: 1, facts })
+            .when(Command::Credit { entry: credit(), points: 1, rules: 1, facts })
             .then_expect_events(vec![event.clone()]);
-        let next = after("5002", &event, CAUSE, 1).expect("a release follows");
+        let next = after("5002", &event, derived_id(credit(), 0), 1).expect("a release follows");
         assert_eq!(next.viewer, "5001");
         assert!(matches!(next.command, Command::Release { hold: GIFT, .. }), "{next:?}");
     }
@@ -162,13 +177,20 @@ mod tests {
             purpose: purpose.to_owned(),
             expires_at: at(),
         };
-        assert_eq!(after("5001", &held("request: ghost"), CAUSE, 1), None);
-        let captured = Event::Captured { entry: GIFT, hold: CAUSE, points: 5 };
-        assert_eq!(after("5001", &captured, CAUSE, 1), None);
+        assert_eq!(after("5001", &held("request: ghost"), cause(), 1), None);
+        let captured = Event::Captured { entry: GIFT, hold: cause(), points: 5 };
+        assert_eq!(after("5001", &captured, cause(), 1), None);
         for odd in ["gift: from 5001", "gift: from 5001, hold x", "gift: from "] {
             let declined =
                 Event::Declined { entry: GIFT, points: 5, available: 0, purpose: odd.to_owned() };
-            assert_eq!(after("5002", &declined, CAUSE, 1), None, "{odd}");
+            assert_eq!(after("5002", &declined, cause(), 1), None, "{odd}");
         }
+        let purpose = refusal("5001", GIFT);
+        let lie = Event::Declined { entry: Uuid::nil(), points: 5, available: 0, purpose };
+        assert_eq!(
+            after("5002", &lie, cause(), 1),
+            None,
+            "only the gift's own credit speaks for it"
+        );
     }
 }

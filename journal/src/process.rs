@@ -158,12 +158,12 @@ impl Follower for Runner {
                 Err(error) => letters.push(Letter { event, reason: error.to_string() }),
             }
         }
-        crash::point("process.reacted");
+        crash::point_of("process.reacted", self.process.name());
         self.publish(&commands).await;
-        crash::point("process.published");
+        crash::point_of("process.published", self.process.name());
         let stored = self.store(&mut running.connection, running.position, until, &letters);
         tokio::time::timeout(DATABASE_LIMIT, stored).await??;
-        crash::point("process.stored");
+        crash::point_of("process.stored", self.process.name());
         running.position = until;
         self.said(until).await;
         Ok(())
@@ -218,7 +218,9 @@ impl Runner {
             tracing::error!(process = name, position = event.position, reason, "a dead letter");
             sqlx::query(
                 "INSERT INTO dead_letters (source, name, key, command_id, position, reason, payload)
-                 VALUES ('process', $1, $2, $3, $4, $5, $6)",
+                 SELECT 'process', $1, $2, $3, $4, $5, $6
+                 WHERE NOT EXISTS (SELECT FROM dead_letters WHERE source = 'process' AND name = $1 AND key = $2
+                                   AND position = $4 AND resolved_at IS NULL)",
             )
             .bind(name)
             .bind(key(event))

@@ -6,6 +6,7 @@ pub mod dead;
 pub mod demo;
 pub mod doctor;
 pub mod events;
+pub mod give;
 pub mod grant;
 pub mod guard;
 pub mod import;
@@ -19,6 +20,7 @@ pub mod statement;
 pub mod streams;
 pub mod top;
 pub mod up;
+pub mod viewers;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -110,8 +112,10 @@ enum Command {
     Balance(balance::Balance),
     Statement(statement::Statement),
     Top(top::Top),
+    Give(give::Give),
     Grant(grant::Grant),
     Import(import::Import),
+    Viewers(viewers::Viewers),
     Events(events::Events),
     Streams(streams::Streams),
     Dead(dead::Dead),
@@ -185,6 +189,8 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Rebuild(rebuild) => rebuild.run(&globals).await,
         Command::Balance(balance) => balance.run(&globals).await,
         Command::Top(top) => top.run(&globals).await,
+        Command::Give(give) => give.run(&globals).await,
+        Command::Viewers(viewers) => viewers.run(&globals).await,
         Command::Grant(grant) => grant.run(&globals).await,
         Command::Import(import) => import.run(&globals).await,
         Command::Statement(statement) => statement.run(&globals).await,

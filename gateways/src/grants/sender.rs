@@ -83,7 +83,7 @@ impl Sender {
     }
 
     /// The outcome of a command, if it is decided in time. A full COMMANDS is waited for.
-    pub(super) async fn ask(&self, envelope: Envelope) -> Result<Option<Outcome>, PublishError> {
+    pub async fn ask(&self, envelope: Envelope) -> Result<Option<Outcome>, PublishError> {
         let mut tries = 0;
         loop {
             match self.replies.ask(&self.publisher, envelope.clone(), DECISION_LIMIT).await {

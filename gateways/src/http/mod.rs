@@ -11,6 +11,7 @@ pub mod broadcasts;
 pub mod commands;
 pub mod error;
 pub mod extract;
+pub mod gifts;
 pub mod grants;
 pub mod health;
 pub mod holds;
@@ -22,6 +23,7 @@ mod openapi;
 pub mod proofs;
 pub mod query;
 mod requests;
+pub mod viewers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +108,8 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(leaderboard::leaders))
         .routes(routes!(grants::give, grants::list))
         .routes(routes!(grants::undo))
+        .routes(routes!(gifts::give))
+        .routes(routes!(viewers::erase_names))
         .routes(routes!(holds::list, holds::hold))
         .routes(routes!(holds::capture))
         .routes(routes!(holds::release))

@@ -113,7 +113,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 23] = [
+const ENDPOINTS: [(&str, &str, Scope); 25] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
@@ -121,6 +121,8 @@ const ENDPOINTS: [(&str, &str, Scope); 23] = [
     ("post", "/accounts/{viewer}/credits", Scope::AccountsWrite),
     ("post", "/accounts/{viewer}/reversals", Scope::AccountsWrite),
     ("get", "/leaderboard", Scope::AccountsRead),
+    ("post", "/accounts/{viewer}/gifts", Scope::AccountsWrite),
+    ("delete", "/viewers/{viewer}/names", Scope::Admin),
     ("post", "/grants", Scope::AccountsWrite),
     ("get", "/grants", Scope::AccountsRead),
     ("post", "/grants/{id}/undo", Scope::AccountsWrite),
@@ -142,6 +144,7 @@ const ENDPOINTS: [(&str, &str, Scope); 23] = [
 /// A body that each endpoint understands.
 fn body_for(path: &str) -> Value {
     match path.rsplit('/').next() {
+        Some("gifts") => json!({"to": "5002", "points": 5}),
         Some("grants") => json!({"note": "a test", "viewers": ["5001"], "points": 5}),
         Some("undo") => json!({"note": "a test"}),
         Some("credits") => json!({"points": 5, "note": "a test"}),
