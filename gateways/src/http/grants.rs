@@ -162,7 +162,8 @@ pub(crate) async fn undo(
     let key = asker.require(Scope::AccountsWrite)?;
     grants::check_note(&note).map_err(|words| ApiError::unprocessable("bad_note", words))?;
     grants::wait_for_all(&app.pool, &app.positions).await?;
-    let known = given::find(&app.pool, id).await?.1.ok_or(GrantError::Unknown(id))?;
+    let (position, known) = given::find(&app.pool, id).await?;
+    let known = known.ok_or(GrantError::Unknown(id))?;
     if known.credits > CREDITS_MAX as i64 {
         let words = format!("it has {} credits: tapedeck grant undo {id}", known.credits);
         return Err(ApiError::unprocessable("too_many", words));
@@ -176,6 +177,7 @@ pub(crate) async fn undo(
     let sender = sender(&app);
     if preview {
         sender.preview_undo(id, done).await?;
+        counts.position = position;
     } else {
         let (attempt, actor) = (wish.id().to_string(), key.name.clone());
         sender.undo(&Undo { grant: id, attempt, note, actor }, done).await?;
