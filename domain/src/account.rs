@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::giving;
 use crate::identity::{Identified, Recent};
 use crate::rules::Tier;
 
@@ -53,7 +54,8 @@ pub enum Event {
         purpose: String,
         expires_at: DateTime<Utc>,
     },
-    /// A hold or a reversal was refused because `available` points were fewer than `points`.
+    /// A hold or a reversal was refused because `available` points were fewer than `points`; or a gift, because the sum
+    /// would not fit the ledger's range.
     Declined {
         entry: Uuid,
         points: i64,
@@ -115,6 +117,25 @@ pub enum Facts {
     Manual {
         note: String,
         actor: String,
+    },
+    /// One credit of many that were given at once, and can be taken back at once.
+    Grant {
+        grant: Uuid,
+        note: String,
+        actor: String,
+    },
+    /// What the viewer had at another bot: its name, the SHA-256 of the file, and the line there. All that came with one
+    /// file is one grant.
+    Import {
+        grant: Uuid,
+        source: String,
+        file: String,
+        line: i64,
+    },
+    /// Points that another viewer gave away; `hold` is where they were set aside on the account of `from`.
+    Gift {
+        from: String,
+        hold: Uuid,
     },
 }
 
@@ -198,8 +219,9 @@ impl Account {
         match command {
             Command::Credit { entry, points, rules, facts } => {
                 require(points >= 0, points, "zero or more")?;
-                self.credits.checked_add(points).ok_or(Rejection::OutOfRange)?;
-                self.total().checked_add(points).ok_or(Rejection::OutOfRange)?;
+                if !self.has_room_for(points) {
+                    return self.decline_credit(entry, points, &facts).map(Some);
+                }
                 Ok(Some(Event::Credited { entry, points, rules, facts }))
             }
             Command::Hold { entry, points, purpose, expires_at } => {
@@ -253,6 +275,18 @@ impl Account {
             return Ok(Some(Event::Declined { entry, points, available, purpose: note }));
         }
         Ok(Some(Event::Reversed { entry, reverses, points, note, actor }))
+    }
+
+    fn has_room_for(&self, points: i64) -> bool {
+        let sums = [self.credits, self.total()];
+        sums.into_iter().all(|sum| sum.checked_add(points).is_some())
+    }
+
+    /// Somebody waits for a gift to arrive, to whom its refusal has to be told.
+    fn decline_credit(&self, entry: Uuid, points: i64, facts: &Facts) -> Result<Event, Rejection> {
+        let Facts::Gift { from, hold } = facts else { return Err(Rejection::OutOfRange) };
+        let (available, purpose) = (self.available, giving::refusal(from, *hold));
+        Ok(Event::Declined { entry, points, available, purpose })
     }
 
     fn open_hold(&self, hold: Uuid) -> Result<&Hold, Rejection> {

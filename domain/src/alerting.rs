@@ -120,9 +120,12 @@ pub fn for_account(viewer: &str, event: &account::Event) -> Option<Alert> {
         Facts::GiftSubs { tier, count, .. } => {
             (Kind::Gift, Data::Gift { count: *count, tier: *tier })
         }
-        Facts::Subscription { gift: true, .. } | Facts::Reward { .. } | Facts::Manual { .. } => {
-            return None;
-        }
+        Facts::Subscription { gift: true, .. }
+        | Facts::Reward { .. }
+        | Facts::Manual { .. }
+        | Facts::Grant { .. }
+        | Facts::Import { .. }
+        | Facts::Gift { .. } => return None,
     };
     Some(Alert { kind, viewer: Some(viewer.to_owned()), data })
 }

@@ -8,6 +8,7 @@ pub mod alerting;
 pub mod broadcast;
 pub mod chat_request;
 pub mod generation;
+pub mod giving;
 pub mod identity;
 pub mod redemption;
 pub mod rules;

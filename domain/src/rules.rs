@@ -78,7 +78,10 @@ impl Rules {
             Facts::Reward { reward, .. } => {
                 Some(self.points_per_reward.get(reward).copied().unwrap_or(0))
             }
-            Facts::Manual { .. } => None,
+            Facts::Manual { .. }
+            | Facts::Grant { .. }
+            | Facts::Import { .. }
+            | Facts::Gift { .. } => None,
         }
     }
 }

@@ -52,6 +52,20 @@ fn account_events() -> Vec<(&'static str, account::Event)> {
         ),
         ("credited_manual", credited(Facts::Manual { note: note.clone(), actor: actor.clone() })),
         (
+            "credited_grant",
+            credited(Facts::Grant { grant: OTHER, note: note.clone(), actor: actor.clone() }),
+        ),
+        (
+            "credited_import",
+            credited(Facts::Import {
+                grant: OTHER,
+                source: "streamelements".to_owned(),
+                file: "00ff".repeat(16),
+                line: 417,
+            }),
+        ),
+        ("credited_gift", credited(Facts::Gift { from: "5001".to_owned(), hold: OTHER })),
+        (
             "held",
             Event::Held {
                 entry: ENTRY,

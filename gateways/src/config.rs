@@ -84,6 +84,8 @@ pub struct Config {
     pub requests_per_minute: RequestsPerMinute,
     /// The most readers of the feed at one time.
     pub feed_readers_max: usize,
+    /// The key that signs proofs of statements; `signing.key` in the data folder, if left out.
+    pub signing_key_file: Option<PathBuf>,
     /// Where this was read, so that it can be read again.
     #[serde(skip)]
     pub source: Option<Source>,
@@ -156,6 +158,7 @@ impl Default for Config {
             log_format: LogFormat::Auto,
             requests_per_minute: RequestsPerMinute::default(),
             feed_readers_max: 2_000,
+            signing_key_file: None,
             source: None,
         }
     }
@@ -250,6 +253,12 @@ impl Config {
         let data = self.source.as_ref().map_or(Path::new("data"), |source| &source.data);
         let folder = self.pictures_folder.clone().unwrap_or_else(|| data.join("pictures"));
         Pictures::in_folder(folder)
+    }
+
+    /// Where the key is that signs proofs, if anything says so.
+    pub fn signing_key_path(&self) -> Option<PathBuf> {
+        let in_data = || Some(self.source.as_ref()?.data.join("signing.key"));
+        self.signing_key_file.clone().or_else(in_data)
     }
 
     /// How the journal reaches NATS.

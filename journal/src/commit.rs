@@ -213,7 +213,7 @@ async fn record(
     if written == outcomes.len() as i64 { Ok(()) } else { Err(CommitError::Known) }
 }
 
-/// The newest name of each viewer, in the order of their ids, so that two processes cannot wait for each other. Not those
+/// The newest name of each viewer who was not erased, in the order of their ids, so that two processes cannot wait for each other. Not those
 /// of a command that is dead: they may be what the database refused.
 async fn note_names(connection: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Result<()> {
     let mut names: Vec<(&ViewerName, DateTime<Utc>)> = Vec::new();
@@ -233,7 +233,7 @@ async fn note_names(connection: &mut PgConnection, batch: &Batch<'_>) -> sqlx::R
          ON CONFLICT (viewer_id) DO UPDATE SET
              login = COALESCE(excluded.login, known.login), name = COALESCE(excluded.name, known.name),
              seen_at = excluded.seen_at
-         WHERE known.seen_at < excluded.seen_at
+         WHERE known.seen_at < excluded.seen_at AND known.erased_at IS NULL
            AND (known.login, known.name) IS DISTINCT FROM
                (COALESCE(excluded.login, known.login), COALESCE(excluded.name, known.name))",
     )

@@ -30,6 +30,11 @@ pub const POINTS: [&str; 17] = [
 
 /// Dies here if it was told to.
 pub(crate) fn point(name: &str) {
+    point_of(name, "");
+}
+
+/// As [`point`], at a point that several parts of a process pass: `name/part@times` means one of them.
+pub(crate) fn point_of(name: &str, part: &str) {
     static ARMED: OnceLock<Option<(String, AtomicU32)>> = OnceLock::new();
     let armed = ARMED.get_or_init(|| {
         let wish = std::env::var("TAPEDECK_CRASH_AT").ok()?;
@@ -37,7 +42,7 @@ pub(crate) fn point(name: &str) {
         Some((name.to_owned(), AtomicU32::new(times.parse().unwrap_or(1))))
     });
     if let Some((wanted, left)) = armed
-        && wanted == name
+        && wanted.split_once('/').map_or(wanted == name, |wish| wish == (name, part))
         && left.fetch_sub(1, Ordering::Relaxed) == 1
     {
         eprintln!("dying at {name}, as TAPEDECK_CRASH_AT asks");

@@ -128,8 +128,7 @@ async fn finish(
 }
 
 fn wanted<'e>(projection: &dyn Projection, batch: &[&'e Recorded]) -> Vec<&'e Recorded> {
-    let wanted = projection.aggregates();
-    batch.iter().copied().filter(|e| wanted.contains(&e.aggregate_type.as_str())).collect()
+    batch.iter().copied().filter(|event| projection.wants(&event.content())).collect()
 }
 
 /// Folds within a transaction. Gives the keys that are parked after it.

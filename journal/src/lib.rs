@@ -22,6 +22,7 @@ pub mod history;
 mod inbox;
 pub mod ingest;
 pub mod leader;
+pub mod names;
 pub mod outcome;
 mod partitions;
 pub mod positions;

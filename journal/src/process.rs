@@ -21,7 +21,7 @@ use crate::fold::key;
 use crate::following::{Follower, keep_following};
 use crate::ingest::{Prepared, PublishError, Publisher};
 use crate::leader::{self, Lock};
-use crate::recorded::Recorded;
+use crate::recorded::{Content, Recorded};
 use crate::relay;
 use crate::retry::{Backoff, DATABASE_LIMIT};
 
@@ -42,8 +42,9 @@ pub trait Process: Send + Sync + 'static {
     /// The business process: its position's name, and the source of its commands.
     fn name(&self) -> &'static str;
 
-    /// The aggregate types whose events it answers; others are not passed to [`react`](Process::react).
-    fn aggregates(&self) -> &'static [&'static str];
+    /// Whether something may follow from `event`; others are not passed to [`react`](Process::react). A glance, not a
+    /// reading: every event passes here.
+    fn wants(&self, event: &Content<'_>) -> bool;
 
     /// The commands that follow from `event`: all of them are sent, in this order, or none.
     fn react(&self, event: &Recorded) -> Result<Vec<Envelope>, Unanswered>;
@@ -149,21 +150,20 @@ impl Follower for Runner {
         events: &[&Recorded],
         until: i64,
     ) -> anyhow::Result<()> {
-        let wanted = self.process.aggregates();
         let mut commands = Vec::new();
         let mut letters = Vec::new();
-        for event in events.iter().filter(|e| wanted.contains(&e.aggregate_type.as_str())) {
+        for event in events.iter().filter(|event| self.process.wants(&event.content())) {
             match self.answer(event) {
                 Ok(follow) => commands.extend(follow),
                 Err(error) => letters.push(Letter { event, reason: error.to_string() }),
             }
         }
-        crash::point("process.reacted");
+        crash::point_of("process.reacted", self.process.name());
         self.publish(&commands).await;
-        crash::point("process.published");
+        crash::point_of("process.published", self.process.name());
         let stored = self.store(&mut running.connection, running.position, until, &letters);
         tokio::time::timeout(DATABASE_LIMIT, stored).await??;
-        crash::point("process.stored");
+        crash::point_of("process.stored", self.process.name());
         running.position = until;
         self.said(until).await;
         Ok(())

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::PgConnection;
 use thiserror::Error;
 
-use crate::recorded::Recorded;
+use crate::recorded::{Content, Recorded};
 
 /// A table folded from the journal. Implementations live in the `projections` crate, one file each.
 ///
@@ -19,8 +19,14 @@ pub trait Projection: Send + Sync + 'static {
     /// Raised when the tables or the fold change: a new version is built beside the old one and takes its place.
     fn version(&self) -> i32;
 
-    /// The aggregate types it folds; others are not passed to [`apply`](Projection::apply).
+    /// The aggregate types it folds.
     fn aggregates(&self) -> &'static [&'static str];
+
+    /// Whether `event` may change its tables; others are not passed to [`apply`](Projection::apply). A glance, not a
+    /// reading: every event passes here.
+    fn wants(&self, event: &Content<'_>) -> bool {
+        self.aggregates().contains(&event.aggregate_type)
+    }
 
     /// Its tables, each shown as the view `projections.<table>`.
     fn tables(&self) -> &'static [&'static str];

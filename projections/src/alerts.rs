@@ -110,7 +110,8 @@ pub async fn after(
     kinds: &[Kind],
 ) -> Result<Shown, QueryError> {
     const OLDEST_FIRST: &str = "
-        SELECT a.position, a.id, a.kind, a.viewer, v.name, a.data, a.at
+        SELECT a.position, a.id, a.kind, a.viewer, v.name, a.data, a.at,
+               v.erased_at IS NOT NULL AS erased
         FROM alerts a LEFT JOIN viewer_names v ON v.viewer_id = a.viewer
         WHERE a.position > $1 AND (cardinality($2) = 0 OR a.kind = ANY($2))
         ORDER BY a.position LIMIT $3";
@@ -120,7 +121,8 @@ pub async fn after(
 /// The alerts, newest first.
 pub async fn list(pool: &PgPool, page: Page, kinds: &[Kind]) -> Result<Shown, QueryError> {
     const NEWEST_FIRST: &str = "
-        SELECT a.position, a.id, a.kind, a.viewer, v.name, a.data, a.at
+        SELECT a.position, a.id, a.kind, a.viewer, v.name, a.data, a.at,
+               v.erased_at IS NOT NULL AS erased
         FROM alerts a LEFT JOIN viewer_names v ON v.viewer_id = a.viewer
         WHERE a.position < $1 AND (cardinality($2) = 0 OR a.kind = ANY($2))
         ORDER BY a.position DESC LIMIT $3";
@@ -160,11 +162,16 @@ struct Stored {
     name: Option<String>,
     data: Value,
     at: DateTime<Utc>,
+    erased: bool,
 }
 
 impl From<Stored> for Alert {
     fn from(row: Stored) -> Self {
-        let Stored { position, id, kind, viewer, name, data, at } = row;
+        let Stored { position, id, kind, viewer, name, mut data, at, erased } = row;
+        // What somebody wrote who wants to be forgotten stays in history and is not shown.
+        if erased && let Some(message) = data.get_mut("message") {
+            *message = Value::String(String::new());
+        }
         Alert { position, id, kind, viewer: viewer.map(|id| Viewer { id, name }), data, at }
     }
 }

@@ -19,7 +19,8 @@ pub const NAME: &str = "balances";
 pub struct Balances;
 
 /// The five sums of an account, or what one event changes about them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+#[serde(deny_unknown_fields)]
 pub struct Sums {
     pub credits: i64,
     pub available: i64,
@@ -137,6 +138,30 @@ pub async fn of(pool: &PgPool, viewer: &str, as_of: AsOf) -> Result<Balance, Que
         last_position: row.as_ref().map(|row| row.position),
         updated_at: row.map(|row| row.updated_at),
     })
+}
+
+/// The sums of those of `viewers` who have any, by viewer, and the position that they are true for.
+pub async fn of_many(
+    pool: &PgPool,
+    viewers: &[&str],
+) -> Result<(i64, Vec<(String, Sums)>), QueryError> {
+    #[derive(sqlx::FromRow)]
+    struct Of {
+        account: String,
+        #[sqlx(flatten)]
+        sums: Sums,
+    }
+    let mut reading = Reading::open(pool, &[NAME], AsOf::Now).await?;
+    let rows: Vec<Of> = sqlx::query_as(
+        "SELECT account, credits, available, held, captured, reversed FROM balances
+         WHERE account = ANY($1) ORDER BY account",
+    )
+    .bind(viewers)
+    .fetch_all(reading.connection())
+    .await?;
+    let position = reading.position;
+    reading.close().await?;
+    Ok((position, rows.into_iter().map(|row| (row.account, row.sums)).collect()))
 }
 
 #[derive(sqlx::FromRow)]

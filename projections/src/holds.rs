@@ -73,9 +73,7 @@ pub struct Opened {
 
 /// What an event does to the open holds, or `None` for what does nothing to them.
 pub fn change(content: &Content<'_>) -> Result<Option<Change>, serde_json::Error> {
-    if content.aggregate_type != "account"
-        || !matches!(content.event_type, "held" | "captured" | "released")
-    {
+    if !concerns(content) {
         return Ok(None);
     }
     Ok(match serde_json::from_str(content.payload)? {
@@ -86,6 +84,11 @@ pub fn change(content: &Content<'_>) -> Result<Option<Change>, serde_json::Error
         Event::Captured { hold, .. } | Event::Released { hold, .. } => Some(Change::Closed(hold)),
         _ => None,
     })
+}
+
+fn concerns(event: &Content<'_>) -> bool {
+    event.aggregate_type == "account"
+        && matches!(event.event_type, "held" | "captured" | "released")
 }
 
 /// The open holds of `viewer`. The page's cursor is a position.
@@ -166,6 +169,10 @@ impl Projection for Holds {
 
     fn aggregates(&self) -> &'static [&'static str] {
         &["account"]
+    }
+
+    fn wants(&self, event: &Content<'_>) -> bool {
+        concerns(event)
     }
 
     fn tables(&self) -> &'static [&'static str] {

@@ -12,6 +12,7 @@ pub mod balances;
 pub mod broadcasts;
 mod copy;
 pub mod generations;
+pub mod grants;
 pub mod holds;
 pub mod leaderboard;
 pub mod reading;
@@ -28,5 +29,6 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(alerts::Alerts),
         Arc::new(generations::Generations),
         Arc::new(holds::Holds),
+        Arc::new(grants::Grants),
     ]
 }

@@ -24,8 +24,7 @@ pub fn check(path: &Path, options: &Options, progress: &Progress) -> Result<Repo
     let begun = Instant::now();
     let failed = |source| Error::File { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
-    let mut lines =
-        Lines { reader: BufReader::with_capacity(1 << 20, file), number: 0, line: Vec::new() };
+    let mut lines = Lines::new(BufReader::with_capacity(1 << 20, file));
     let mut findings = Findings::default();
     let header = lines.next().map_err(failed)?.and_then(|line| {
         let header = serde_json::from_slice::<Header>(line).ok()?;
@@ -155,14 +154,23 @@ fn at_line(
 }
 
 /// Lines of bounded length; one without its line break counts, and fails to be read if it was cut.
-struct Lines<R> {
+pub(super) struct Lines<R> {
     reader: R,
-    number: u64,
+    pub(super) number: u64,
     line: Vec<u8>,
 }
 
 impl<R: BufRead> Lines<R> {
-    fn next(&mut self) -> std::io::Result<Option<&[u8]>> {
+    pub(super) fn new(reader: R) -> Self {
+        Lines { reader, number: 0, line: Vec::new() }
+    }
+
+    /// The last line as it stands in the file, with its line break.
+    pub(super) fn raw(&self) -> &[u8] {
+        &self.line
+    }
+
+    pub(super) fn next(&mut self) -> std::io::Result<Option<&[u8]>> {
         self.line.clear();
         let read = (&mut self.reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut self.line)?;
         if read == 0 {

@@ -22,6 +22,7 @@ mod made;
 mod merge;
 mod outcomes;
 mod progress;
+pub mod proof;
 mod published;
 mod rebuild;
 mod report;

@@ -31,9 +31,10 @@ pub async fn check(
     sqlx::query("SET LOCAL search_path TO pg_temp, public").execute(&mut *scratch).await?;
     projection.create(&mut scratch).await?;
     while let Some(batch) = history.recv().await {
-        let wanted = batch.rows.iter().filter(|row| {
-            row.position() <= until && projection.aggregates().contains(&row.aggregate_type())
-        });
+        let wanted = batch
+            .rows
+            .iter()
+            .filter(|row| row.position() <= until && projection.wants(&row.content()));
         let events: Vec<Recorded> = wanted.map(Row::recorded).collect();
         if events.is_empty() {
             continue;

@@ -9,6 +9,7 @@ use projections::AsOf;
 
 use super::balance::moment;
 use super::{Globals, print};
+use crate::audit::proof::{self, PublicKey, Verification};
 use crate::audit::{self, CONNECTIONS, Error, Options, Progress, Report};
 use crate::config::{NotReachable, open_database};
 
@@ -23,13 +24,21 @@ const EXIT_DISAGREES: u8 = 3;
 ///
 /// It prints what was proved. Where something disagrees it names the first places precisely, with the position, what was
 /// expected and what was found, goes on with the other checks, and ends with exit code 3.
+///
+/// --verify-proof needs no server: it checks one viewer's statement as `tapedeck statement VIEWER --proof FILE` wrote it.
+/// From the file alone follows that each event's content makes its link of the hash chain from the link before it, that
+/// the events are numbered 1, 2, 3 with none left out in between, and that the sums are those of the events. Two things
+/// rest on the signature, so on the channel that signed: that these links are those of its history, and that the account
+/// had no later event up to the position. A history that somebody else keeps shows both: name it with --import-check.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     tapedeck audit\n  \
     tapedeck audit --account 5001                    with every entry of that account\n  \
     tapedeck audit --at 2026-11-21T20:15:00Z         the balances as they were then\n  \
     tapedeck audit --export night.jsonl              and keep all of it as a file\n  \
-    tapedeck audit --import-check night.jsonl        verify such a file, without any server")]
+    tapedeck audit --import-check night.jsonl        verify such a file, without any server\n  \
+    tapedeck audit --verify-proof 5001.proof --public-key ed25519:…\n  \
+    tapedeck audit --verify-proof 5001.proof --import-check night.jsonl")]
 pub struct Audit {
     /// Prove the balances as they were at a position, or at a time such as 2026-11-21T20:15:00Z
     #[arg(long, value_name = "POSITION|TIME", value_parser = moment)]
@@ -46,6 +55,12 @@ pub struct Audit {
     /// Verify a file that --export wrote: no database, no broker
     #[arg(long, value_name = "FILE", conflicts_with_all = ["at", "quick", "export"])]
     import_check: Option<PathBuf>,
+    /// Verify a viewer's proof, without any server; with --import-check also that it is of that history
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["at", "quick", "export"])]
+    verify_proof: Option<PathBuf>,
+    /// The key that must have signed the proof, as `tapedeck key signing` shows it, or a file with it
+    #[arg(long, value_name = "KEY|FILE", requires = "verify_proof", value_parser = public_key)]
+    public_key: Option<PublicKey>,
     /// How many seconds EVENTS may take to reach the last recorded event
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=600))]
     wait: u64,
@@ -80,11 +95,9 @@ impl Audit {
             export: self.export.clone(),
             patience: Duration::from_secs(self.wait),
         };
-        if let Some(file) = self.import_check.clone() {
-            let progress = progress.clone();
-            let checked = tokio::task::spawn_blocking(move || {
-                audit::import_check(&file, &options, &progress)
-            });
+        if self.import_check.is_some() || self.verify_proof.is_some() {
+            let (files, progress) = (self.files(), progress.clone());
+            let checked = tokio::task::spawn_blocking(move || files.check(&options, &progress));
             return Ok(checked.await??);
         }
         let config = globals.config()?;
@@ -93,6 +106,53 @@ impl Audit {
         let broker = Broker::new(config.broker());
         audit::run(&pool, &broker, &options, progress).await.map_err(reachable)
     }
+
+    fn files(&self) -> Files {
+        let (proof, history) = (self.verify_proof.clone(), self.import_check.clone());
+        Files { proof, history, public_key: self.public_key }
+    }
+}
+
+/// What is verified without servers.
+struct Files {
+    proof: Option<PathBuf>,
+    history: Option<PathBuf>,
+    public_key: Option<PublicKey>,
+}
+
+impl Files {
+    /// Verifies the history, the proof, or the proof against the history once that is verified.
+    fn check(self, options: &Options, progress: &Progress) -> Result<Report, Error> {
+        let Files { proof, history, public_key } = self;
+        let checked = match &history {
+            Some(history) => Some(audit::import_check(history, options, progress)?),
+            None => None,
+        };
+        let verified = match proof {
+            Some(proof) => {
+                let verification = Verification { proof, public_key, history };
+                Some(proof::verify(&verification, options)?)
+            }
+            None => None,
+        };
+        match (checked, verified) {
+            (Some(mut history), Some(proof)) => {
+                history.agrees &= proof.agrees;
+                history.proofs.extend(proof.proofs);
+                Ok(history)
+            }
+            (Some(only), None) | (None, Some(only)) => Ok(only),
+            (None, None) => Err(Error::Stopped("no file was named".to_owned())),
+        }
+    }
+}
+
+/// A public key, or the name of a file that has it.
+fn public_key(text: &str) -> Result<PublicKey, String> {
+    text.parse().or_else(|error| match std::fs::read_to_string(text) {
+        Ok(text) => text.parse(),
+        Err(_) => Err(error),
+    })
 }
 
 /// An error, marked if it means that a server did not answer.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use super::{EXIT_FAILED, EXIT_NOT_REACHABLE, Globals, print};
+use crate::audit::proof::SignerKey;
 use crate::config::{Config, open_database};
 use crate::http::health::{self, Lag};
 
@@ -116,7 +117,21 @@ fn configuration(config: &Config) -> Vec<Finding> {
         let words = "broadcaster_id is empty: broadcasts cannot be queried".to_owned();
         findings.push(note("configuration", words, "set TAPEDECK_BROADCASTER_ID"));
     }
+    findings.extend(signing_key(config));
     findings
+}
+
+/// The key that signs proofs: not having one yet is well, since the first proof makes it.
+fn signing_key(config: &Config) -> Option<Finding> {
+    let path = config.signing_key_path()?;
+    Some(match SignerKey::load(&path) {
+        Ok(Some(key)) => well("signing key", format!("proofs are signed with {}", key.public())),
+        Ok(None) => well("signing key", "none yet: the first proof makes it".to_owned()),
+        Err(error) => {
+            let mend = "without it no statement can be proved; restore it from a backup";
+            wrong("signing key", error.to_string(), mend)
+        }
+    })
 }
 
 async fn nats(config: &Config) -> anyhow::Result<Vec<Finding>> {

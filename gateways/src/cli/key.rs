@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::{Globals, print};
+use crate::audit::proof::{KeyError, SignerKey};
 use crate::http::keys::{self, Key as Stored, Scope};
 
-/// Issue, list and revoke keys of the API and the feed
+/// Issue, list and revoke keys of the API and the feed; show the key that signs proofs
 ///
 /// A key is 256 random bits, shown once and kept as a hash. It can do what its scopes say and
 /// nothing else:
@@ -27,7 +28,8 @@ use crate::http::keys::{self, Key as Stored, Scope};
     after_help = "EXAMPLES\n  \
     tapedeck key issue --name overlay --scope feed:read\n  \
     tapedeck key issue --name bot --scope accounts:read --scope holds:write\n  \
-    tapedeck key revoke bot"
+    tapedeck key revoke bot\n  \
+    tapedeck key signing             what to tell those who check your proofs"
 )]
 pub struct Key {
     #[command(subcommand)]
@@ -60,12 +62,20 @@ enum Command {
         #[arg(value_name = "ID|NAME")]
         key: String,
     },
+    /// Show the public key of this installation, with which its proofs of statements are checked
+    Signing,
 }
 
 impl Key {
     pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
+        if let Command::Signing = self.command {
+            let path = globals.config()?.signing_key_path().ok_or(KeyError::Nowhere)?;
+            print::text(&SignerKey::load_or_make(&path)?.public().to_string())?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let (_, pool) = globals.database("key").await?;
         match self.command {
+            Command::Signing => {}
             Command::Issue { name, scopes, json } => {
                 let (key, text) = keys::issue(&pool, &name, &scopes).await?;
                 if json {

@@ -6,8 +6,12 @@ pub mod dead;
 pub mod demo;
 pub mod doctor;
 pub mod events;
+pub mod give;
+pub mod grant;
 pub mod guard;
+pub mod import;
 pub mod key;
+mod many;
 mod print;
 pub mod rebuild;
 pub mod requests;
@@ -17,6 +21,7 @@ pub mod statement;
 pub mod streams;
 pub mod top;
 pub mod up;
+pub mod viewers;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -109,6 +114,10 @@ enum Command {
     Statement(statement::Statement),
     Top(top::Top),
     Requests(requests::Requests),
+    Give(give::Give),
+    Grant(grant::Grant),
+    Import(import::Import),
+    Viewers(viewers::Viewers),
     Events(events::Events),
     Streams(streams::Streams),
     Dead(dead::Dead),
@@ -182,6 +191,10 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Rebuild(rebuild) => rebuild.run(&globals).await,
         Command::Balance(balance) => balance.run(&globals).await,
         Command::Top(top) => top.run(&globals).await,
+        Command::Give(give) => give.run(&globals).await,
+        Command::Viewers(viewers) => viewers.run(&globals).await,
+        Command::Grant(grant) => grant.run(&globals).await,
+        Command::Import(import) => import.run(&globals).await,
         Command::Statement(statement) => statement.run(&globals).await,
         Command::Requests(requests) => requests.run(&globals).await,
         Command::Events(events) => events.run(&globals).await,

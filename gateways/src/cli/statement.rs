@@ -1,5 +1,6 @@
 //! `tapedeck statement`: why a viewer has the points they have.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use domain::account::Facts;
@@ -9,17 +10,25 @@ use projections::{AsOf, Page as Wanted};
 
 use super::balance::moment;
 use super::{Globals, print};
+use crate::audit::proof::{self, KeyError, SignerKey, Wanted as WantedProof};
 
 /// Why a viewer has the points they have: every entry with its cause, newest first
 ///
 /// Each line says what happened, who or what caused it, what it changed, and what was left. The id
 /// in the last column is the entry's: name it to reverse it over the API.
+///
+/// With --proof the whole statement, from the first entry on, goes into a signed file that anybody can check without
+/// your servers: every event of this viewer, whole, with its place in the hash chain. The file has what is recorded of
+/// this viewer (ids, points, messages, notes, who did it) and nothing of anybody else. What it proves by itself and
+/// what rests on your signature is said by `tapedeck audit --help`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     tapedeck statement 5001\n  \
     tapedeck statement 5001 --as-of 2026-11-21T20:15:00Z --limit 10\n  \
     tapedeck statement 5001 --by-broadcast      opening and closing balance of each broadcast\n  \
-    tapedeck statement 5001 --json | jq .closing")]
+    tapedeck statement 5001 --json | jq .closing\n  \
+    tapedeck statement 5001 --proof 5001.proof  a signed file for the viewer\n  \
+    tapedeck audit --verify-proof 5001.proof    how they check it")]
 pub struct Statement {
     /// The viewer's Twitch user id
     viewer: String,
@@ -35,6 +44,12 @@ pub struct Statement {
     /// One line for each broadcast instead of each entry
     #[arg(long)]
     by_broadcast: bool,
+    /// Write the whole statement as a signed proof into this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["before", "by_broadcast"])]
+    proof: Option<PathBuf>,
+    /// The proof's opening balance is that after this position or time, instead of nothing
+    #[arg(long, value_name = "POSITION|TIME", value_parser = moment, requires = "proof")]
+    since: Option<AsOf>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -45,6 +60,23 @@ impl Statement {
         journal::command::check_id(&self.viewer)?;
         let (config, pool) = globals.database("statement").await?;
         let as_of = self.as_of.unwrap_or_default();
+        if let Some(file) = &self.proof {
+            let path = config.signing_key_path().ok_or(KeyError::Nowhere)?;
+            let wanted = WantedProof {
+                viewer: self.viewer.clone(),
+                as_of,
+                since: self.since,
+                entries_max: u64::MAX,
+            };
+            let summary =
+                proof::write_file(&pool, &wanted, &SignerKey::load_or_make(&path)?, file).await?;
+            if self.json {
+                print::json(&summary)?
+            } else {
+                print_proof(&summary, file)?
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         let page = Wanted { before: self.before, limit: Some(self.limit) };
         if self.by_broadcast {
             let broadcaster = &config.broadcaster_id;
@@ -56,6 +88,19 @@ impl Statement {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn print_proof(summary: &proof::Summary, file: &Path) -> anyhow::Result<()> {
+    let (said, file) = (&summary.said, file.display());
+    print::text(&format!(
+        "{file}: {} entries of viewer {} up to position {}, which leave {} points.\n\
+         Whoever has it checks it with: tapedeck audit --verify-proof {file} --public-key {}",
+        print::points(i64::try_from(said.entries).unwrap_or(i64::MAX)),
+        summary.viewer,
+        print::points(summary.position),
+        print::points(said.closing.total()),
+        summary.public_key,
+    ))
 }
 
 fn print_statement(statement: &Page) -> anyhow::Result<()> {
@@ -136,7 +181,11 @@ fn why(line: &Line) -> String {
         }
         Facts::GiftSubs { tier, count, .. } => format!("gave {count} subs, tier {}", number(*tier)),
         Facts::Reward { title, cost, .. } => format!("reward {title} for {cost}"),
-        Facts::Manual { note, actor } => format!("{note} ({actor})"),
+        Facts::Manual { note, actor } | Facts::Grant { note, actor, .. } => {
+            format!("{note} ({actor})")
+        }
+        Facts::Import { source, line, .. } => format!("brought from {source}, line {line}"),
+        Facts::Gift { from, .. } => format!("a gift of viewer {from}"),
     });
     let noted = cause.note.as_ref().map(|note| match &line.origin.actor {
         Some(actor) => format!("{note} ({actor})"),

@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use domain::account::{Account, Command, Event};
 use domain::generation::Generation;
+use domain::giving;
 use domain::redemption;
 use projections::holds;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use super::auth::Asker;
 use super::commands::{CommandAnswer, IdempotencyKey, Wish};
 use super::error::{ApiError, ErrorBody};
 use super::extract::{Body, Path, Query};
+use super::gifts::require_no_gift;
 use super::keys::Scope;
 use super::query::{PageNow, ViewerAnswer, answer, check_id};
 
@@ -122,6 +124,10 @@ pub(crate) async fn hold(
         let words = format!("a purpose that begins with {:?} is a request's", redemption::PURPOSE);
         return Err(ApiError::unprocessable("reserved_purpose", words));
     }
+    if giving::is_ours(&new.purpose) {
+        let words = format!("a purpose that begins with {:?} is a gift's", giving::PURPOSE);
+        return Err(ApiError::unprocessable("reserved_purpose", words));
+    }
     let expires_in_s = new.expires_in_s.unwrap_or(EXPIRES_IN_DEFAULT_S);
     if !(1..=EXPIRES_IN_MAX_S).contains(&expires_in_s) {
         return Err(ApiError::unprocessable("bad_expiry", "expires_in_s is 1 to 604800"));
@@ -163,6 +169,7 @@ pub(crate) async fn capture(
     let key = asker.require(Scope::HoldsWrite)?;
     check_id(&viewer)?;
     require_no_request(&app, hold).await?;
+    require_no_gift(&app.pool, hold).await?;
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
     let command = Command::Capture { entry: wish.id(), hold };
     let same = |event: &Event| matches!(event, Event::Captured { hold: captured, .. } if *captured == hold);
@@ -191,6 +198,7 @@ pub(crate) async fn release(
     check_id(&viewer)?;
     check_text("reason", &reason)?;
     require_no_request(&app, hold).await?;
+    require_no_gift(&app.pool, hold).await?;
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
     let command = Command::Release { entry: wish.id(), hold, reason: reason.clone() };
     let same = |event: &Event| {

@@ -12,6 +12,8 @@ pub mod commands;
 pub mod error;
 pub mod extract;
 pub mod generations;
+pub mod gifts;
+pub mod grants;
 pub mod health;
 pub mod holds;
 pub mod keys;
@@ -20,8 +22,10 @@ pub mod limits;
 pub mod listener;
 mod openapi;
 pub mod pictures;
+pub mod proofs;
 pub mod query;
 mod requests;
+pub mod viewers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,9 +106,14 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(accounts::account))
         .routes(routes!(accounts::statement))
         .routes(routes!(accounts::statement_parts))
+        .routes(routes!(proofs::statement_proof))
         .routes(routes!(accounts::credit))
         .routes(routes!(accounts::reverse))
         .routes(routes!(leaderboard::leaders))
+        .routes(routes!(grants::give, grants::list))
+        .routes(routes!(grants::undo))
+        .routes(routes!(gifts::give))
+        .routes(routes!(viewers::erase_names))
         .routes(routes!(holds::list, holds::hold))
         .routes(routes!(holds::capture))
         .routes(routes!(holds::release))

@@ -6,7 +6,7 @@ use domain::account::{self, Account};
 use domain::chat_request::Prices;
 use domain::generation::{self, Generation};
 use domain::redemption::{Next, after_account, after_generation};
-use journal::{Envelope, Process, Recorded, Unanswered};
+use journal::{Content, Envelope, Process, Recorded, Unanswered};
 use serde::de::Error as _;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -30,8 +30,12 @@ impl Process for Redemption {
         NAME
     }
 
-    fn aggregates(&self) -> &'static [&'static str] {
-        &[Account::TYPE, Generation::TYPE]
+    fn wants(&self, event: &Content<'_>) -> bool {
+        match (event.aggregate_type, event.event_type) {
+            (Account::TYPE, "credited") => event.payload.contains("\"cheer\":{"),
+            (Account::TYPE, kind) => kind != "reversed",
+            (aggregate, _) => aggregate == Generation::TYPE,
+        }
     }
 
     fn react(&self, event: &Recorded) -> Result<Vec<Envelope>, Unanswered> {

@@ -78,11 +78,17 @@ impl Serving {
         self.client.request(method, self.url(path)).bearer_auth(key).timeout(PATIENCE)
     }
 
-    async fn get(&self, key: &str, path: &str) -> (StatusCode, Value) {
+    pub async fn get(&self, key: &str, path: &str) -> (StatusCode, Value) {
         answer(self.request(Method::GET, key, path)).await
     }
 
-    async fn post(&self, key: &str, path: &str, once: &str, body: Value) -> (StatusCode, Value) {
+    pub async fn post(
+        &self,
+        key: &str,
+        path: &str,
+        once: &str,
+        body: Value,
+    ) -> (StatusCode, Value) {
         answer(self.request(Method::POST, key, path).header("Idempotency-Key", once).json(&body))
             .await
     }
@@ -108,13 +114,19 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 24] = [
+const ENDPOINTS: [(&str, &str, Scope); 30] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
+    ("get", "/accounts/{viewer}/statement/proof", Scope::AccountsRead),
     ("post", "/accounts/{viewer}/credits", Scope::AccountsWrite),
     ("post", "/accounts/{viewer}/reversals", Scope::AccountsWrite),
     ("get", "/leaderboard", Scope::AccountsRead),
+    ("post", "/accounts/{viewer}/gifts", Scope::AccountsWrite),
+    ("delete", "/viewers/{viewer}/names", Scope::Admin),
+    ("post", "/grants", Scope::AccountsWrite),
+    ("get", "/grants", Scope::AccountsRead),
+    ("post", "/grants/{id}/undo", Scope::AccountsWrite),
     ("get", "/accounts/{viewer}/holds", Scope::AccountsRead),
     ("post", "/accounts/{viewer}/holds", Scope::HoldsWrite),
     ("post", "/accounts/{viewer}/holds/{hold}/capture", Scope::HoldsWrite),
@@ -141,6 +153,9 @@ const PUBLIC: [(&str, &str); 1] = [("get", "/pictures/{content}")];
 /// A body that each endpoint understands.
 fn body_for(path: &str) -> Value {
     match path.rsplit('/').next() {
+        Some("gifts") => json!({"to": "5002", "points": 5}),
+        Some("grants") => json!({"note": "a test", "viewers": ["5001"], "points": 5}),
+        Some("undo") => json!({"note": "a test"}),
         Some("credits") => json!({"points": 5, "note": "a test"}),
         Some("reversals") => json!({"entry": Uuid::nil(), "note": "a test"}),
         Some("holds") => json!({"points": 5, "purpose": "a test"}),
@@ -576,6 +591,8 @@ async fn health_names_each_dependency_and_metrics_have_a_listener_of_their_own()
         "balances",
         "broadcasts",
         "generations",
+        "giving",
+        "grants",
         "holds",
         "nats",
         "postgres",

@@ -9,6 +9,7 @@ mod generation;
 mod http;
 mod journal;
 mod journey;
+mod ledger;
 mod process_engine;
 mod processes;
 mod projections;

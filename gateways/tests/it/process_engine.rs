@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use domain::account::{self, Account, Event, Facts};
 use domain::identity::derived_id;
 use journal::broker::Role;
-use journal::{Envelope, Process, Recorded, Unanswered, dead_letters, process};
+use journal::{Content, Envelope, Process, Recorded, Unanswered, dead_letters, process};
 
 use crate::processes::Site;
 use crate::world::{Parts, World, cheer, until};
@@ -30,8 +30,8 @@ impl Process for Thanks {
         "thanks"
     }
 
-    fn aggregates(&self) -> &'static [&'static str] {
-        &["account"]
+    fn wants(&self, event: &Content<'_>) -> bool {
+        event.aggregate_type == "account"
     }
 
     fn react(&self, event: &Recorded) -> Result<Vec<Envelope>, Unanswered> {
@@ -63,8 +63,8 @@ impl Process for Burst {
         "burst"
     }
 
-    fn aggregates(&self) -> &'static [&'static str] {
-        &["account"]
+    fn wants(&self, event: &Content<'_>) -> bool {
+        event.aggregate_type == "account"
     }
 
     fn react(&self, event: &Recorded) -> Result<Vec<Envelope>, Unanswered> {

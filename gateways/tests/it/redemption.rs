@@ -27,8 +27,10 @@ const GHOST: &str = "Cheer200 ghost of a toaster";
 async fn run(world: &World) -> Parts {
     let mut parts = world.run();
     parts.processes(redemption()).await;
-    until("it has a position", async || world.count("SELECT count(*) FROM processes").await == 1)
-        .await;
+    until("it has a position", async || {
+        world.count("SELECT count(*) FROM processes WHERE name = 'redemption'").await == 1
+    })
+    .await;
     parts
 }
 

@@ -52,7 +52,7 @@ pub(super) fn explain(event: Event) -> (i64, Cause) {
     match event {
         Event::Credited { points, rules, facts, .. } => {
             let note = match &facts {
-                Facts::Manual { note, .. } => Some(note.clone()),
+                Facts::Manual { note, .. } | Facts::Grant { note, .. } => Some(note.clone()),
                 _ => None,
             };
             (points, Cause { facts: Some(facts), rules: Some(rules), note, ..none })

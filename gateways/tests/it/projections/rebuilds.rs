@@ -56,9 +56,7 @@ async fn folded(
     for projection in projections::all() {
         projection.create(&mut connection).await.expect("tables");
         for batch in events.chunks(size) {
-            let wanted = |event: &&Recorded| {
-                projection.aggregates().contains(&event.aggregate_type.as_str())
-            };
+            let wanted = |event: &&Recorded| projection.wants(&event.content());
             let batch: Vec<&Recorded> = batch.iter().filter(wanted).collect();
             projection.apply(&mut connection, &batch).await.expect("folded");
         }

@@ -24,7 +24,7 @@ async fn dying_before_and_after_any_command_of_a_request_changes_nothing() {
             rounds += 1;
             let viewer = (7_000 + rounds).to_string();
             let serve = || site.serve(point, "processes");
-            let crash_at = format!("{point}@{batch}");
+            let crash_at = format!("{point}/redemption@{batch}");
             let mut doomed =
                 serve().env("TAPEDECK_CRASH_AT", &crash_at).spawn().expect("it starts");
             started(&world).await;
@@ -63,7 +63,7 @@ async fn died(doomed: &mut tokio::process::Child, crash_at: &str) {
 /// Waits until the process has a position: what comes now is for it.
 async fn started(world: &World) {
     crate::world::until("it has a position", async || {
-        world.count("SELECT count(*) FROM processes").await == 1
+        world.count("SELECT count(*) FROM processes WHERE name = 'redemption'").await == 1
     })
     .await;
 }

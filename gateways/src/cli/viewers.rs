@@ -1,0 +1,73 @@
+//! `tapedeck viewers`: forgetting what a viewer is called.
+
+use std::process::ExitCode;
+
+use journal::names;
+
+use super::{Globals, print};
+
+/// Erase what a viewer is called, and keep it from coming back
+///
+/// Names are kept beside history and not in it. Erasing takes them out of the table of names and out of the dead
+/// letters, and leaves a mark, so that names seen later are not kept. Points, statements and every sum stay, under the
+/// user id alone; the overlay, the leaderboard and the dashboard show no name.
+///
+/// What is not erased: messages and notes are part of what happened, and history is never rewritten; alerts of an erased
+/// viewer are shown without them. Commands keep names until they age out of COMMANDS, 24 hours after they are decided.
+/// Files that were written before (exports, proofs, dumps, logs) are yours to find; after a dump from before the erasure
+/// is restored, erase again. Asking again also goes through dead letters that came since.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLES\n  \
+    tapedeck viewers erase 5001\n  \
+    tapedeck viewers allow 5001        names seen from now on are kept again")]
+pub struct Viewers {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Forget a viewer's names, and keep them from coming back
+    Erase {
+        /// The viewer's Twitch user id
+        viewer: String,
+        /// Print one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a viewer's names be kept again
+    Allow {
+        /// The viewer's Twitch user id
+        viewer: String,
+    },
+}
+
+impl Viewers {
+    pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
+        let (_, pool) = globals.database("viewers").await?;
+        match self.command {
+            Command::Erase { viewer, json: true } => {
+                print::json(&names::erase(&pool, &viewer).await?)?;
+            }
+            Command::Erase { viewer, json: false } => {
+                let erased = names::erase(&pool, &viewer).await?;
+                print::text(&format!(
+                    "Viewer {viewer} has no name any more; every sum stays. {} dead letters were scrubbed.",
+                    erased.letters_scrubbed.len()
+                ))?;
+                for letter in erased.letters_left {
+                    let words = "cannot be read and has this viewer's id: tapedeck dead show";
+                    print::text(&format!("Dead letter {letter} {words} {letter}"))?;
+                }
+            }
+            Command::Allow { viewer } => {
+                let words = match names::allow(&pool, &viewer).await? {
+                    true => "is called again whatever is seen next.",
+                    false => "was not erased.",
+                };
+                print::text(&format!("Viewer {viewer} {words}"))?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

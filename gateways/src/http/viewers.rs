@@ -1,0 +1,50 @@
+//! Viewers: forgetting what they are called.
+
+use axum::Json;
+use axum::extract::State as FromState;
+use chrono::{DateTime, Utc};
+use journal::names::{self, EraseError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::State;
+use super::auth::Asker;
+use super::error::{ApiError, ErrorBody};
+use super::extract::Path;
+use super::keys::Scope;
+
+/// What was forgotten, and what could not be.
+#[derive(Serialize, ToSchema)]
+pub struct ErasedAnswer {
+    #[schema(example = "5001")]
+    pub viewer: String,
+    pub erased_at: DateTime<Utc>,
+    /// Dead letters from which the names were taken out.
+    pub letters_scrubbed: Vec<i64>,
+    /// Dead letters that have the viewer's id and cannot be read: look at them with `tapedeck dead show`.
+    pub letters_left: Vec<i64>,
+}
+
+/// Forgets a viewer's names, and keeps them from coming back.
+///
+/// Points, statements and sums stay, under the user id alone. What the viewer wrote stays in history, which is never
+/// rewritten, and is not shown in alerts any more.
+#[utoipa::path(
+    delete, path = "/viewers/{viewer}/names", tag = "accounts",
+    params(("viewer" = String, Path, description = "The viewer's Twitch user id")),
+    responses((status = 200, body = ErasedAnswer), (status = "4XX", body = ErrorBody)),
+)]
+pub(crate) async fn erase_names(
+    FromState(app): FromState<State>,
+    asker: Asker,
+    Path(viewer): Path<String>,
+) -> Result<Json<ErasedAnswer>, ApiError> {
+    let key = asker.require(Scope::Admin)?;
+    let erased = names::erase(&app.pool, &viewer).await.map_err(|error| match error {
+        EraseError::BadId(error) => ApiError::bad_request(error.to_string()),
+        EraseError::Database(error) => error.into(),
+    })?;
+    tracing::info!(viewer = erased.viewer, actor = key.name, "a viewer's names were erased");
+    let names::Erased { viewer, erased_at, letters_scrubbed, letters_left } = erased;
+    Ok(Json(ErasedAnswer { viewer, erased_at, letters_scrubbed, letters_left }))
+}

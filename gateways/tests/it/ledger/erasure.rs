@@ -1,0 +1,117 @@
+//! What a viewer is called can be forgotten; what they have cannot.
+
+use gateways::http::keys::Scope;
+use journal::ViewerName;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use super::{audit_agrees, connect, json_of, tapedeck, text};
+use crate::http::Serving;
+use crate::world::{World, cheer};
+
+fn named(mut envelope: journal::Envelope, id: &str, name: &str) -> journal::Envelope {
+    let login = Some(name.to_lowercase());
+    envelope.names.push(ViewerName { id: id.to_owned(), login, name: Some(name.to_owned()) });
+    envelope
+}
+
+/// A command that nobody can decide, with a name and what arrived.
+fn dead(key: &str, viewer: &str, name: &str) -> journal::Envelope {
+    let mut envelope = named(cheer(viewer, key, 5), viewer, name);
+    envelope.command =
+        serde_json::value::to_raw_value(&serde_json::json!({"credit": {"odd": 1}})).expect("JSON");
+    envelope.origin.raw = Some(format!(r#"{{"user_id":"{viewer}","user_name":"{name}"}}"#));
+    envelope
+}
+
+async fn name_of(world: &World, viewer: &str) -> Option<String> {
+    let name: Option<Option<String>> =
+        sqlx::query_scalar("SELECT name FROM viewer_names WHERE viewer_id = $1")
+            .bind(viewer)
+            .fetch_optional(&world.pool)
+            .await
+            .expect("an answer");
+    name.flatten()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_name_is_gone_everywhere_and_stays_away_while_every_sum_stays() {
+    let world = World::start().await;
+    connect(&world);
+    let parts = world.run();
+    let asker = world.asker().await;
+    asker.ask(named(cheer("5001", "a", 100), "5001", "ReelDeal")).await;
+    asker.ask(named(cheer("5002", "b", 70), "5002", "BetaMaxine")).await;
+    asker.ask(dead("c", "5001", "ReelDeal")).await;
+    asker.ask(dead("d", "5002", "BetaMaxine")).await;
+    world.caught_up().await;
+    let shown = projections::alerts::list(&world.pool, projections::Page::of(10), &[]).await;
+    let of = |shown: &projections::alerts::Shown, id: &str| {
+        let found =
+            shown.alerts.iter().find(|alert| alert.viewer.as_ref().is_some_and(|v| v.id == id));
+        found.cloned().expect("an alert")
+    };
+    assert_eq!(of(&shown.expect("alerts"), "5001").data["message"], "Cheer100");
+
+    let erased = json_of(&world, &["viewers", "erase", "5001", "--json"]).await;
+    assert_eq!(erased["letters_scrubbed"].as_array().map(Vec::len), Some(1), "{erased}");
+    assert_eq!(erased["letters_left"], serde_json::json!([]));
+    asker.ask(named(cheer("5001", "e", 11), "5001", "ReelDealAgain")).await;
+    assert_eq!(name_of(&world, "5001").await, None, "a name seen later is not kept");
+    assert_eq!(name_of(&world, "5002").await.as_deref(), Some("BetaMaxine"));
+    assert_eq!((world.available("5001").await, world.available("5002").await), (111, 70));
+    let letters: Vec<Vec<u8>> = sqlx::query_scalar("SELECT payload FROM dead_letters ORDER BY id")
+        .fetch_all(&world.pool)
+        .await
+        .expect("letters");
+    let letters = letters.concat();
+    let letters = String::from_utf8_lossy(&letters).to_lowercase();
+    assert!(!letters.contains("reeldeal") && letters.contains("betamaxine"), "{letters}");
+    for arguments in [&["top"][..], &["statement", "5001"], &["dead", "list"]] {
+        let words = text(&tapedeck(&world, arguments).await);
+        assert!(!words.to_lowercase().contains("reeldeal"), "{words}");
+    }
+    world.caught_up().await;
+    let shown = projections::alerts::list(&world.pool, projections::Page::of(10), &[]).await;
+    let shown = shown.expect("alerts");
+    let (hers, others) = (of(&shown, "5001"), of(&shown, "5002"));
+    assert_eq!(hers.viewer.expect("an id").name, None);
+    assert_eq!((hers.data["message"].as_str(), hers.data["bits"].as_i64()), (Some(""), Some(11)));
+    assert_eq!(others.data["message"], "Cheer70", "of others everything is shown");
+
+    asker.ask(dead("f", "5001", "ReelDeal")).await;
+    let again = json_of(&world, &["viewers", "erase", "5001", "--json"]).await;
+    assert_eq!(again["erased_at"], erased["erased_at"]);
+    assert_eq!(again["letters_scrubbed"].as_array().map(Vec::len), Some(1), "{again}");
+    let output = tapedeck(&world, &["viewers", "allow", "5001"]).await;
+    assert!(output.status.success(), "{}", text(&output));
+    asker.ask(named(cheer("5001", "g", 1), "5001", "Back")).await;
+    assert_eq!(name_of(&world, "5001").await.as_deref(), Some("Back"));
+    assert!(!tapedeck(&world, &["viewers", "erase", "5 001"]).await.status.success());
+    audit_agrees(&world).await;
+    parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_erased_over_the_api_while_they_keep_coming() {
+    let serving = Serving::start().await;
+    let key = serving.key(&[Scope::Admin]).await;
+    let asker = serving.world.asker().await;
+    // Many commands with names at once, and the erasure among them: none slips in behind it.
+    let names = (0..200).map(|n| {
+        asker.ask(named(cheer("5001", &format!("n-{n}"), 1), "5001", &format!("Name{n}")))
+    });
+    let erase = async {
+        let request = serving.request(Method::DELETE, &key, "/viewers/5001/names");
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK);
+        let erased: Value = response.json().await.expect("JSON");
+        assert_eq!(erased["viewer"], "5001");
+    };
+    tokio::join!(futures::future::join_all(names), erase);
+    assert_eq!(name_of(&serving.world, "5001").await, None);
+    assert_eq!(serving.world.available("5001").await, 200);
+    connect(&serving.world);
+    audit_agrees(&serving.world).await;
+    serving.stop().await;
+}
