@@ -218,7 +218,9 @@ impl Runner {
             tracing::error!(process = name, position = event.position, reason, "a dead letter");
             sqlx::query(
                 "INSERT INTO dead_letters (source, name, key, command_id, position, reason, payload)
-                 VALUES ('process', $1, $2, $3, $4, $5, $6)",
+                 SELECT 'process', $1, $2, $3, $4, $5, $6
+                 WHERE NOT EXISTS (SELECT FROM dead_letters WHERE source = 'process' AND name = $1 AND key = $2
+                                   AND position = $4 AND resolved_at IS NULL)",
             )
             .bind(name)
             .bind(key(event))

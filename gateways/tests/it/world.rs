@@ -1,5 +1,8 @@
 //! A whole Tapedeck for one test: private servers, migrated and with their streams, and the parts that a test starts.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,7 +14,7 @@ use journal::ingest::Publisher;
 use journal::positions::Positions;
 use journal::replies::Replies;
 use journal::streams::{self, StreamsFile};
-use journal::{Envelope, MIGRATOR, Origin, Outcome, follower, processor, relay};
+use journal::{Envelope, MIGRATOR, Origin, Outcome, Process, follower, process, processor, relay};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
@@ -135,6 +138,23 @@ impl World {
             .unwrap_or(0)
     }
 
+    /// The database as it is now, in a file.
+    pub fn dump(&self) -> PathBuf {
+        let file = self.servers.data.join("dump");
+        let mut command = Command::new(self.servers.postgres_programs.join("pg_dump"));
+        command.arg("-Fc").arg("-f").arg(&file).arg(&self.servers.admin_database_url);
+        assert!(command.status().expect("it runs").success());
+        file
+    }
+
+    /// The database as it was.
+    pub fn restore(&self, dump: &Path) {
+        let mut command = Command::new(self.servers.postgres_programs.join("pg_restore"));
+        command.args(["--clean", "--if-exists", "--exit-on-error", "--single-transaction", "-d"]);
+        command.arg(&self.servers.admin_database_url).arg(dump);
+        assert!(command.status().expect("it runs").success());
+    }
+
     pub async fn count(&self, query: &str) -> i64 {
         sqlx::query_scalar(query).fetch_one(&self.pool).await.expect("the query is right")
     }
@@ -174,6 +194,12 @@ impl Parts {
     pub fn follower(&mut self) {
         let (pool, broker, stop) = (self.pool.clone(), self.broker.clone(), self.stop.clone());
         self.tasks.spawn(follower::run(pool, broker, projections::all(), stop));
+    }
+
+    pub async fn processes(&mut self, processes: Vec<Arc<dyn Process>>) {
+        let (pool, broker, stop) = (self.pool.clone(), self.broker.clone(), self.stop.clone());
+        let publisher = Publisher::start(&broker).await.expect("the gateway gets in");
+        self.tasks.spawn(process::run(pool, broker, publisher, processes, stop));
     }
 
     /// Stops them in good order.

@@ -1,30 +1,11 @@
 //! The feed of a gateway whose database is restored under it.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use gateways::cli::serve::Role;
 use gateways::http::keys::Scope;
 use serde_json::json;
 
 use super::{Sse, cheers};
 use crate::http::Serving;
-use crate::world::World;
-
-fn dump(world: &World) -> PathBuf {
-    let file = world.servers.data.join("dump");
-    let mut command = Command::new(world.servers.postgres_programs.join("pg_dump"));
-    command.arg("-Fc").arg("-f").arg(&file).arg(&world.servers.admin_database_url);
-    assert!(command.status().expect("it runs").success());
-    file
-}
-
-fn restore(world: &World, dump: &Path) {
-    let mut command = Command::new(world.servers.postgres_programs.join("pg_restore"));
-    command.args(["--clean", "--if-exists", "--exit-on-error", "--single-transaction", "-d"]);
-    command.arg(&world.servers.admin_database_url).arg(dump);
-    assert!(command.status().expect("it runs").success());
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_stays_up_through_a_restored_dump_hands_on_what_comes_after_it() {
@@ -36,7 +17,7 @@ async fn a_gateway_that_stays_up_through_a_restored_dump_hands_on_what_comes_aft
     let hello = feed.next().await.expect("hello");
     cheers(&asker, 1, 5).await;
     serving.world.caught_up().await;
-    let dump = dump(&serving.world);
+    let dump = serving.world.dump();
     let last = cheers(&asker, 6, 5).await;
     let mut seen = Vec::new();
     for _ in 0..10 {
@@ -48,7 +29,7 @@ async fn a_gateway_that_stays_up_through_a_restored_dump_hands_on_what_comes_aft
     let commands = admin.get_stream("COMMANDS").await.expect("COMMANDS is there");
     parts.stop().await;
     commands.purge().await.expect("purged");
-    restore(&serving.world, &dump);
+    serving.world.restore(&dump);
 
     let parts = serving.world.run();
     cheers(&asker, 11, 2).await;
