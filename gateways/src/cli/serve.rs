@@ -190,7 +190,7 @@ pub async fn serve(
         parts.runs("reload", reload::run(Arc::clone(&config), apply, parts.rest.clone()));
     }
 
-    inside(&config, roles, &pool, &broker, processes, &mut parts).await?;
+    inside(roles, &config, &pool, &broker, processes, &mut parts).await?;
     let lag = observe::measure_lag(pool.clone(), broker.clone(), parts.rest.clone());
     parts.runs("lag", lag.map(Ok));
 
@@ -203,8 +203,8 @@ pub async fn serve(
 
 /// What happens inside, and goes out.
 async fn inside(
-    config: &Arc<Config>,
     roles: &[Role],
+    config: &Config,
     pool: &PgPool,
     broker: &Broker,
     processes: Vec<Arc<dyn Process>>,
@@ -227,8 +227,8 @@ async fn inside(
         let publisher = parts.publisher(&broker).await?;
         let timer = expiry::run(pool.clone(), broker.clone(), publisher.clone(), rest.clone());
         parts.runs("expiry", timer);
-        let (pool, broker, rest) = (pool.clone(), broker.clone(), rest.clone());
-        parts.runs("processes", process::run(pool, broker, publisher, processes, rest));
+        let (pool, broker) = (pool.clone(), broker.clone());
+        parts.runs("processes", process::run(pool, broker, publisher, processes, rest.clone()));
     }
     if roles.contains(&Role::Making) {
         let publisher = parts.publisher(&broker).await?;
