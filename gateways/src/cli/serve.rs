@@ -14,13 +14,12 @@ use axum::Router;
 use chrono::Utc;
 use futures::FutureExt;
 use journal::broker::Broker;
-use journal::ingest::Publisher;
 use journal::positions::Positions;
 use journal::replies::Replies;
-use journal::{follower, head, process, processor, relay};
+use journal::{Process, follower, head, process, processor, relay};
 use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::parts::Parts;
@@ -145,8 +144,6 @@ pub async fn serve(
     let processes = processes::all(prices_now);
     // Before anything is taken in: what is recorded from now on is for the processes.
     process::register(&pool, &processes).await?;
-    let publisher = OnceCell::new();
-    let publisher = || publisher.get_or_try_init(|| Publisher::start(&broker));
 
     let metrics_at = listener::bind(config.metrics_listen)?;
     let metrics_listen = metrics_at.local_addr()?;
@@ -160,8 +157,7 @@ pub async fn serve(
     if roles.contains(&Role::Gateway) {
         let listening = listener::bind(config.listen)?;
         listen = Some(listening.local_addr()?);
-        let publisher = publisher().await?.clone();
-        let api = gateway(&config, &pool, &broker, publisher, &mut parts).await?;
+        let api = gateway(&config, &pool, &broker, &mut parts).await?;
         let mut secrets = Secrets::new(eventsub_secret(&config)?);
         let routers = watch::Sender::new(router(&api, &secrets));
         let (intake, answering) = (parts.intake.clone(), routers.subscribe());
@@ -183,8 +179,26 @@ pub async fn serve(
         parts.runs("reload", reload::run(Arc::clone(&config), apply, parts.rest.clone()));
     }
 
-    // What happens inside, and goes out.
-    let rest = parts.rest.clone();
+    inside(roles, &pool, &broker, processes, &mut parts).await?;
+    let lag = observe::measure_lag(pool.clone(), broker.clone(), parts.rest.clone());
+    parts.runs("lag", lag.map(Ok));
+
+    if roles.contains(&Role::Projections) {
+        built(&pool, &parts.stop).await;
+    }
+    ready(Ready { listen, metrics_listen });
+    parts.until_stopped().await
+}
+
+/// What happens inside, and goes out.
+async fn inside(
+    roles: &[Role],
+    pool: &PgPool,
+    broker: &Broker,
+    processes: Vec<Arc<dyn Process>>,
+    parts: &mut Parts,
+) -> anyhow::Result<()> {
+    let (pool, broker, rest) = (pool.clone(), broker.clone(), parts.rest.clone());
     if roles.contains(&Role::Processor) {
         let options = processor::Options { adopt_trace: observe::adopt, ..Default::default() };
         parts
@@ -198,19 +212,12 @@ pub async fn serve(
         parts.runs("projections", follower::run(pool.clone(), broker.clone(), all, rest.clone()));
     }
     if roles.contains(&Role::Processes) {
-        let (pool, broker, publisher) = (pool.clone(), broker.clone(), publisher().await?.clone());
+        let publisher = parts.publisher(&broker).await?;
         let timer = expiry::run(pool.clone(), broker.clone(), publisher.clone(), rest.clone());
         parts.runs("expiry", timer);
-        parts.runs("processes", process::run(pool, broker, publisher, processes, rest.clone()));
+        parts.runs("processes", process::run(pool, broker, publisher, processes, rest));
     }
-    let lag = observe::measure_lag(pool.clone(), broker.clone(), rest);
-    parts.runs("lag", lag.map(Ok));
-
-    if roles.contains(&Role::Projections) {
-        built(&pool, &parts.stop).await;
-    }
-    ready(Ready { listen, metrics_listen });
-    parts.until_stopped().await
+    Ok(())
 }
 
 /// Waits until every projection answers, within the limit for starting: on a new database they are
@@ -239,7 +246,6 @@ async fn gateway(
     config: &Arc<Config>,
     pool: &PgPool,
     broker: &Broker,
-    publisher: Publisher,
     parts: &mut Parts,
 ) -> anyhow::Result<Api> {
     let positions = Positions::start(pool.clone(), broker).await?;
@@ -262,7 +268,7 @@ async fn gateway(
     Ok(Api {
         config: Arc::clone(config),
         pool: pool.clone(),
-        publisher,
+        publisher: parts.publisher(broker).await?,
         replies: Replies::start(broker).await?,
         positions,
         broker: broker.clone(),

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::bail;
+use journal::broker::{Broker, BrokerError};
+use journal::ingest::Publisher;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +21,7 @@ pub(super) struct Parts {
     pub(super) rest: CancellationToken,
     taking_in: JoinSet<Ended>,
     running: JoinSet<Ended>,
+    publisher: Option<Publisher>,
 }
 
 type Ended = (&'static str, anyhow::Result<()>);
@@ -31,7 +34,18 @@ impl Parts {
             stop,
             taking_in: JoinSet::new(),
             running: JoinSet::new(),
+            publisher: None,
         }
+    }
+
+    /// The one publisher of this process, so that what its parts send together shares a sync.
+    pub(super) async fn publisher(&mut self, broker: &Broker) -> Result<Publisher, BrokerError> {
+        if let Some(publisher) = &self.publisher {
+            return Ok(publisher.clone());
+        }
+        let publisher = Publisher::start(broker).await?;
+        self.publisher = Some(publisher.clone());
+        Ok(publisher)
     }
 
     pub(super) fn comes_in<F>(&mut self, name: &'static str, part: F)
