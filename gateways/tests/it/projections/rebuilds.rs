@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use domain::account::{Command, Facts};
+use domain::entry_id;
 use journal::{Recorded, follower};
 use projections::{AsOf, Page, balances, statements};
 use rand::SeedableRng;
@@ -11,7 +13,7 @@ use rand::rngs::StdRng;
 use sqlx::{Connection, PgConnection};
 
 use super::night::{self, VIEWERS};
-use crate::world::{World, cheer};
+use crate::world::{World, cheer, to_account};
 
 /// Every row of every projection as text, in order.
 async fn rows(connection: &mut PgConnection, schema: &str) -> BTreeMap<String, Vec<String>> {
@@ -64,10 +66,27 @@ async fn folded(
     rows(&mut connection, schema).await
 }
 
+/// A grant of two credits, one of which was taken back.
+async fn given_to_many(world: &World) {
+    let asker = world.asker().await;
+    let entry = |viewer: &str| entry_id("test", &format!("granted {viewer}"));
+    for viewer in ["6001", "6002"] {
+        let (grant, note, actor) = (entry("grant"), "thanks".to_owned(), "a test".to_owned());
+        let facts = Facts::Grant { grant, note, actor };
+        let command = Command::Credit { entry: entry(viewer), points: 9, rules: 1, facts };
+        asker.ask(to_account(viewer, &format!("granted {viewer}"), command)).await;
+    }
+    let (note, actor) = ("a mistake".to_owned(), "a test".to_owned());
+    let (back, reverses) = (entry("back"), entry("6001"));
+    let command = Command::Reverse { entry: back, reverses, points: -9, note, actor };
+    asker.ask(to_account("6001", "granted back", command)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rebuilt_is_what_was_live_row_for_row() {
     let world = World::start().await;
     let parts = world.run();
+    given_to_many(&world).await;
     night::play(&world).await;
     let before = live(&world).await;
     assert!(before.values().all(|rows| !rows.is_empty()), "a table is empty: {before:?}");
