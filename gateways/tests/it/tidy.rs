@@ -92,3 +92,22 @@ fn nothing_is_left_open_and_no_module_is_a_drawer() {
         assert!(!drawers.contains(&stem), "{} is a drawer", path.display());
     }
 }
+
+#[test]
+fn every_test_that_a_weakness_names_is_there() {
+    let map = std::fs::read_to_string(root().join("docs/weaknesses.md")).expect("the map");
+    let tests: String = tracked(&[".rs", ".test.ts"])
+        .iter()
+        .map(|path| std::fs::read_to_string(path).expect("text"))
+        .collect();
+    let rows: Vec<&str> = map.lines().filter(|line| line.starts_with("| W")).collect();
+    assert_eq!(rows.len(), 39);
+    for row in rows {
+        let (weakness, held) = row.rsplit_once(" | ").expect("a cell");
+        let rust = held.split('`').skip(1).step_by(2).map(|name| format!("fn {name}()"));
+        let pages = held.split('"').skip(1).step_by(2).map(|name| format!("it(\"{name}\""));
+        for test in rust.chain(pages) {
+            assert!(tests.contains(&test), "{weakness}: there is no {test}");
+        }
+    }
+}
