@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::guard::StopSignal;
+use crate::audit::proof::SignerKey;
 use crate::config::{Connect, open_database};
 use crate::embedded;
 use crate::simulate::{ExpectedAlert, Night, Options, Pace, Shown, play, watch};
@@ -36,7 +37,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
     tapedeck demo                      about half a minute\n  \
     tapedeck demo --speed max          as fast as it goes\n\n\
     EXIT CODES\n  \
-    0  every balance, every alert and the audit agree\n  \
+    0  every balance, every alert, the audit and a viewer's proof agree\n  \
     3  something disagrees; it is named")]
 pub struct Demo {
     /// Which night: the same seed is the same night
@@ -122,13 +123,18 @@ impl Demo {
             Some(what) => println!("WRONG: {what}\n"),
         }
         let richest = expected.iter().max_by_key(|(_, points)| **points);
-        if let Some((viewer, _)) = richest {
-            println!("Why does viewer {viewer} have their points? tapedeck statement {viewer}\n");
-            stage.tapedeck(&["statement", viewer]).await?;
-        }
+        let viewer = richest.map(|(viewer, _)| viewer.as_str()).context("nobody has points")?;
+        println!("Why does viewer {viewer} have their points? tapedeck statement {viewer}\n");
+        stage.tapedeck(&["statement", viewer]).await?;
         println!("\nAnd the proof, from position 1: tapedeck audit\n");
         let audited = stage.tapedeck(&["audit"]).await?;
-        Ok(if wrong.is_empty() && missing.is_none() { audited } else { ExitCode::from(3) })
+        let proved = stage.prove(viewer).await?;
+        let agree = wrong.is_empty() && missing.is_none();
+        Ok(match (agree, audited == ExitCode::SUCCESS) {
+            (false, _) => ExitCode::from(3),
+            (true, false) => audited,
+            (true, true) => proved,
+        })
     }
 }
 
@@ -318,21 +324,43 @@ impl Stage {
 
     /// Runs another command of ours against this stage, on this terminal.
     async fn tapedeck(&self, arguments: &[&str]) -> anyhow::Result<ExitCode> {
-        let status = Command::new(std::env::current_exe()?)
-            .arg("--data")
-            .arg(&self.folder)
-            .args(arguments)
-            .kill_on_drop(true)
-            .status()
-            .await?;
-        let code = status.code().and_then(|code| u8::try_from(code).ok());
-        Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+        tapedeck(&self.folder, arguments).await
+    }
+
+    /// Writes a viewer's signed statement, and verifies it as the viewer can: with the file and the public key alone.
+    async fn prove(&self, viewer: &str) -> anyhow::Result<ExitCode> {
+        let file = self.folder.join(format!("{viewer}.proof"));
+        let file = file.to_str().context("the folder's name is not text")?;
+        println!(
+            "\nThe same for viewer {viewer} to keep: tapedeck statement {viewer} --proof FILE\n"
+        );
+        let written = self.tapedeck(&["statement", viewer, "--proof", file]).await?;
+        if written != ExitCode::SUCCESS {
+            return Ok(written);
+        }
+        println!("\nChecked without any server: tapedeck audit --verify-proof FILE\n");
+        let key = SignerKey::load_or_make(&self.folder.join("signing.key"))?.public().to_string();
+        // A folder without servers: what verifies has the file and the key, and nothing else.
+        let nowhere = self.folder.join("nowhere");
+        tapedeck(&nowhere, &["audit", "--verify-proof", file, "--public-key", &key]).await
     }
 
     async fn close(self) {
         self.pool.close().await;
         self.broker.close().await;
     }
+}
+
+async fn tapedeck(data: &Path, arguments: &[&str]) -> anyhow::Result<ExitCode> {
+    let status = Command::new(std::env::current_exe()?)
+        .arg("--data")
+        .arg(data)
+        .args(arguments)
+        .kill_on_drop(true)
+        .status()
+        .await?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// `None` once the feed has shown exactly what it must; otherwise what was wrong in the end.
