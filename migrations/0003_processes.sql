@@ -1,8 +1,9 @@
 -- How far each process has answered the journal with commands. A new process begins at the head of that moment, so that
--- old history asks for nothing.
+-- old history asks for nothing; `registered` is where that was, and no process ever goes back before it.
 CREATE TABLE processes (
     name       text        PRIMARY KEY,
     position   bigint      NOT NULL,
+    registered bigint      NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 

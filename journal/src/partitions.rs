@@ -200,7 +200,7 @@ pub(crate) async fn highest_cursor(executor: impl PgExecutor<'_>) -> sqlx::Resul
 
 /// Starts all cursors again if COMMANDS is another stream than the one they count in, or shorter: it ended at `last`,
 /// after the highest cursor had been `highest`. Whatever is decided a second time for that is known by its command id.
-/// True if they were started again.
+/// What processes had sent may be lost with the stream, so they begin again too. True if they were started again.
 pub(crate) async fn match_stream(
     pool: &PgPool,
     created_at: &str,
@@ -229,6 +229,7 @@ pub(crate) async fn match_stream(
         )
         .execute(&mut *tx)
         .await?;
+        sqlx::query("UPDATE processes SET position = registered").execute(&mut *tx).await?;
     }
     tx.commit().await?;
     Ok(highest > 0)

@@ -68,7 +68,8 @@ pub enum Unanswered {
 pub async fn register(pool: &PgPool, processes: &[Arc<dyn Process>]) -> sqlx::Result<()> {
     let names: Vec<&str> = processes.iter().map(|process| process.name()).collect();
     sqlx::query(
-        "INSERT INTO processes (name, position) SELECT name, h.position FROM unnest($1::text[]) AS name, head h
+        "INSERT INTO processes (name, position, registered)
+         SELECT name, h.position, h.position FROM unnest($1::text[]) AS name, head h
          ON CONFLICT (name) DO NOTHING",
     )
     .bind(names)

@@ -202,12 +202,11 @@ impl Projection for Grants {
         &["account"]
     }
 
-    /// Most events are credits of no grant, which is seen without reading them: the key cannot stand in a viewer's
-    /// message, where its quotes would be escaped.
+    /// Most events are credits of no grant, which is seen without reading them.
     fn wants(&self, event: &Content<'_>) -> bool {
         event.aggregate_type == "account"
             && match event.event_type {
-                "credited" => event.payload.contains("\"grant\":"),
+                "credited" => event.payload.contains("grant"),
                 kind => kind == "reversed",
             }
     }

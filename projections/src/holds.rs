@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use domain::account::Event;
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
@@ -79,6 +79,7 @@ pub fn change(content: &Content<'_>) -> Result<Option<Change>, serde_json::Error
     Ok(match serde_json::from_str(content.payload)? {
         Event::Held { entry, points, purpose, expires_at } => {
             let (viewer, position) = (content.aggregate_id.to_owned(), content.position);
+            let expires_at = expires_at.trunc_subsecs(6); // PostgreSQL keeps microseconds
             Some(Change::Opened(entry, Opened { viewer, points, purpose, expires_at, position }))
         }
         Event::Captured { hold, .. } | Event::Released { hold, .. } => Some(Change::Closed(hold)),

@@ -19,6 +19,8 @@ const BATCH_MAX: usize = 2048;
 const INACTIVE_MAX: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// How often the server may ask whether what it sent has arrived before it hears that it has: once in a heartbeat.
+const UNHEARD_MAX: u32 = 3;
 
 /// A message and its sequence in EVENTS.
 pub type Numbered = (i64, Message);
@@ -49,7 +51,7 @@ pub async fn deliver(
     if info.num_pending == 0 && info.delivered.consumer_sequence == 0 {
         return Ok(Ended::Whole); // The rest was removed: there is nothing to wait for.
     }
-    let mut delivered = 0;
+    let (mut delivered, mut unheard) = (0, 0);
     loop {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let ended = loop {
@@ -63,6 +65,12 @@ pub async fn deliver(
                     // It has sent what it had; whether that was all, the next consumer says.
                     break Some(Ended::Silent("nothing comes".to_owned()));
                 };
+                unheard += 1;
+                if unheard > UNHEARD_MAX {
+                    let reason =
+                        "the server does not hear us; may the follower publish to $JS.FC.EVENTS.>?";
+                    break Some(Ended::Silent(reason.to_owned()));
+                }
                 client.publish(waiting, bytes::Bytes::new()).await.map_err(unreachable)?;
                 continue;
             }
@@ -72,7 +80,7 @@ pub async fn deliver(
             if numbers.delivered != delivered + 1 {
                 break Some(Ended::Silent("messages are lost on the way".to_owned()));
             }
-            delivered += 1;
+            (delivered, unheard) = (delivered + 1, 0);
             let Numbers { sequence, pending, .. } = numbers;
             if sequence <= until {
                 *last = sequence;

@@ -23,7 +23,7 @@ impl Process for Giving {
     fn wants(&self, event: &Content<'_>) -> bool {
         event.aggregate_type == Account::TYPE
             && match event.event_type {
-                "credited" => event.payload.contains("\"gift\":{"),
+                "credited" => event.payload.contains("gift"),
                 kind => matches!(kind, "held" | "declined"),
             }
     }

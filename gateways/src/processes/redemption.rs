@@ -32,7 +32,7 @@ impl Process for Redemption {
 
     fn wants(&self, event: &Content<'_>) -> bool {
         match (event.aggregate_type, event.event_type) {
-            (Account::TYPE, "credited") => event.payload.contains("\"cheer\":{"),
+            (Account::TYPE, "credited") => event.payload.contains("cheer"),
             (Account::TYPE, kind) => kind != "reversed",
             (aggregate, _) => aggregate == Generation::TYPE,
         }

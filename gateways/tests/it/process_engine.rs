@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use domain::account::{self, Account, Event, Facts};
 use domain::identity::derived_id;
 use journal::broker::Role;
+use journal::streams::{self, StreamsFile};
 use journal::{Content, Envelope, Process, Recorded, Unanswered, dead_letters, process};
 
 use crate::processes::Site;
@@ -95,6 +96,30 @@ async fn the_commands_of_one_event_are_decided_in_their_order_however_many() {
     let disordered = "SELECT count(*) FROM events WHERE aggregate_id = 'jar'
                       AND (payload->'credited'->>'points')::bigint <> sequence";
     assert_eq!(world.count(disordered).await, 0);
+    audited(&world).await;
+    runs.stop().await;
+    parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_sent_into_a_stream_that_was_lost_is_sent_again() {
+    let world = World::start().await;
+    let parts = world.run();
+    let thanks = Arc::new(Thanks::default());
+    registered(&world, &thanks).await;
+    let asker = world.asker().await;
+    for n in 0..5 {
+        asker.ask(cheer("5001", &format!("c{n}"), 1)).await;
+    }
+    parts.stop().await;
+    // Nobody decides what it sends.
+    let runs = running(&world, &thanks).await;
+    answered(&world).await;
+    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    admin.delete_stream("COMMANDS").await.expect("deleted");
+    streams::apply(&admin, &StreamsFile::built_in().unwrap()).await.expect("made anew");
+    let parts = world.run();
+    until("all cheers are thanked for", async || world.head().await == 10).await;
     audited(&world).await;
     runs.stop().await;
     parts.stop().await;
