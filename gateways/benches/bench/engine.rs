@@ -1,11 +1,15 @@
-//! Tapedeck's own processor, relay and projections, in this process, as `tapedeck serve` runs them.
+//! Tapedeck's own processor, relay, projections and processes, in this process, as `tapedeck serve` runs them.
 
 use std::time::Duration;
 
 use anyhow::Context;
+use domain::chat_request::Prices;
+use gateways::processes;
 use journal::broker::Broker;
+use journal::ingest::Publisher;
 use journal::positions::Positions;
-use journal::{follower, processor, relay};
+use journal::{follower, process, processor, relay};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +38,12 @@ impl Engine {
         tasks.spawn(processor::run(pool.clone(), broker.clone(), options, stop.clone()));
         tasks.spawn(relay::run(pool.clone(), broker.clone(), stop.clone()));
         tasks.spawn(follower::run(pool.clone(), broker.clone(), projections::all(), stop.clone()));
+        let prices = watch::Sender::new(Prices::default()).subscribe();
+        let (processes, publisher) = (processes::all(prices), Publisher::start(&broker).await?);
+        process::register(pool, &processes).await?;
+        let running =
+            process::run(pool.clone(), broker.clone(), publisher, processes, stop.clone());
+        tasks.spawn(running);
         let engine = Engine { broker, positions, stop, tasks };
         tokio::time::timeout(START_MAX, engine.begun(ground)).await.context("no projections")??;
         let head = ground.position().await?;
