@@ -70,6 +70,16 @@ async fn points_are_given_and_arrive_or_stay_where_they_were() {
     assert!(output.status.success(), "{}", text(&output));
     let output = tapedeck(world, &["give", "5001", "5003", "10", "--id", "bet-17"]).await;
     assert!(output.status.success(), "{}", text(&output));
+    for (other, was) in [
+        (["give", "5001", "5003", "11"], "a gift of 10 points to 5003"),
+        (["give", "5001", "5002", "10"], "a gift of 10 points to 5003"),
+        (["give", "5002", "5003", "10"], "a gift of viewer 5001"),
+    ] {
+        let output = tapedeck(world, &[&other[..], &["--id", "bet-17"]].concat()).await;
+        let words = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains(was) && words.contains("nothing was given now"), "{words}");
+    }
     let output = tapedeck(world, &["give", "5001", "5003", "999"]).await;
     assert!(!output.status.success() && text(&output).contains("fewer"), "{}", text(&output));
 
