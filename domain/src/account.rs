@@ -24,9 +24,9 @@ pub enum Command {
     Credit { entry: Uuid, points: i64, rules: u32, facts: Facts },
     /// Set points aside; the entry is the hold's id. Too few available points give `Declined`.
     Hold { entry: Uuid, points: i64, purpose: String, expires_at: DateTime<Utc> },
-    /// Spend a hold.
+    /// Spend a hold. That of a gift ends only with the entry that follows from the gift ([`giving::ending`]).
     Capture { entry: Uuid, hold: Uuid },
-    /// Give a hold back.
+    /// Give a hold back. That of a gift ends only with the entry that follows from the gift ([`giving::ending`]).
     Release { entry: Uuid, hold: Uuid, reason: String },
     /// Undo an earlier entry. `points` is the change to make: minus what was credited, plus what was captured.
     ///
@@ -149,6 +149,8 @@ pub enum Rejection {
     OutOfRange,
     #[error("there is no open hold {hold} on this account")]
     NotHeld { hold: Uuid },
+    #[error("hold {hold} is a gift on its way, and ends with it")]
+    HoldOfGift { hold: Uuid },
     #[error("entry {reverses} was reversed before")]
     AlreadyReversed { reverses: Uuid },
     #[error(
@@ -233,12 +235,12 @@ impl Account {
                 Ok(Some(Event::Held { entry, points, purpose, expires_at }))
             }
             Command::Capture { entry, hold } => {
-                let points = self.open_hold(hold)?.points;
+                let points = self.ended_hold(hold, entry)?.points;
                 self.captured.checked_add(points).ok_or(Rejection::OutOfRange)?;
                 Ok(Some(Event::Captured { entry, hold, points }))
             }
             Command::Release { entry, hold, reason } => {
-                let points = self.open_hold(hold)?.points;
+                let points = self.ended_hold(hold, entry)?.points;
                 Ok(Some(Event::Released { entry, hold, points, reason }))
             }
             Command::Reverse { entry, reverses, points, note, actor } => {
@@ -289,8 +291,14 @@ impl Account {
         Ok(Event::Declined { entry, points, available, purpose })
     }
 
-    fn open_hold(&self, hold: Uuid) -> Result<&Hold, Rejection> {
-        self.holds.get(&hold).ok_or(Rejection::NotHeld { hold })
+    /// The open hold that `entry` is to end. Whoever could end the hold of a gift by another entry, also before it is
+    /// decided, would have the points back that the receiver gets.
+    fn ended_hold(&self, hold: Uuid, entry: Uuid) -> Result<&Hold, Rejection> {
+        let open = self.holds.get(&hold).ok_or(Rejection::NotHeld { hold })?;
+        if giving::is_gift(&open.purpose) && entry != giving::ending(hold) {
+            return Err(Rejection::HoldOfGift { hold });
+        }
+        Ok(open)
     }
 }
 

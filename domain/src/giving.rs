@@ -11,7 +11,8 @@
 //!
 //! The points leave the giver's available points before the receiver has them, and are spent only after; wherever the
 //! process stops, they are in one of the two places, and it goes on from the event it had come to. Nothing but this
-//! process ends such a hold, and no timer does: a credit that is late must not find its points given back.
+//! process ends such a hold, and no timer does: a credit that is late must not find its points given back. The account
+//! itself holds that: it takes no other entry for it than [`ending`].
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
@@ -48,6 +49,12 @@ fn credit_of(hold: Uuid) -> Uuid {
     arrival(derived_id(hold, 0))
 }
 
+/// The one entry by which the hold of a gift ends, captured or released: what follows from the receiver's answer.
+/// Nobody outside can choose it, since the ids of what is asked for from outside are derived from other names.
+pub fn ending(hold: Uuid) -> Uuid {
+    arrival(derived_id(credit_of(hold), 0))
+}
+
 /// What follows from an event of the account of `viewer` with the id `cause`, under version `rules` of the earn rules.
 pub fn after(viewer: &str, event: &Event, cause: Uuid, rules: u32) -> Option<Next> {
     let entry = arrival(cause);
@@ -74,7 +81,13 @@ pub fn after(viewer: &str, event: &Event, cause: Uuid, rules: u32) -> Option<Nex
     }
 }
 
-/// Whether a hold with this purpose is a gift.
+/// Whether a hold with this purpose is a gift, whose points are credited to somebody. Other purposes that begin like ours
+/// may be from a time at which anybody could choose them: nothing follows from these, so the timer ends them.
+pub fn is_gift(purpose: &str) -> bool {
+    receiver(purpose).is_some()
+}
+
+/// Whether this purpose is reserved for gifts.
 pub fn is_ours(purpose: &str) -> bool {
     purpose.starts_with(PURPOSE)
 }
@@ -109,7 +122,8 @@ mod tests {
     use cqrs_es::test::TestFramework;
 
     use super::*;
-    use crate::account::Account;
+    use crate::account::{Account, Rejection};
+    use crate::identity::{Identified, entry_id};
 
     const GIFT: Uuid = Uuid::from_u128(7);
 
@@ -167,6 +181,65 @@ mod tests {
         let next = after("5002", &event, derived_id(credit(), 0), 1).expect("a release follows");
         assert_eq!(next.viewer, "5001");
         assert!(matches!(next.command, Command::Release { hold: GIFT, .. }), "{next:?}");
+    }
+
+    /// An account whose points are set aside for a gift.
+    fn given() -> Vec<Event> {
+        let facts = Facts::Manual { note: "n".to_owned(), actor: "a".to_owned() };
+        let credited = Event::Credited { entry: Uuid::nil(), points: 40, rules: 1, facts };
+        let (purpose, expires_at) = (purpose("5002"), never(at()));
+        vec![credited, Event::Held { entry: GIFT, points: 40, purpose, expires_at }]
+    }
+
+    #[test]
+    fn nobody_ends_the_hold_of_a_gift_but_the_gift() {
+        let entries = [entry_id("api:k", "mine"), entry_id("expiry", &GIFT.to_string()), credit()];
+        for entry in entries {
+            for command in [
+                Command::Release { entry, hold: GIFT, reason: "mine".to_owned() },
+                Command::Capture { entry, hold: GIFT },
+            ] {
+                TestFramework::<Account>::with(())
+                    .given(given())
+                    .when(command)
+                    .then_expect_error(Rejection::HoldOfGift { hold: GIFT });
+            }
+        }
+    }
+
+    #[test]
+    fn both_ends_of_a_gift_have_the_entry_that_the_account_takes() {
+        let facts = Facts::Gift { from: "5001".to_owned(), hold: GIFT };
+        let arrived = Event::Credited { entry: credit(), points: 40, rules: 1, facts };
+        let purpose = refusal("5001", GIFT);
+        let refused = Event::Declined { entry: credit(), points: 40, available: 0, purpose };
+        for answer in [arrived, refused] {
+            let next = after("5002", &answer, derived_id(credit(), 0), 1).expect("an end follows");
+            assert_eq!(next.command.entry(), ending(GIFT));
+            let ended = match next.command.clone() {
+                Command::Capture { entry, hold } => Event::Captured { entry, hold, points: 40 },
+                Command::Release { entry, hold, reason } => {
+                    Event::Released { entry, hold, points: 40, reason }
+                }
+                other => panic!("{other:?}"),
+            };
+            TestFramework::<Account>::with(())
+                .given(given())
+                .when(next.command)
+                .then_expect_events(vec![ended]);
+        }
+    }
+
+    #[test]
+    fn a_hold_that_only_sounds_like_a_gift_can_be_given_back() {
+        let purpose = "gift: a poster".to_owned();
+        let held = Event::Held { entry: GIFT, points: 5, purpose, expires_at: at() };
+        assert_eq!(after("5001", &held, cause(), 1), None, "nothing follows from it");
+        let (entry, reason) = (entry_id("expiry", &GIFT.to_string()), "expired".to_owned());
+        TestFramework::<Account>::with(())
+            .given(vec![given()[0].clone(), held])
+            .when(Command::Release { entry, hold: GIFT, reason: reason.clone() })
+            .then_expect_events(vec![Event::Released { entry, hold: GIFT, points: 5, reason }]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -56,25 +57,43 @@ impl Replies {
         mut envelope: Envelope,
         limit: Duration,
     ) -> Result<Option<Outcome>, PublishError> {
-        let question = Uuid::new_v4();
-        let (sender, answer) = oneshot::channel();
-        lock(&self.waiters).insert(question, sender);
-        let _forget = Forget { waiters: &self.waiters, question };
-        envelope.reply_to = Some(format!("{}.{question}", self.subject));
+        let question = self.question(&mut envelope);
         publisher.send(&envelope).await?;
-        Ok(tokio::time::timeout(limit, answer).await.ok().and_then(Result::ok))
+        Ok(question.answer(Instant::now() + limit).await)
+    }
+
+    /// Makes the outcome of `envelope` come here once it is sent: for whoever sends many before waiting for the first.
+    pub fn question(&self, envelope: &mut Envelope) -> Question {
+        let id = Uuid::new_v4();
+        let (sender, answer) = oneshot::channel();
+        lock(&self.waiters).insert(id, sender);
+        envelope.reply_to = Some(format!("{}.{id}", self.subject));
+        Question { answer, _forget: Forget { waiters: Arc::clone(&self.waiters), id } }
+    }
+}
+
+/// What waits for the outcome of one command.
+pub struct Question {
+    answer: oneshot::Receiver<Outcome>,
+    _forget: Forget,
+}
+
+impl Question {
+    /// The outcome, if it comes until `limit`.
+    pub async fn answer(self, limit: Instant) -> Option<Outcome> {
+        tokio::time::timeout_at(limit, self.answer).await.ok().and_then(Result::ok)
     }
 }
 
 /// Takes the question off the list, also when the caller went away.
-struct Forget<'a> {
-    waiters: &'a Waiters,
-    question: Uuid,
+struct Forget {
+    waiters: Waiters,
+    id: Uuid,
 }
 
-impl Drop for Forget<'_> {
+impl Drop for Forget {
     fn drop(&mut self) {
-        lock(self.waiters).remove(&self.question);
+        lock(&self.waiters).remove(&self.id);
     }
 }
 

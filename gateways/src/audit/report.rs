@@ -21,6 +21,9 @@ use super::walk::Walk;
 pub struct Report {
     /// Nothing disagreed.
     pub agrees: bool,
+    /// The key that signed a proof, where nothing says whose key it is: anybody can make a file like that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_signer: Option<String>,
     pub epoch: Uuid,
     /// The last position that was proved, and its link.
     pub position: i64,
@@ -46,6 +49,7 @@ impl Report {
     pub fn new(head: Head, position: i64, at: DateTime<Utc>) -> Self {
         Report {
             agrees: false,
+            unknown_signer: None,
             epoch: head.epoch,
             position,
             hash: head.hash,
@@ -146,10 +150,17 @@ impl Report {
             format!(", with at most {} MiB of memory", bytes.div_ceil(1 << 20))
         });
         let disagreements: u64 = self.proofs.iter().map(|proof| proof.findings.total).sum();
-        let _ = match disagreements {
-            0 => writeln!(text, "Proved in {took}{memory}."),
-            1 => writeln!(text, "NOT PROVED: 1 disagreement, in {took}{memory}."),
-            n => writeln!(text, "NOT PROVED: {} disagreements, in {took}{memory}.", grouped(n)),
+        let _ = match (disagreements, &self.unknown_signer) {
+            (0, None) => writeln!(text, "Proved in {took}{memory}."),
+            (0, Some(key)) => writeln!(
+                text,
+                "SIGNED BY AN UNKNOWN KEY, {key}: anybody can sign a file whose sums agree. Name the channel's \
+                 key with --public-key.\nNothing else is wrong, in {took}{memory}."
+            ),
+            (1, _) => writeln!(text, "NOT PROVED: 1 disagreement, in {took}{memory}."),
+            (n, _) => {
+                writeln!(text, "NOT PROVED: {} disagreements, in {took}{memory}.", grouped(n))
+            }
         };
         text
     }

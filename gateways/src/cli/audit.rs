@@ -14,6 +14,7 @@ use crate::audit::{self, CONNECTIONS, Error, Options, Progress, Report};
 use crate::config::{NotReachable, open_database};
 
 const EXIT_DISAGREES: u8 = 3;
+const EXIT_UNKNOWN_SIGNER: u8 = 5;
 
 /// Prove every balance, and everything else that is known, from the recorded history
 ///
@@ -30,6 +31,8 @@ const EXIT_DISAGREES: u8 = 3;
 /// the events are numbered 1, 2, 3 with none left out in between, and that the sums are those of the events. Two things
 /// rest on the signature, so on the channel that signed: that these links are those of its history, and that the account
 /// had no later event up to the position. A history that somebody else keeps shows both: name it with --import-check.
+/// Whose signature it is you have to know: name the channel's key with --public-key. With neither of them everybody's
+/// file agrees with itself; that is said, and ends with exit code 5.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     tapedeck audit\n  \
@@ -84,7 +87,11 @@ impl Audit {
             let lines: Vec<_> = report.text().lines().map(print::harmless).collect();
             print::text(&lines.join("\n"))?;
         }
-        Ok(if report.agrees { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DISAGREES) })
+        Ok(match (report.agrees, &report.unknown_signer) {
+            (true, None) => ExitCode::SUCCESS,
+            (true, Some(_)) => ExitCode::from(EXIT_UNKNOWN_SIGNER),
+            (false, _) => ExitCode::from(EXIT_DISAGREES),
+        })
     }
 
     async fn report(&self, globals: &Globals, progress: &Progress) -> anyhow::Result<Report> {

@@ -338,7 +338,9 @@ impl Stage {
         if written != ExitCode::SUCCESS {
             return Ok(written);
         }
-        println!("\nChecked without any server: tapedeck audit --verify-proof FILE\n");
+        println!(
+            "\nChecked without any server: tapedeck audit --verify-proof FILE --public-key KEY\n"
+        );
         let key = SignerKey::load_or_make(&self.folder.join("signing.key"))?.public().to_string();
         // A folder without servers: what verifies has the file and the key, and nothing else.
         let nowhere = self.folder.join("nowhere");

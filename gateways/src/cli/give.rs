@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use chrono::Utc;
-use domain::account::Account;
+use domain::account::{Account, Event};
 use domain::{entry_id, giving};
-use journal::{Decision, Envelope, Origin};
+use journal::{Decision, Envelope, Origin, Outcome};
+use sqlx::PgPool;
 
 use super::many::{Desk, actor};
 use super::{EXIT_FAILED, Globals, print};
@@ -30,7 +31,7 @@ pub struct Give {
     to: String,
     #[arg(value_parser = clap::value_parser!(i64).range(1..))]
     points: i64,
-    /// Names this gift, so that repeating it gives nothing twice
+    /// Names this gift, so that repeating it gives nothing twice; another gift needs another name
     #[arg(long, value_name = "NAME")]
     id: Option<String>,
     /// Who does this, as history keeps it
@@ -65,13 +66,20 @@ impl Give {
                 "it is stored and not decided yet: is `tapedeck serve` running? The same again with --id {id} tells"
             );
         };
+        if outcome.aggregate_id != from {
+            let giver = &outcome.aggregate_id;
+            bail!("--id {id} names a gift of viewer {giver}, and nothing was given now");
+        }
         if outcome.decision != Decision::Accepted {
             bail!("refused: {}", outcome.reason.unwrap_or_default());
         }
-        let recorded = journal::outcome::find(&desk.pool, gift).await?;
-        let declined = |types: &[String]| types.iter().any(|name| name == "declined");
-        if recorded.is_some_and(|recorded| declined(&recorded.event_types)) {
-            bail!("viewer {from} has fewer than {} points available", print::points(points));
+        match recorded(&desk.pool, &outcome).await? {
+            Event::Held { points: held, purpose, .. } => same(&id, (&to, points), held, &purpose)?,
+            Event::Declined { points: wanted, purpose, .. } => {
+                same(&id, (&to, points), wanted, &purpose)?;
+                bail!("viewer {from} has fewer than {} points available", print::points(points));
+            }
+            other => bail!("--id {id} names something else: {other:?}"),
         }
         let (words, code) = match arrived(&desk.pool, gift, ARRIVAL_LIMIT).await?.status {
             Arrival::Arrived => ("has", ExitCode::SUCCESS),
@@ -81,4 +89,25 @@ impl Give {
         print::text(&format!("Viewer {to} {words} {} points of {from}.", print::points(points)))?;
         Ok(code)
     }
+}
+
+/// What the outcome's command did, perhaps long ago: the same name is the same command, whatever it asks for now.
+async fn recorded(pool: &PgPool, outcome: &Outcome) -> anyhow::Result<Event> {
+    let payload: Option<String> =
+        sqlx::query_scalar("SELECT payload::text FROM events WHERE position = $1")
+            .bind(outcome.last_position())
+            .fetch_optional(pool)
+            .await?;
+    let payload = payload.context("the journal lacks its event: run tapedeck audit")?;
+    serde_json::from_str(&payload).context("its event is none of an account")
+}
+
+/// Refuses a name that was given to another gift.
+fn same(id: &str, wanted: (&str, i64), points: i64, purpose: &str) -> anyhow::Result<()> {
+    let receiver = giving::receiver(purpose).unwrap_or(purpose);
+    if wanted == (receiver, points) {
+        return Ok(());
+    }
+    let points = print::points(points);
+    bail!("--id {id} names a gift of {points} points to {receiver}, and nothing was given now")
 }

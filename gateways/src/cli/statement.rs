@@ -28,7 +28,8 @@ use crate::audit::proof::{self, KeyError, SignerKey, Wanted as WantedProof};
     tapedeck statement 5001 --by-broadcast      opening and closing balance of each broadcast\n  \
     tapedeck statement 5001 --json | jq .closing\n  \
     tapedeck statement 5001 --proof 5001.proof  a signed file for the viewer\n  \
-    tapedeck audit --verify-proof 5001.proof    how they check it")]
+    tapedeck key signing                        your public key: publish it where viewers find it\n  \
+    tapedeck audit --verify-proof 5001.proof --public-key ed25519:…     how they check it")]
 pub struct Statement {
     /// The viewer's Twitch user id
     viewer: String,

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 pub use lines::{BadLine, Line};
 pub use preview::preview;
-pub use sender::Sender;
+pub use sender::{PART, Sender};
 pub use undo::Undo;
 
 /// The longest note.

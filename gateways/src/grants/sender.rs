@@ -1,26 +1,24 @@
-//! Giving a grant: asking what is done already, sending the rest, and waiting for every outcome.
+//! Giving a grant: asking what is done already, sending all of the rest, and then waiting for the outcomes.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use domain::Identified;
 use domain::account::{Account, Command, Event};
-use futures::StreamExt;
 use journal::broker::Broker;
 use journal::ingest::{PublishError, Publisher};
 use journal::replies::Replies;
 use journal::{Decision, Envelope, Origin, Outcome};
 use projections::grants;
 use sqlx::PgPool;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Became, Grant, GrantError, Kind, Line, LineDone};
 
-/// How many lines are looked at together.
-pub(super) const PART: usize = 500;
-/// How many commands of them wait for their outcomes at once.
-const ASKED_MAX: usize = 250;
-/// How long one command may take to be decided.
+/// How many lines are looked at, sent and waited for together.
+pub const PART: usize = 1_000;
+/// How long the commands of a part may take to be decided once all of them are stored.
 const DECISION_LIMIT: Duration = Duration::from_secs(10);
 /// How often a full COMMANDS is tried again, and how soon.
 const TRIES_MAX: u32 = 60;
@@ -32,6 +30,8 @@ pub struct Sender {
     pub pool: PgPool,
     pub publisher: Publisher,
     pub replies: Replies,
+    /// When whoever asked is answered, whatever is decided by then; `None` where somebody waits at a terminal.
+    pub answer_by: Option<Instant>,
 }
 
 /// What is known of a line before it is sent.
@@ -44,10 +44,11 @@ pub(super) enum Known {
 impl Sender {
     pub async fn start(pool: PgPool, broker: &Broker) -> anyhow::Result<Self> {
         let publisher = Publisher::start(broker).await?;
-        Ok(Sender { pool, publisher, replies: Replies::start(broker).await? })
+        Ok(Sender { pool, publisher, replies: Replies::start(broker).await?, answer_by: None })
     }
 
-    /// Gives every line of `lines` what it says, in parts, and shows each as it is done.
+    /// Gives every line of `lines` what it says, in parts, and shows each as it is done. A part is stored as a whole
+    /// before the first outcome is waited for, so that what is not decided in time is known to be pending.
     pub async fn give(
         &self,
         grant: &Grant,
@@ -56,44 +57,71 @@ impl Sender {
     ) -> Result<(), GrantError> {
         for part in lines.chunks(PART) {
             let known = known(&self.pool, grant, part).await?;
-            let mut envelopes = Vec::new();
+            let (mut asked, mut envelopes) = (Vec::new(), Vec::new());
             for (line, known) in part.iter().zip(known) {
                 match known {
                     Known::Done(became) => done(line_done(line, became)),
                     Known::New(times) => {
                         let command = grant.command(line, times);
                         let origin = grant.origin(&line.viewer);
-                        envelopes.push((
-                            line.clone(),
-                            envelope(&line.viewer, &command, origin, grant.id)?,
-                        ));
+                        envelopes.push(envelope(&line.viewer, &command, origin, grant.id)?);
+                        asked.push(line);
                     }
                 }
             }
-            let asked = envelopes.into_iter().map(|(line, envelope)| {
-                let sender = self.clone();
-                async move { (line, sender.ask(envelope).await) }
-            });
-            let mut asked = futures::stream::iter(asked).buffer_unordered(ASKED_MAX);
-            while let Some((line, outcome)) = asked.next().await {
-                done(line_done(&line, became(outcome?)));
+            for (line, outcome) in asked.into_iter().zip(self.ask_all(envelopes).await?) {
+                done(line_done(line, became(outcome)));
             }
         }
         Ok(())
     }
 
     /// The outcome of a command, if it is decided in time. A full COMMANDS is waited for.
-    pub async fn ask(&self, envelope: Envelope) -> Result<Option<Outcome>, PublishError> {
+    pub async fn ask(&self, mut envelope: Envelope) -> Result<Option<Outcome>, PublishError> {
+        let question = self.replies.question(&mut envelope);
+        self.store(&envelope).await?;
+        Ok(question.answer(self.decided_by()).await)
+    }
+
+    /// Stores all commands, then waits for their outcomes, for all of them until the same moment. An error means that some
+    /// may not be stored; all of them were sent.
+    pub(super) async fn ask_all(
+        &self,
+        envelopes: Vec<Envelope>,
+    ) -> Result<Vec<Option<Outcome>>, PublishError> {
+        let stored = envelopes.into_iter().map(|mut envelope| async move {
+            let question = self.replies.question(&mut envelope);
+            self.store(&envelope).await.map(|()| question)
+        });
+        let stored = futures::future::join_all(stored);
+        let stored = match self.answer_by {
+            None => stored.await,
+            Some(by) => tokio::time::timeout_at(by, stored).await.map_err(|_| {
+                PublishError::Unavailable("not all of it was stored in time".to_owned())
+            })?,
+        };
+        let questions = stored.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let by = self.decided_by();
+        Ok(futures::future::join_all(questions.into_iter().map(|one| one.answer(by))).await)
+    }
+
+    async fn store(&self, envelope: &Envelope) -> Result<(), PublishError> {
+        let in_time = || self.answer_by.is_none_or(|by| Instant::now() + TRY_AGAIN_AFTER < by);
         let mut tries = 0;
         loop {
-            match self.replies.ask(&self.publisher, envelope.clone(), DECISION_LIMIT).await {
-                Err(PublishError::Full) if tries < TRIES_MAX => {
+            match self.publisher.send(envelope).await {
+                Err(PublishError::Full) if tries < TRIES_MAX && in_time() => {
                     tries += 1;
                     tokio::time::sleep(TRY_AGAIN_AFTER).await;
                 }
-                asked => return asked,
+                stored => return stored.map(drop),
             }
         }
+    }
+
+    fn decided_by(&self) -> Instant {
+        let by = Instant::now() + DECISION_LIMIT;
+        self.answer_by.map_or(by, |answer_by| by.min(answer_by))
     }
 }
 

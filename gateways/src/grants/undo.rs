@@ -5,17 +5,13 @@ use std::collections::HashMap;
 use chrono::Utc;
 use domain::account::{Command, Event};
 use domain::entry_id;
-use futures::StreamExt;
-use journal::{Decision, Origin, Outcome};
+use journal::{Decision, Envelope, Origin, Outcome};
 use projections::grants::{self, Credit};
 use projections::{Page, balances};
 use uuid::Uuid;
 
-use super::sender::{Sender, envelope};
+use super::sender::{PART, Sender, envelope};
 use super::{Became, GrantError, LineDone};
-
-/// How many commands wait for their outcomes at once.
-const ASKED_MAX: usize = 250;
 
 /// What is taken back, and why.
 #[derive(Clone, Debug)]
@@ -38,21 +34,37 @@ impl Sender {
         let grant = reversal.grant;
         let mut after = String::new();
         loop {
-            let page = grants::credits(&self.pool, grant, &after, Page::LIMIT_MAX).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after.clone_from(&last.viewer);
-            let asked = page.into_iter().map(|credit| {
-                let (sender, reversal) = (self.clone(), reversal.clone());
-                async move {
-                    let became = sender.reverse(&reversal, &credit).await;
-                    (credit, became)
+            let part = self.next_part(grant, &mut after).await?;
+            if part.is_empty() {
+                return Ok(());
+            }
+            let (mut asked, mut envelopes) = (Vec::new(), Vec::new());
+            for credit in part {
+                match credit.undone {
+                    Some(position) => done(credit_done(&credit, Became::Before { position })),
+                    None => {
+                        envelopes.push(reversal.envelope(&credit)?);
+                        asked.push(credit);
+                    }
                 }
-            });
-            let mut asked = futures::stream::iter(asked).buffer_unordered(ASKED_MAX);
-            while let Some((credit, became)) = asked.next().await {
-                done(credit_done(&credit, became?));
+            }
+            let outcomes = self.ask_all(envelopes).await?;
+            for (credit, became) in asked.iter().zip(self.read(outcomes).await?) {
+                done(credit_done(credit, became));
             }
         }
+    }
+
+    /// The credits after `after`, which moves on to the last of them: at least [`PART`], if there are as many.
+    async fn next_part(&self, grant: Uuid, after: &mut String) -> Result<Vec<Credit>, GrantError> {
+        let mut part = Vec::new();
+        while part.len() < PART {
+            let page = grants::credits(&self.pool, grant, after, Page::LIMIT_MAX).await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.viewer);
+            part.extend(page);
+        }
+        Ok(part)
     }
 
     /// What [`undo`](Self::undo) would do.
@@ -85,52 +97,59 @@ impl Sender {
         }
     }
 
-    async fn reverse(&self, undo: &Undo, credit: &Credit) -> Result<Became, GrantError> {
-        if let Some(position) = credit.undone {
-            return Ok(Became::Before { position });
-        }
+    /// What became of each reversal, in their order.
+    async fn read(&self, outcomes: Vec<Option<Outcome>>) -> Result<Vec<Became>, GrantError> {
+        let positions: Vec<i64> =
+            outcomes.iter().flatten().filter_map(Outcome::last_position).collect();
+        let rows: Vec<(i64, String)> =
+            sqlx::query_as("SELECT position, payload::text FROM events WHERE position = ANY($1)")
+                .bind(positions)
+                .fetch_all(&self.pool)
+                .await?;
+        let events: HashMap<i64, Event> = rows
+            .into_iter()
+            .filter_map(|(position, payload)| {
+                Some((position, serde_json::from_str(&payload).ok()?))
+            })
+            .collect();
+        Ok(outcomes.into_iter().map(|outcome| became(outcome, &events)).collect())
+    }
+}
+
+impl Undo {
+    fn envelope(&self, credit: &Credit) -> Result<Envelope, GrantError> {
         let command = Command::Reverse {
-            entry: entry_id("grant undo", &format!("{}:{}", credit.entry, undo.attempt)),
+            entry: entry_id("grant undo", &format!("{}:{}", credit.entry, self.attempt)),
             reverses: credit.entry,
             points: -credit.points,
-            note: undo.note.clone(),
-            actor: undo.actor.clone(),
+            note: self.note.clone(),
+            actor: self.actor.clone(),
         };
         let origin = Origin {
             source: "grant".to_owned(),
-            source_id: format!("undo {}:{}", undo.grant, credit.viewer),
-            actor: Some(undo.actor.clone()),
+            source_id: format!("undo {}:{}", self.grant, credit.viewer),
+            actor: Some(self.actor.clone()),
             received_at: Utc::now(),
             raw: None,
         };
-        let envelope = envelope(&credit.viewer, &command, origin, undo.grant)?;
-        match self.ask(envelope).await? {
-            None => Ok(Became::Pending),
-            Some(outcome) => self.read(&outcome).await,
-        }
+        envelope(&credit.viewer, &command, origin, self.grant)
     }
+}
 
-    async fn read(&self, outcome: &Outcome) -> Result<Became, GrantError> {
-        let Some(position) =
-            outcome.last_position().filter(|_| outcome.decision == Decision::Accepted)
-        else {
-            let reason = outcome.reason.clone().unwrap_or_default();
-            return Ok(match reason.contains("was reversed before") {
-                true => Became::Before { position: 0 },
-                false => Became::Refused { reason },
-            });
+fn became(outcome: Option<Outcome>, events: &HashMap<i64, Event>) -> Became {
+    let Some(outcome) = outcome else { return Became::Pending };
+    let accepted = outcome.decision == Decision::Accepted;
+    let Some(position) = outcome.last_position().filter(|_| accepted) else {
+        let reason = outcome.reason.unwrap_or_default();
+        return match reason.contains("was reversed before") {
+            true => Became::Before { position: 0 },
+            false => Became::Refused { reason },
         };
-        let payload: Option<String> =
-            sqlx::query_scalar("SELECT payload::text FROM events WHERE position = $1")
-                .bind(position)
-                .fetch_optional(&self.pool)
-                .await?;
-        let event = payload.and_then(|payload| serde_json::from_str::<Event>(&payload).ok());
-        Ok(match event {
-            Some(Event::Declined { available, .. }) => spent(available),
-            _ if outcome.event_types.is_empty() => Became::Before { position },
-            _ => Became::Done { position },
-        })
+    };
+    match events.get(&position) {
+        Some(Event::Declined { available, .. }) => spent(*available),
+        _ if outcome.event_types.is_empty() => Became::Before { position },
+        _ => Became::Done { position },
     }
 }
 

@@ -264,10 +264,11 @@ where
 
 /// The status and the code of a rejection, by the words that the domain gives it.
 fn rejection(reason: &str) -> (StatusCode, &'static str) {
-    const KNOWN: [(&str, StatusCode, &str); 10] = [
+    const KNOWN: [(&str, StatusCode, &str); 11] = [
         ("points must be", StatusCode::UNPROCESSABLE_ENTITY, "bad_points"),
         ("the sum would not fit", StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
         ("there is no open hold", StatusCode::CONFLICT, "not_held"),
+        ("is a gift on its way", StatusCode::FORBIDDEN, "hold_of_gift"),
         ("was reversed before", StatusCode::CONFLICT, "already_reversed"),
         ("so its reversal moves", StatusCode::UNPROCESSABLE_ENTITY, "not_the_same_points"),
         ("the channel is not live", StatusCode::CONFLICT, "not_live"),

@@ -63,7 +63,7 @@ pub enum Arrival {
 /// Gives points of this viewer to another: both sides or neither.
 ///
 /// They are set aside first, then credited, then spent. Too few available points: 409 `declined`, and nothing happens.
-/// Nobody but this process captures or releases such a hold, and it does not expire. 202 while it is on its way: the
+/// Nobody but this process captures or releases such a hold (403 `hold_of_gift`), and it does not expire. 202 while it is on its way: the
 /// same request again tells what became of it.
 #[utoipa::path(
     post, path = "/accounts/{viewer}/gifts", tag = "accounts", request_body = NewGift,
@@ -133,24 +133,5 @@ pub async fn arrived(pool: &PgPool, gift: Uuid, limit: Duration) -> sqlx::Result
             return Ok(GiftAnswer { gift, status: Arrival::OnItsWay, position });
         }
         tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// Refuses to touch the points of a gift, which end with it.
-pub(super) async fn require_no_gift(pool: &PgPool, hold: Uuid) -> Result<(), ApiError> {
-    let payload: Option<String> = sqlx::query_scalar(
-        "SELECT e.payload::text FROM command_outcomes o JOIN events e ON e.position = o.first_position
-         WHERE o.command_id = $1 AND o.aggregate_type = 'account'",
-    )
-    .bind(hold)
-    .fetch_optional(pool)
-    .await?;
-    match payload.and_then(|payload| serde_json::from_str(&payload).ok()) {
-        Some(Event::Held { purpose, .. }) if giving::is_ours(&purpose) => Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "hold_of_gift",
-            "these points are a gift on its way: they arrive or come back by themselves",
-        )),
-        _ => Ok(()),
     }
 }

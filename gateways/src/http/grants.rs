@@ -1,5 +1,7 @@
 //! Grants: points for many at once, with a preview, and taking them back.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State as FromState;
 use axum::http::StatusCode;
@@ -7,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use projections::{Page, grants as given};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -19,8 +22,13 @@ use super::keys::Scope;
 use super::query::{PageNow, answer, check_id};
 use crate::grants::{self, Counts, Grant, GrantError, Kind, Line, LineDone, Sender, Undo};
 
-/// The most viewers in one request; longer lists are given with `tapedeck grant FILE`.
-const CREDITS_MAX: usize = 1_000;
+/// The most viewers in one request; longer lists are given with `tapedeck grant FILE`. All of them are stored together
+/// before the first outcome is waited for.
+const CREDITS_MAX: usize = grants::PART;
+/// How long commands are sent and waited for until the answer says what is pending, and when the answer comes at the latest:
+/// before the request would be ended with nothing said.
+const SEND_LIMIT: Duration = Duration::from_secs(8);
+const ANSWER_WITHIN: Duration = Duration::from_secs(13);
 
 /// Points for many.
 #[derive(Deserialize, ToSchema)]
@@ -103,7 +111,9 @@ pub struct GivenAnswer {
 /// Gives points to many, or says what that would do.
 ///
 /// All lines are checked before the first is given. The same key again, with the same list, gives nothing twice and
-/// answers what was done `before`. 202 if some are not decided yet: send it again to learn what became of them.
+/// answers what was done `before`. All of them are stored before the first is waited for. 202 if some are not decided
+/// after 8 seconds: they are `pending`, will be decided, and the same key again tells what became of them. After a 503 some
+/// may not be stored: the same key again finishes it.
 #[utoipa::path(
     post, path = "/grants", tag = "accounts", request_body = NewGrant,
     params(("Idempotency-Key" = String, Header, description = "Names the grant: the same for each attempt")),
@@ -136,7 +146,7 @@ pub(crate) async fn give(
     if preview {
         counts.position = grants::preview(&app.pool, &grant, &lines, done).await?;
     } else {
-        sender(&app).give(&grant, &lines, done).await?;
+        sender(&app, Instant::now()).give(&grant, &lines, done).await?;
     }
     Ok(done_answer(GrantAnswer { grant: grant.id, preview, counts, credits }))
 }
@@ -144,7 +154,8 @@ pub(crate) async fn give(
 /// Takes a grant or an import back: every credit of it once.
 ///
 /// Whoever has spent the points keeps the credit, whole, and is `refused` with the reason; nobody goes below zero.
-/// Trying again later is another key.
+/// Trying again later is another key. 202 if some are not decided after 8 seconds, and 503, mean what they do for a grant:
+/// the same key again.
 #[utoipa::path(
     post, path = "/grants/{id}/undo", tag = "accounts", request_body = NewUndo,
     params(("id" = Uuid, Path, description = "The grant's id"),
@@ -159,6 +170,7 @@ pub(crate) async fn undo(
     idempotency_key: IdempotencyKey,
     Body(NewUndo { note, preview }): Body<NewUndo>,
 ) -> Result<Response, ApiError> {
+    let begun = Instant::now();
     let key = asker.require(Scope::AccountsWrite)?;
     grants::check_note(&note).map_err(|words| ApiError::unprocessable("bad_note", words))?;
     grants::wait_for_all(&app.pool, &app.positions).await?;
@@ -174,7 +186,7 @@ pub(crate) async fn undo(
         counts.add(&line);
         credits.push(line);
     };
-    let sender = sender(&app);
+    let sender = sender(&app, begun);
     if preview {
         sender.preview_undo(id, done).await?;
         counts.position = position;
@@ -204,9 +216,10 @@ pub(crate) async fn list(
     Ok(answer(body.position, body))
 }
 
-fn sender(app: &State) -> Sender {
+fn sender(app: &State, begun: Instant) -> Sender {
     let (publisher, replies) = (app.publisher.clone(), app.replies.clone());
-    Sender { pool: app.pool.clone(), publisher, replies }
+    let answer_by = (Instant::now() + SEND_LIMIT).min(begun + ANSWER_WITHIN);
+    Sender { pool: app.pool.clone(), publisher, replies, answer_by: Some(answer_by) }
 }
 
 /// The lines of a request, all of them right.

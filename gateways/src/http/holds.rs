@@ -5,13 +5,12 @@ use axum::extract::State as FromState;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
-use cqrs_es::Aggregate;
 use domain::account::{Account, Command, Event};
-use domain::generation::Generation;
 use domain::giving;
 use domain::redemption;
 use projections::holds;
 use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -20,7 +19,6 @@ use super::auth::Asker;
 use super::commands::{CommandAnswer, IdempotencyKey, Wish};
 use super::error::{ApiError, ErrorBody};
 use super::extract::{Body, Path, Query};
-use super::gifts::require_no_gift;
 use super::keys::Scope;
 use super::query::{PageNow, ViewerAnswer, answer, check_id};
 
@@ -35,7 +33,8 @@ pub struct NewHold {
     /// More than zero.
     #[schema(example = 500, minimum = 1)]
     points: i64,
-    /// What they are for. It may not begin with `request: `, as those of requests do.
+    /// What they are for. It may not begin with `request: ` or `gift: `, which are the purposes of requests and of gifts:
+    /// 422 `reserved_purpose`.
     #[schema(example = "an image of a haunted VCR")]
     purpose: String,
     /// After this many seconds the hold is given back by itself; 900 if left out.
@@ -151,7 +150,8 @@ pub(crate) async fn hold(
 
 /// Spends a hold.
 ///
-/// That of a request is spent or given back with the request alone: 403 `hold_of_request`.
+/// That of a request ends with the request alone (403 `hold_of_request`), that of a gift with the gift (403
+/// `hold_of_gift`). One that is not recorded, be it only not yet, is 409 `not_held`.
 #[utoipa::path(
     post, path = "/accounts/{viewer}/holds/{hold}/capture", tag = "holds",
     params(("viewer" = String, Path, description = "The viewer's Twitch user id"),
@@ -168,8 +168,7 @@ pub(crate) async fn capture(
 ) -> Result<Response, ApiError> {
     let key = asker.require(Scope::HoldsWrite)?;
     check_id(&viewer)?;
-    require_no_request(&app, hold).await?;
-    require_no_gift(&app.pool, hold).await?;
+    require_free(&app.pool, &viewer, hold).await?;
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
     let command = Command::Capture { entry: wish.id(), hold };
     let same = |event: &Event| matches!(event, Event::Captured { hold: captured, .. } if *captured == hold);
@@ -178,7 +177,8 @@ pub(crate) async fn capture(
 
 /// Gives a hold back.
 ///
-/// That of a request is spent or given back with the request alone: 403 `hold_of_request`.
+/// That of a request ends with the request alone (403 `hold_of_request`), that of a gift with the gift (403
+/// `hold_of_gift`). One that is not recorded, be it only not yet, is 409 `not_held`.
 #[utoipa::path(
     post, path = "/accounts/{viewer}/holds/{hold}/release", tag = "holds", request_body = Giveback,
     params(("viewer" = String, Path, description = "The viewer's Twitch user id"),
@@ -197,8 +197,7 @@ pub(crate) async fn release(
     let key = asker.require(Scope::HoldsWrite)?;
     check_id(&viewer)?;
     check_text("reason", &reason)?;
-    require_no_request(&app, hold).await?;
-    require_no_gift(&app.pool, hold).await?;
+    require_free(&app.pool, &viewer, hold).await?;
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
     let command = Command::Release { entry: wish.id(), hold, reason: reason.clone() };
     let same = |event: &Event| {
@@ -215,19 +214,30 @@ impl From<holds::Hold> for HoldAnswer {
     }
 }
 
-/// Refuses to touch the hold of a request, which has the request's id. Requests are submitted before their points are
-/// held, so where there is such a hold, there is the request.
-async fn require_no_request(app: &State, hold: Uuid) -> Result<(), ApiError> {
-    let of_request: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = 1)",
+/// Lets only a hold pass that is recorded as one, and as nobody's but the caller's. What is not recorded yet may be
+/// anything: the hold of a gift or of a request waits to be decided before the command that would end it.
+async fn require_free(pool: &PgPool, viewer: &str, hold: Uuid) -> Result<(), ApiError> {
+    let payload: Option<String> = sqlx::query_scalar(
+        "SELECT e.payload::text FROM command_outcomes o JOIN events e ON e.position = o.first_position
+         WHERE o.command_id = $1 AND o.aggregate_type = 'account' AND o.aggregate_id = $2",
     )
-    .bind(Generation::TYPE)
-    .bind(hold.to_string())
-    .fetch_one(&app.pool)
+    .bind(hold)
+    .bind(viewer)
+    .fetch_optional(pool)
     .await?;
-    if of_request {
+    let event = payload.and_then(|payload| serde_json::from_str(&payload).ok());
+    let Some(Event::Held { purpose, .. }) = event else {
+        let words = format!("no hold {hold} of this account is recorded");
+        return Err(ApiError::conflict("not_held", words));
+    };
+    let forbidden = |code, words| Err(ApiError::new(StatusCode::FORBIDDEN, code, words));
+    if redemption::is_ours(&purpose) {
         let words = "this hold pays for a request, and ends with it: cancel the request instead";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "hold_of_request", words));
+        return forbidden("hold_of_request", words);
+    }
+    if giving::is_ours(&purpose) {
+        let words = "these points are a gift on its way: they arrive or come back by themselves";
+        return forbidden("hold_of_gift", words);
     }
     Ok(())
 }

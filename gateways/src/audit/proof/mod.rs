@@ -12,6 +12,9 @@
 //! showing everybody's events: that these links stand at these positions of the history that ends with the link of the
 //! first line, and that the account had no later event up to there. Whoever has the whole history as a file
 //! (`tapedeck audit --export`) need not trust even that: [`verify`] compares the proof with it.
+//!
+//! A signature says something only to those who know whose key it is. Anybody can invent an account's events, make a key,
+//! and sign them, and all of it agrees; so a proof that is verified with neither a key nor a history is not called proved.
 
 mod check;
 mod signing;

@@ -25,7 +25,7 @@ use super::{Entry, FORMAT, Header, Said, Signature, SignatureLine, SumsLine, sig
 #[derive(Clone, Debug)]
 pub struct Verification {
     pub proof: PathBuf,
-    /// The key that must have signed it. Without it the proof holds as far as its own key goes.
+    /// The key that must have signed it. Without it, and without a history, nobody knows who did: the report says so.
     pub public_key: Option<PublicKey>,
     /// A whole history as `--export` writes it, which the entries must be those of. It is not checked itself.
     pub history: Option<PathBuf>,
@@ -38,6 +38,9 @@ pub fn verify(verification: &Verification, options: &Options) -> Result<Report, 
     let read = read(&mut open(&verification.proof)?, &mut file, &options.accounts);
     let read = read.map_err(|source| failed(&verification.proof, source))?;
     let Read { header, mut checker, said, signature, lines } = read;
+    let vouched_for = verification.public_key.is_some() || verification.history.is_some();
+    let unknown_signer = signature.as_ref().filter(|_| !vouched_for);
+    let unknown_signer = unknown_signer.map(|(signature, _)| signature.public_key.clone());
     let mut proofs = Vec::new();
     let mut proof = |check, claim: &str, proved, of, note, findings| {
         let (claim, took) = (claim.to_owned(), begun.elapsed());
@@ -86,6 +89,7 @@ pub fn verify(verification: &Verification, options: &Options) -> Result<Report, 
     let head = Head { position: header.position, hash: header.hash, epoch: header.epoch };
     let mut report = Report::new(head, header.position, header.at);
     report.proofs = proofs;
+    report.unknown_signer = unknown_signer;
     report.took = begun.elapsed();
     let mut walk = Walk { accounts: checker.accounts, ..Walk::default() };
     walk.chain.count = entries;

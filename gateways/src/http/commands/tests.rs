@@ -8,6 +8,7 @@ fn every_rejection_of_the_domain_has_its_code() {
         account::Rejection::BadPoints { points: 0, wanted: "more".to_owned() },
         account::Rejection::OutOfRange,
         account::Rejection::NotHeld { hold: id },
+        account::Rejection::HoldOfGift { hold: id },
         account::Rejection::AlreadyReversed { reverses: id },
         account::Rejection::NotTheSamePoints { reverses: id, recorded: 1, expected: -1, points: 2 },
     ];
@@ -18,6 +19,7 @@ fn every_rejection_of_the_domain_has_its_code() {
             account::Rejection::OutOfRange => "out_of_range",
             account::Rejection::NotHeld { .. } => "not_held",
             account::Rejection::AlreadyReversed { .. } => "already_reversed",
+            account::Rejection::HoldOfGift { .. } => "hold_of_gift",
             account::Rejection::NotTheSamePoints { .. } => "not_the_same_points",
         };
         assert_eq!(rejection(&refusal.to_string()).1, code);

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use domain::account::{Account, Command, Facts};
 use domain::{entry_id, giving};
+use gateways::cli::serve::Role;
 use gateways::http::keys::Scope;
-use journal::Envelope;
+use journal::{Decision, Envelope};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{audit_agrees, connect, tapedeck, text};
 use crate::http::Serving;
@@ -68,6 +70,16 @@ async fn points_are_given_and_arrive_or_stay_where_they_were() {
     assert!(output.status.success(), "{}", text(&output));
     let output = tapedeck(world, &["give", "5001", "5003", "10", "--id", "bet-17"]).await;
     assert!(output.status.success(), "{}", text(&output));
+    for (other, was) in [
+        (["give", "5001", "5003", "11"], "a gift of 10 points to 5003"),
+        (["give", "5001", "5002", "10"], "a gift of 10 points to 5003"),
+        (["give", "5002", "5003", "10"], "a gift of viewer 5001"),
+    ] {
+        let output = tapedeck(world, &[&other[..], &["--id", "bet-17"]].concat()).await;
+        let words = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains(was) && words.contains("nothing was given now"), "{words}");
+    }
     let output = tapedeck(world, &["give", "5001", "5003", "999"]).await;
     assert!(!output.status.success() && text(&output).contains("fewer"), "{}", text(&output));
 
@@ -82,6 +94,54 @@ async fn points_are_given_and_arrive_or_stay_where_they_were() {
     let statement = text(&tapedeck(world, &["statement", "5002"]).await);
     assert!(statement.contains("a gift of viewer 5001"), "{statement}");
     audit_agrees(world).await;
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gift_that_is_not_decided_yet_cannot_be_taken_back_behind_itself() {
+    let roles = Role::ALL.into_iter().filter(|role| *role != Role::Processor);
+    let serving = Serving::with(&roles.collect::<Vec<_>>(), |_| {}).await;
+    let world = &serving.world;
+    connect(world);
+    let key = serving.key(&[Scope::AccountsWrite, Scope::HoldsWrite]).await;
+    let publisher = world.publisher().await;
+    publisher.send(&cheer("5001", "a", 100)).await.expect("stored");
+    let give = json!({"to": "5002", "points": 40});
+    let (status, given) = serving.post(&key, "/accounts/5001/gifts", "g", give).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "nobody decides: {given}");
+    let gift: Uuid = given["command_id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let of_gift = format!("/accounts/5001/holds/{gift}");
+    let ends = [("release", json!({"reason": "mine"})), ("capture", json!({}))];
+    for (verb, body) in &ends {
+        let path = format!("{of_gift}/{verb}");
+        let (status, refused) = serving.post(&key, &path, verb, body.clone()).await;
+        assert_eq!((status, code_of(&refused).await), (StatusCode::CONFLICT, "not_held"), "{verb}");
+    }
+    // Whoever may send commands past the API stands behind the gift's hold, and is refused by the account itself.
+    let (entry, reason) = (entry_id("test", "r"), "mine".to_owned());
+    let release = Command::Release { entry, hold: gift, reason };
+    publisher.send(&to_account("5001", "r", release)).await.expect("stored");
+
+    let mut parts = world.parts();
+    parts.processor();
+    until("the gift has arrived and is spent", async || {
+        world.count("SELECT count(*) FROM events WHERE event_type = 'captured'").await == 1
+    })
+    .await;
+    let outcome = journal::outcome::find(&world.pool, entry).await.expect("an answer");
+    let outcome = outcome.expect("it is decided");
+    assert_eq!(outcome.decision, Decision::Rejected);
+    assert!(outcome.reason.is_some_and(|words| words.contains("is a gift on its way")));
+    for (verb, body) in &ends {
+        let path = format!("{of_gift}/{verb}");
+        let (status, refused) = serving.post(&key, &path, verb, body.clone()).await;
+        let code = code_of(&refused).await;
+        assert_eq!((status, code), (StatusCode::FORBIDDEN, "hold_of_gift"), "{verb}");
+    }
+    world.caught_up().await;
+    assert_eq!((world.available("5001").await, world.available("5002").await), (60, 40));
+    audit_agrees(world).await;
+    parts.stop().await;
     serving.stop().await;
 }
 

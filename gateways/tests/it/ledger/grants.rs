@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use domain::account::Command;
 use domain::entry_id;
+use gateways::cli::serve::Role;
 use gateways::http::keys::Scope;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -180,5 +181,39 @@ async fn the_api_gives_shows_and_takes_back() {
     assert_eq!(status, StatusCode::NOT_FOUND);
     connect(&serving.world);
     audit_agrees(&serving.world).await;
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_nobody_decides_is_stored_whole_and_says_that_it_is_pending() {
+    const VIEWERS: i64 = 1_000;
+    let roles = Role::ALL.into_iter().filter(|role| *role != Role::Processor);
+    let serving = Serving::with(&roles.collect::<Vec<_>>(), |_| {}).await;
+    let world = &serving.world;
+    connect(world);
+    let key = serving.key(&[Scope::AccountsWrite]).await;
+    let viewers: Vec<String> = (0..VIEWERS).map(|n| format!("{}", 10_000 + n)).collect();
+    let body = json!({"note": "for all", "viewers": viewers, "points": 7});
+    let (status, given) = serving.post(&key, "/grants", "all", body.clone()).await;
+    assert_eq!((status, &given["pending"]), (StatusCode::ACCEPTED, &json!(VIEWERS)), "{given}");
+    assert_eq!(given["credits"].as_array().map(Vec::len), Some(1_000));
+    let mut parts = world.parts();
+    parts.processor();
+    until("all of it is decided", async || world.head().await == VIEWERS).await;
+    let (status, again) = serving.post(&key, "/grants", "all", body).await;
+    assert_eq!((status, &again["before"]), (StatusCode::OK, &json!(VIEWERS)), "{again}");
+    parts.stop().await;
+
+    let undo = format!("/grants/{}/undo", given["grant"].as_str().expect("an id"));
+    let why = json!({"note": "too many"});
+    let (status, undone) = serving.post(&key, &undo, "undo", why.clone()).await;
+    assert_eq!((status, &undone["pending"]), (StatusCode::ACCEPTED, &json!(VIEWERS)), "{undone}");
+    let mut parts = world.parts();
+    parts.processor();
+    until("all of it is taken back", async || world.head().await == 2 * VIEWERS).await;
+    let (status, again) = serving.post(&key, &undo, "undo", why).await;
+    assert_eq!((status, &again["before"]), (StatusCode::OK, &json!(VIEWERS)), "{again}");
+    audit_agrees(world).await;
+    parts.stop().await;
     serving.stop().await;
 }

@@ -98,12 +98,15 @@ async fn a_statement_is_proved_without_any_server() {
     let file_name = file.to_str().expect("a name");
     let verify = ["--data", "nowhere", "audit", "--verify-proof", file_name];
     let output = tapedeck(&world, &verify).await;
-    assert!(output.status.success(), "{}", text(&output));
-    assert!(text(&output).contains("name it with --public-key"), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output));
+    let unknown = format!("SIGNED BY AN UNKNOWN KEY, {key}");
+    assert!(text(&output).contains(&unknown), "{}", text(&output));
+    assert!(!text(&output).contains("Proved in"), "{}", text(&output));
     let pinned = [&verify[..], &["--public-key", key, "--json"]].concat();
     let report = json_of(&world, &pinned).await;
     assert_eq!((&report["agrees"], &report["events"]), (&json!(true), &json!(8)));
     assert_eq!(report["totals"]["available"], 70, "{report}");
+    assert_eq!(report["unknown_signer"], Value::Null, "{report}");
 
     let other = SignerKey::load_or_make(&world.servers.data.join("other.key")).expect("a key");
     let other = other.public().to_string();
@@ -215,7 +218,9 @@ async fn a_signer_who_leaves_the_end_out_is_found_by_whoever_has_the_history() {
     let liar = SigningKey::from_bytes(&[9; 32]);
     let lie = world.servers.data.join("lie.proof");
     std::fs::write(&lie, signed_anew(&shorter, &liar)).expect("written");
-    assert!(checked(&lie, None, None).agrees, "this rests on the signature, as is said");
+    let believed = checked(&lie, None, None);
+    assert!(believed.agrees, "this rests on the signature, as is said");
+    assert!(believed.unknown_signer.is_some(), "and nothing says whose it is");
     let found = sentences(&checked(&lie, None, Some(&history)));
     assert!(found.contains("event 10 (account 5001 #8 reversed)"), "{found}");
     assert!(found.contains("it is an event of the account and not in the proof"), "{found}");
