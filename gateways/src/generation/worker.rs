@@ -297,15 +297,15 @@ impl Worker {
         Ok(())
     }
 
-    /// The picture that another worker made in this attempt, before it died.
+    /// The picture that another worker made of this request and did not get to report. It may be an earlier attempt's:
+    /// one that counts as failed all the same, because its failure was reported first.
     async fn kept(&self, lease: &Lease) -> sqlx::Result<Option<Picture>> {
         let picture: Option<Json<Picture>> = sqlx::query_scalar(
             "SELECT picture FROM generation_makings
-             WHERE request = $1 AND attempt = $2 AND picture IS NOT NULL
-             ORDER BY ended_at LIMIT 1",
+             WHERE request = $1 AND picture IS NOT NULL
+             ORDER BY ended_at, id LIMIT 1",
         )
         .bind(lease.request)
-        .bind(i64::from(lease.attempt))
         .fetch_optional(&self.pool)
         .await?;
         Ok(picture.map(|picture| picture.0))
