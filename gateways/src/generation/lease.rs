@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::chat_request::Wish;
-use sqlx::PgPool;
 use sqlx::types::Json;
+use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::standing::{Standing, state_on};
@@ -79,8 +79,7 @@ pub async fn take(
     limits: &Limits,
     cost_micros: i64,
 ) -> sqlx::Result<Taken> {
-    let mut transaction = pool.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINE).execute(&mut *transaction).await?;
+    let mut transaction = first_in_line(pool).await?;
     let due: Option<Due> = sqlx::query_as(
         "SELECT g.request, g.viewer, g.wish, g.attempts
          FROM projections.generations g
@@ -125,6 +124,22 @@ pub async fn take(
     .await?;
     transaction.commit().await?;
     Ok(Taken::Lease(Box::new(lease)))
+}
+
+/// Waits until nobody else takes, for a short time, and keeps all others waiting until the transaction is over.
+///
+/// Whoever freezes in it, or is on a host that has vanished, is thrown out by PostgreSQL after seconds: otherwise all
+/// making everywhere would stand still until the kernel gives its connection up, which takes hours.
+pub async fn first_in_line(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query(
+        "SELECT set_config('lock_timeout', '2s', true), set_config('statement_timeout', '5s', true),
+                set_config('idle_in_transaction_session_timeout', '5s', true)",
+    )
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINE).execute(&mut *transaction).await?;
+    Ok(transaction)
 }
 
 /// Gives a lease back, once its end can be seen in the to-do list.

@@ -2,6 +2,7 @@
 
 mod failing;
 mod journey;
+mod stopping;
 mod worked;
 
 use std::collections::VecDeque;
