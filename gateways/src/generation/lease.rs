@@ -155,6 +155,33 @@ pub async fn give_back(pool: &PgPool, lease: &Lease) -> sqlx::Result<()> {
     Ok(())
 }
 
+/// Gives back all that `owner` has in hand and will not finish, so that another goes on at once; says how many.
+///
+/// What was being made ends without a result: that is neither a death nor a failure, and what was set aside stays spent,
+/// because the provider was asked. A picture that is kept is reported by whoever is next. A failure that is being
+/// reported keeps its lease until that is over: the provider is not to be asked again before it is decided.
+pub async fn give_all_back(pool: &PgPool, owner: Uuid, now: DateTime<Utc>) -> sqlx::Result<u64> {
+    let given = sqlx::query(
+        "WITH mine AS (
+             SELECT l.request, m.id AS making, m.ended_at IS NULL AS is_open, m.result
+             FROM generation_leases l LEFT JOIN generation_makings m
+                  ON m.request = l.request AND m.started_at = l.started_at
+             WHERE l.owner = $1
+         ), ended AS (
+             UPDATE generation_makings SET ended_at = $2
+             WHERE id IN (SELECT making FROM mine WHERE is_open)
+         )
+         DELETE FROM generation_leases
+         WHERE owner = $1
+           AND request IN (SELECT request FROM mine WHERE is_open OR result = 'made')",
+    )
+    .bind(owner)
+    .bind(now)
+    .execute(pool)
+    .await?;
+    Ok(given.rows_affected())
+}
+
 /// A request that is due.
 #[derive(sqlx::FromRow)]
 struct Due {

@@ -15,8 +15,8 @@ use super::standing::Standing;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long it may take to find out what is due, with a database that answers slowly or not at all.
 const TAKE_LIMIT: Duration = Duration::from_secs(10);
-/// How long what is in hand may take when all is to stop. What is not done by then is another worker's.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to give back what is in hand when all is to stop.
+const GIVE_BACK_LIMIT: Duration = Duration::from_secs(3);
 /// How long it is known what the provider was asked and what it cost.
 const MAKINGS_KEPT_DAYS: i32 = 90;
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
@@ -63,7 +63,13 @@ pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> 
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
-    let finished = timeout(STOP_LIMIT, async {
+    finish(&worker, hands).await;
+    Ok(())
+}
+
+/// Lets what is in hand come to its end for a while, and gives back what does not.
+async fn finish(worker: &Worker, mut hands: JoinSet<()>) {
+    let finished = timeout(worker.options.stop_limit, async {
         while let Some(ended) = hands.join_next().await {
             log_panic(ended);
         }
@@ -71,7 +77,13 @@ pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> 
     if finished.await.is_err() {
         tracing::warn!(left = hands.len(), "pictures are left for another worker");
     }
-    Ok(())
+    hands.shutdown().await;
+    match timeout(GIVE_BACK_LIMIT, worker.give_all_back()).await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(requests)) => tracing::info!(requests, "given back"),
+        Ok(Err(error)) => tracing::warn!(%error, "leases are left until they are over"),
+        Err(_) => tracing::warn!("leases are left until they are over: no answer"),
+    }
 }
 
 /// On a new database the to-do list is made soon after the start.

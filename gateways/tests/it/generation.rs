@@ -197,7 +197,8 @@ fn options() -> Options {
         breaker_failures: 3,
         breaker_rest: Duration::from_secs(30),
     };
-    Options { limits, attempts_max: 3, time_limit: Duration::from_secs(30) }
+    let (time_limit, stop_limit) = (Duration::from_secs(30), Duration::from_millis(50));
+    Options { limits, attempts_max: 3, time_limit, stop_limit }
 }
 
 async fn lease(worker: &Worker) -> Lease {
