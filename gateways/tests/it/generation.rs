@@ -1,5 +1,6 @@
 //! Making pictures, on real servers. The provider is a fake of the outside, through the trait that any provider has.
 
+mod erasure;
 mod failing;
 mod journey;
 mod stopping;
