@@ -168,11 +168,19 @@ struct Stored {
 impl From<Stored> for Alert {
     fn from(row: Stored) -> Self {
         let Stored { position, id, kind, viewer, name, mut data, at, erased } = row;
-        // What somebody wrote who wants to be forgotten stays in history and is not shown.
-        if erased && let Some(message) = data.get_mut("message") {
-            *message = Value::String(String::new());
+        if erased {
+            forget_words(&mut data);
         }
         Alert { position, id, kind, viewer: viewer.map(|id| Viewer { id, name }), data, at }
+    }
+}
+
+/// What somebody wrote who wants to be forgotten, and what was drawn of it, stays in history and is not shown.
+fn forget_words(data: &mut Value) {
+    for field in ["message", "subject", "name", "picture"] {
+        if let Some(text @ Value::String(_)) = data.get_mut(field) {
+            *text = Value::String(String::new());
+        }
     }
 }
 

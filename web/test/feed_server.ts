@@ -50,6 +50,8 @@ export class FeedServer {
   /** Pictures by the name of their content; one that is a promise is answered when it comes. */
   readonly pictures = new Map<string, Buffer | Promise<Buffer>>();
   readonly pictureRequests: string[] = [];
+  /** The next requests for pictures are answered with these statuses instead. */
+  readonly pictureRefusals: number[] = [];
   /** Alerts are written in pieces of this many bytes. */
   pieceBytes = 7;
   #alerts: Recorded[] = [];
@@ -173,6 +175,11 @@ export class FeedServer {
   }
 
   async #answerPicture(name: string, response: ServerResponse): Promise<void> {
+    const refusal = this.pictureRefusals.shift();
+    if (refusal !== undefined) {
+      response.writeHead(refusal).end();
+      return;
+    }
     const bytes = await this.pictures.get(name);
     response.writeHead(bytes ? 200 : 404, { "Content-Type": "image/png" }).end(bytes);
   }

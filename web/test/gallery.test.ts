@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Alert } from "../src/overlay/alert";
-import { Gallery, PICTURE_MS_MAX, pictureUrl } from "../src/overlay/gallery";
+import { fetchPatiently, Gallery, PICTURE_MS_MAX, pictureUrl } from "../src/overlay/gallery";
 
 const name = (digit: string) => digit.repeat(64);
 
@@ -69,5 +69,62 @@ describe("the gallery", () => {
     expect(gallery.isReady(alert(name("3")))).toBe(true);
     expect(gallery.isReady(alert(name("1")))).toBe(false);
     expect(load).toHaveBeenCalledTimes(4);
+  });
+});
+
+describe("a picture's bytes", () => {
+  const answers: (Response | Error)[] = [];
+  const asked = vi.fn(() => {
+    const answer = answers.shift() ?? new Response(null, { status: 503 });
+    return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
+  });
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    vi.stubGlobal("fetch", asked);
+    asked.mockClear();
+    answers.length = 0;
+  });
+
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+
+  it("are asked for again when the server is busy, in trouble or gone, and not too soon", async () => {
+    const busy = new Response(null, { status: 429, headers: { "Retry-After": "1" } });
+    answers.push(busy, new Response(null, { status: 502 }), new TypeError("gone"));
+    answers.push(new Response("bytes"));
+    const bytes = fetchPatiently("/picture", new AbortController().signal);
+    await vi.advanceTimersByTimeAsync(999);
+    expect(asked).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(asked).toHaveBeenCalledTimes(2);
+    await vi.advanceTimersByTimeAsync(PICTURE_MS_MAX);
+    expect(await (await bytes).text()).toBe("bytes");
+    expect(asked).toHaveBeenCalledTimes(4);
+  });
+
+  it("are not asked for again when there are none", async () => {
+    answers.push(new Response(null, { status: 404 }));
+    await expect(fetchPatiently("/picture", new AbortController().signal)).rejects.toThrow("404");
+    expect(asked).toHaveBeenCalledTimes(1);
+  });
+
+  it("are asked for a few times, and not any more once nobody waits for them", async () => {
+    const bytes = fetchPatiently("/picture", new AbortController().signal);
+    void bytes.catch(() => undefined);
+    await vi.advanceTimersByTimeAsync(PICTURE_MS_MAX);
+    await expect(bytes).rejects.toThrow("503");
+    expect(asked).toHaveBeenCalledTimes(5);
+
+    const left = new AbortController();
+    const unwanted = fetchPatiently("/picture", left.signal);
+    void unwanted.catch(() => undefined);
+    await vi.advanceTimersByTimeAsync(100);
+    left.abort(new Error("late"));
+    await expect(unwanted).rejects.toThrow("late");
+    await vi.advanceTimersByTimeAsync(PICTURE_MS_MAX);
+    expect(asked).toHaveBeenCalledTimes(6);
   });
 });

@@ -194,6 +194,15 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     expect(server.pictureRequests).toEqual([GHOST, broken]);
   }, 30_000);
 
+  it("shows a picture that the server was too busy for at first", async () => {
+    await open("&name=busy-picture&speed=2");
+    server.pictures.set(GHOST, Promise.resolve(PIXEL));
+    server.pictureRefusals.push(429, 503);
+    server.give({ type: "ghost", data: { ...SAMPLES.ghost, picture: GHOST } });
+    await page.locator(".alert-ghost.alert-pictured img").waitFor({ state: "attached" });
+    expect(server.pictureRequests).toEqual([GHOST, GHOST, GHOST]);
+  }, 30_000);
+
   it("waits for a picture that never comes only so long", async () => {
     await open("&name=slow-picture&speed=20");
     server.pictures.set(GHOST, new Promise(() => undefined));

@@ -1,11 +1,19 @@
 use super::*;
 
+/// What is sold anyway, and two static alerts.
+fn prices() -> Prices {
+    let mut prices = Prices::default();
+    let fixed = [("prayer-bear", 200), ("stand-back", 300)];
+    prices.points.extend(fixed.map(|(id, points)| (id.to_owned(), points)));
+    prices
+}
+
 fn chat(line: &str) -> Option<Result<Wish, Unclear>> {
-    in_chat(line, &Prices::default()).map(|asked| asked.map(|asked| asked.wish))
+    in_chat(line, &prices()).map(|asked| asked.map(|asked| asked.wish))
 }
 
 fn cheer(message: &str, bits: i64) -> Option<Result<Wish, Unclear>> {
-    in_cheer(message, bits, &Prices::default()).map(|asked| asked.map(|asked| asked.wish))
+    in_cheer(message, bits, &prices()).map(|asked| asked.map(|asked| asked.wish))
 }
 
 fn ghost(subject: &str) -> Option<Result<Wish, Unclear>> {
@@ -115,6 +123,17 @@ fn what_has_no_price_is_not_offered() {
     let refused = Some(Err(Unclear::NotOffered { style: "ghost".to_owned() }));
     assert_eq!(in_chat("!ghost of a seal", &none), refused);
     assert_eq!(in_chat("!prayerbear", &none), None);
+}
+
+#[test]
+fn no_static_alert_is_sold_that_was_not_priced() {
+    let sold = Prices::default();
+    assert_eq!(Vec::from_iter(sold.points.keys()), ["friend", "ghost"], "what can be shown");
+    for line in ["!prayerbear", "!prayer bear", "!stand-back", "!300 stand back"] {
+        assert_eq!(in_chat(line, &sold), None, "{line}");
+        assert_eq!(in_cheer(&format!("Cheer300 {line}"), 300, &sold), None, "{line}");
+    }
+    assert_eq!(in_cheer("Cheer300 stand back", 300, &sold), None);
 }
 
 #[test]

@@ -16,8 +16,9 @@ const LETTERS_LIMIT: Duration = Duration::from_secs(3_600);
 /// letters, and leaves a mark, so that names seen later are not kept. Points, statements and every sum stay, under the
 /// user id alone; the overlay, the leaderboard and the dashboard show no name.
 ///
-/// What is not erased: messages and notes are part of what happened, and history is never rewritten; alerts of an erased
-/// viewer are shown without them. Commands keep names until they age out of COMMANDS, 24 hours after they are decided.
+/// What is not erased: messages, notes and requests are part of what happened, and history is never rewritten; alerts of
+/// an erased viewer are shown without their words and pictures, and the list of requests with them. Pictures stay in
+/// their folder. Commands keep names until they age out of COMMANDS, 24 hours after they are decided.
 /// Files that were written before (exports, proofs, dumps, logs) are yours to find; after a dump from before the erasure
 /// is restored, erase again. Asking again also goes through dead letters that came since.
 #[derive(Debug, clap::Args)]

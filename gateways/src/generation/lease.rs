@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::chat_request::Wish;
-use sqlx::PgPool;
 use sqlx::types::Json;
+use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::standing::{Standing, state_on};
@@ -79,8 +79,7 @@ pub async fn take(
     limits: &Limits,
     cost_micros: i64,
 ) -> sqlx::Result<Taken> {
-    let mut transaction = pool.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINE).execute(&mut *transaction).await?;
+    let mut transaction = first_in_line(pool).await?;
     let due: Option<Due> = sqlx::query_as(
         "SELECT g.request, g.viewer, g.wish, g.attempts
          FROM projections.generations g
@@ -127,6 +126,22 @@ pub async fn take(
     Ok(Taken::Lease(Box::new(lease)))
 }
 
+/// Waits until nobody else takes, for a short time, and keeps all others waiting until the transaction is over.
+///
+/// Whoever freezes in it, or is on a host that has vanished, is thrown out by PostgreSQL after seconds: otherwise all
+/// making everywhere would stand still until the kernel gives its connection up, which takes hours.
+pub async fn first_in_line(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query(
+        "SELECT set_config('lock_timeout', '2s', true), set_config('statement_timeout', '5s', true),
+                set_config('idle_in_transaction_session_timeout', '5s', true)",
+    )
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINE).execute(&mut *transaction).await?;
+    Ok(transaction)
+}
+
 /// Gives a lease back, once its end can be seen in the to-do list.
 pub async fn give_back(pool: &PgPool, lease: &Lease) -> sqlx::Result<()> {
     sqlx::query(
@@ -138,6 +153,33 @@ pub async fn give_back(pool: &PgPool, lease: &Lease) -> sqlx::Result<()> {
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// Gives back all that `owner` has in hand and will not finish, so that another goes on at once; says how many.
+///
+/// What was being made ends without a result: that is neither a death nor a failure, and what was set aside stays spent,
+/// because the provider was asked. A picture that is kept is reported by whoever is next. A failure that is being
+/// reported keeps its lease until that is over: the provider is not to be asked again before it is decided.
+pub async fn give_all_back(pool: &PgPool, owner: Uuid, now: DateTime<Utc>) -> sqlx::Result<u64> {
+    let given = sqlx::query(
+        "WITH mine AS (
+             SELECT l.request, m.id AS making, m.ended_at IS NULL AS is_open, m.result
+             FROM generation_leases l LEFT JOIN generation_makings m
+                  ON m.request = l.request AND m.started_at = l.started_at
+             WHERE l.owner = $1
+         ), ended AS (
+             UPDATE generation_makings SET ended_at = $2
+             WHERE id IN (SELECT making FROM mine WHERE is_open)
+         )
+         DELETE FROM generation_leases
+         WHERE owner = $1
+           AND request IN (SELECT request FROM mine WHERE is_open OR result = 'made')",
+    )
+    .bind(owner)
+    .bind(now)
+    .execute(pool)
+    .await?;
+    Ok(given.rows_affected())
 }
 
 /// A request that is due.

@@ -13,8 +13,10 @@ use super::standing::Standing;
 
 /// How often the to-do list is looked at when nobody says that it has changed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long what is in hand may take when all is to stop. What is not done by then is another worker's.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to find out what is due, with a database that answers slowly or not at all.
+const TAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to give back what is in hand when all is to stop.
+const GIVE_BACK_LIMIT: Duration = Duration::from_secs(3);
 /// How long it is known what the provider was asked and what it cost.
 const MAKINGS_KEPT_DAYS: i32 = 90;
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
@@ -29,8 +31,12 @@ pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> 
     while !stop.is_cancelled() {
         // Looked at before the list, so that what changes meanwhile is not waited for in vain.
         moved.mark_unchanged();
-        match worker.take().await {
-            Ok(Taken::Lease(lease)) => {
+        let taken = tokio::select! {
+            () = stop.cancelled() => break,
+            taken = timeout(TAKE_LIMIT, worker.take()) => taken,
+        };
+        match taken {
+            Ok(Ok(Taken::Lease(lease))) => {
                 note(&mut standing, Standing::Open);
                 let worker = worker.clone();
                 hands.spawn(async move {
@@ -42,9 +48,12 @@ pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> 
                 });
                 continue;
             }
-            Ok(Taken::Idle) => note(&mut standing, Standing::Open),
-            Ok(Taken::Waits(why)) => note(&mut standing, why),
-            Err(error) => tracing::warn!(%error, "the requests cannot be looked at; trying again"),
+            Ok(Ok(Taken::Idle)) => note(&mut standing, Standing::Open),
+            Ok(Ok(Taken::Waits(why))) => note(&mut standing, why),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the requests cannot be looked at; trying again");
+            }
+            Err(_) => tracing::warn!("looking at the requests takes too long; trying again"),
         }
         tokio::select! {
             () = stop.cancelled() => {}
@@ -54,7 +63,13 @@ pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> 
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
-    let finished = timeout(STOP_LIMIT, async {
+    finish(&worker, hands).await;
+    Ok(())
+}
+
+/// Lets what is in hand come to its end for a while, and gives back what does not.
+async fn finish(worker: &Worker, mut hands: JoinSet<()>) {
+    let finished = timeout(worker.options.stop_limit, async {
         while let Some(ended) = hands.join_next().await {
             log_panic(ended);
         }
@@ -62,7 +77,13 @@ pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> 
     if finished.await.is_err() {
         tracing::warn!(left = hands.len(), "pictures are left for another worker");
     }
-    Ok(())
+    hands.shutdown().await;
+    match timeout(GIVE_BACK_LIMIT, worker.give_all_back()).await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(requests)) => tracing::info!(requests, "given back"),
+        Ok(Err(error)) => tracing::warn!(%error, "leases are left until they are over"),
+        Err(_) => tracing::warn!("leases are left until they are over: no answer"),
+    }
 }
 
 /// On a new database the to-do list is made soon after the start.

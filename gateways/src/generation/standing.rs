@@ -116,7 +116,8 @@ struct Seen {
     asked: i64,
     first_asked: Option<DateTime<Utc>>,
     resume_at: Option<DateTime<Utc>>,
-    /// When the last of so many failures in a row was, that the breaker is open.
+    /// When the last of so many failures in a row was, that the breaker is open. What was dropped by a worker that
+    /// stopped has no result and says nothing of the provider.
     failing_since: Option<DateTime<Utc>>,
 }
 

@@ -28,6 +28,8 @@ const REPORT_LIMIT: Duration = Duration::from_secs(10);
 const SEEN_LIMIT: Duration = Duration::from_secs(10);
 /// How often a report is sent before the lease is left to run out.
 const REPORTS_MAX: u32 = 3;
+/// How long what is in hand may take when all is to stop. What is not done by then is another worker's.
+const STOP_LIMIT: Duration = Duration::from_secs(8);
 /// So many workers may die over one attempt before it counts as failed.
 const DEATHS_MAX: i64 = 3;
 /// The wait after the first failed attempt; it doubles with each.
@@ -46,6 +48,8 @@ pub struct Options {
     pub limits: Limits,
     pub attempts_max: u32,
     pub time_limit: Duration,
+    /// How long what is in hand may go on after the order to stop.
+    pub stop_limit: Duration,
 }
 
 impl From<&Settings> for Options {
@@ -54,6 +58,7 @@ impl From<&Settings> for Options {
             limits: settings.limits(),
             attempts_max: settings.attempts_max,
             time_limit: Duration::from_secs(u64::from(settings.time_limit_s)),
+            stop_limit: STOP_LIMIT,
         }
     }
 }
@@ -78,6 +83,11 @@ impl Worker {
     pub async fn take(&self) -> sqlx::Result<Taken> {
         let (limits, cost) = (&self.options.limits, self.provider.cost_micros_max().max(0));
         lease::take(&self.pool, self.id, (self.clock)(), limits, cost).await
+    }
+
+    /// Gives back what is in hand and will not be finished here.
+    pub async fn give_all_back(&self) -> sqlx::Result<u64> {
+        lease::give_all_back(&self.pool, self.id, (self.clock)()).await
     }
 
     /// Works off a lease. Where this fails, nothing is lost: the lease runs out and another worker goes on.
@@ -297,21 +307,21 @@ impl Worker {
         Ok(())
     }
 
-    /// The picture that another worker made in this attempt, before it died.
+    /// The picture that another worker made of this request and did not get to report. It may be an earlier attempt's:
+    /// one that counts as failed all the same, because its failure was reported first.
     async fn kept(&self, lease: &Lease) -> sqlx::Result<Option<Picture>> {
         let picture: Option<Json<Picture>> = sqlx::query_scalar(
             "SELECT picture FROM generation_makings
-             WHERE request = $1 AND attempt = $2 AND picture IS NOT NULL
-             ORDER BY ended_at LIMIT 1",
+             WHERE request = $1 AND picture IS NOT NULL
+             ORDER BY ended_at, id LIMIT 1",
         )
         .bind(lease.request)
-        .bind(i64::from(lease.attempt))
         .fetch_optional(&self.pool)
         .await?;
         Ok(picture.map(|picture| picture.0))
     }
 
-    /// How many workers had this attempt in hand before and are gone.
+    /// How many workers had this attempt in hand before and are gone without a word.
     async fn deaths(&self, lease: &Lease) -> sqlx::Result<i64> {
         sqlx::query_scalar(
             "SELECT count(*) FROM generation_makings

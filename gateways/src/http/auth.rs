@@ -21,6 +21,11 @@ use super::limits::{Allowance, Caller};
 /// held up by it.
 const GUESSES_PER_MINUTE: u32 = 600;
 
+/// How many pictures one address may load in a minute. Browsers send no key for an `<img>`, and behind
+/// a reverse proxy all of them are one address: a picture that was paid for must not wait for
+/// strangers who ask other things, and a page full of pictures is nothing unusual.
+const PICTURES_PER_MINUTE: u32 = 6_000;
+
 /// The one who asks; taken by every handler that wants to know.
 #[derive(Clone, Debug)]
 pub struct Asker(Result<Option<Arc<Key>>, BadKey>);
@@ -101,9 +106,18 @@ fn count(app: &State, asker: &Asker, request: &Request) -> Option<Allowance> {
     let (caller, per_minute) = match &asker.0 {
         Ok(Some(key)) if key.writes() => (Caller::Key(key.id), limits.service),
         Ok(Some(key)) => (Caller::Key(key.id), limits.user),
+        // Without a limit for anybody there is none for pictures either.
+        Ok(None) if is_picture(request) && limits.anonymous > 0 => {
+            (Caller::Watcher(address_of(request)), PICTURES_PER_MINUTE.max(limits.anonymous))
+        }
         Ok(None) | Err(BadKey) => (Caller::Address(address_of(request)), limits.anonymous),
     };
     app.limits.count(caller, per_minute, Instant::now())
+}
+
+/// The path is the one below `/api/v1`.
+fn is_picture(request: &Request) -> bool {
+    request.uri().path().starts_with("/pictures/")
 }
 
 fn address_of(request: &Request) -> IpAddr {

@@ -16,6 +16,8 @@ const CALLERS_MAX: usize = 16_384;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
     Address(IpAddr),
+    /// An address that loads pictures.
+    Watcher(IpAddr),
     Key(Uuid),
     /// An address that sends keys which are none.
     Guesser(IpAddr),

@@ -14,7 +14,8 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// A picture.
 ///
 /// Its name is the SHA-256 of its content and cannot be guessed, so no key is wanted: an `<img>` can
-/// load it. The content is compared with its name before it is sent.
+/// load it; such requests are counted by themselves, and generously. The content is compared with its
+/// name before it is sent.
 #[utoipa::path(
     get, path = "/pictures/{content}", tag = "generations", security(()),
     params(("content" = String, Path, description = "SHA-256 of the picture, 64 hexadecimal digits")),

@@ -36,7 +36,8 @@ pub struct ErasedAnswer {
 /// Forgets a viewer's names, and keeps them from coming back.
 ///
 /// Points, statements and sums stay, under the user id alone. What the viewer wrote stays in history, which is never
-/// rewritten, and is not shown in alerts any more.
+/// rewritten, and is not shown in alerts any more: `message`, `subject`, `name` and `picture` are empty there. The list
+/// of requests still has what was asked for, and a picture can be loaded by whoever knows its name.
 #[utoipa::path(
     delete, path = "/viewers/{viewer}/names", tag = "accounts",
     params(("viewer" = String, Path, description = "The viewer's Twitch user id")),

@@ -1,7 +1,9 @@
 //! Making pictures, on real servers. The provider is a fake of the outside, through the trait that any provider has.
 
+mod erasure;
 mod failing;
 mod journey;
+mod stopping;
 mod worked;
 
 use std::collections::VecDeque;
@@ -196,7 +198,8 @@ fn options() -> Options {
         breaker_failures: 3,
         breaker_rest: Duration::from_secs(30),
     };
-    Options { limits, attempts_max: 3, time_limit: Duration::from_secs(30) }
+    let (time_limit, stop_limit) = (Duration::from_secs(30), Duration::from_millis(50));
+    Options { limits, attempts_max: 3, time_limit, stop_limit }
 }
 
 async fn lease(worker: &Worker) -> Lease {

@@ -3,8 +3,12 @@ import type { Alert } from "./alert";
 /** How long a picture may take to load; after that the alert is shown with its words alone. */
 export const PICTURE_MS_MAX = 4_000;
 
-/** How a picture is loaded and decoded; a test brings its own. */
-export type Load = (url: string) => Promise<HTMLImageElement>;
+/** So many times a picture is asked for; with the pauses between, that takes as long as it may. */
+const TRIES_MAX = 5;
+const FIRST_PAUSE_MS = 250;
+
+/** How a picture is loaded and decoded until `signal` ends it; a test brings its own. */
+export type Load = (url: string, signal: AbortSignal) => Promise<HTMLImageElement>;
 
 interface Loading {
   image: HTMLImageElement | null;
@@ -54,11 +58,9 @@ export class Gallery {
     const loading: Loading = { image: null, isOver: false };
     this.#loadings.set(url, loading);
     this.#forgetOld();
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(reject, this.#limitMs, new Error("it took too long"));
-    });
-    void Promise.race([this.#load(url), late])
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(new Error("it took too long")), this.#limitMs);
+    void Promise.race([this.#load(url, late.signal), whenAborted(late.signal)])
       .then((image) => {
         loading.image = image;
       })
@@ -77,9 +79,66 @@ export class Gallery {
   }
 }
 
-async function loadAndDecode(url: string): Promise<HTMLImageElement> {
+/**
+ * The bytes of a picture. A server that is busy or in trouble, or cannot be reached, is asked again,
+ * later each time, and not before it says: the picture was paid for, and its alert is shown once.
+ */
+export async function fetchPatiently(url: string, signal: AbortSignal): Promise<Blob> {
+  let pauseMs = FIRST_PAUSE_MS;
+  for (let tries = 1; ; tries += 1) {
+    const answer = await fetch(url, { signal }).catch((error: unknown) => {
+      if (signal.aborted || tries === TRIES_MAX) throw error;
+      return null;
+    });
+    if (answer?.ok) return answer.blob();
+    if (answer && (!isPassing(answer.status) || tries === TRIES_MAX)) {
+      throw new Error(`the server answers ${answer.status}`);
+    }
+    await pause(Math.max(pauseMs, retryAfterMs(answer)), signal);
+    pauseMs *= 2;
+  }
+}
+
+function isPassing(status: number): boolean {
+  return status === 429 || status >= 500;
+}
+
+function retryAfterMs(answer: Response | null): number {
+  const seconds = Number(answer?.headers.get("Retry-After"));
+  return Number.isFinite(seconds) ? seconds * 1_000 : 0;
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const over = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([over, whenAborted(signal)]).finally(() => clearTimeout(timer));
+}
+
+/** Fails when the signal comes. */
+function whenAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const fail = () => reject(signal.reason as Error);
+    if (signal.aborted) fail();
+    else signal.addEventListener("abort", fail, { once: true });
+  });
+}
+
+async function loadAndDecode(url: string, signal: AbortSignal): Promise<HTMLImageElement> {
+  const bytes = await fetchPatiently(url, signal);
   const image = new Image();
-  image.src = url;
+  // The page's policy lets an image be part of its own address, and nothing from elsewhere.
+  image.src = await dataUrl(bytes);
   await image.decode();
   return image;
+}
+
+function dataUrl(bytes: Blob): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result as string);
+    reader.onerror = () => reject(reader.error ?? new Error("it could not be read"));
+    reader.readAsDataURL(bytes);
+  });
 }

@@ -1,5 +1,7 @@
 //! From points to a picture that can be seen, through a whole `tapedeck serve`.
 
+use gateways::cli::serve::Role;
+use gateways::config::RequestsPerMinute;
 use gateways::http::keys::Scope;
 use gateways::pictures::name_of;
 use reqwest::{Method, StatusCode, header};
@@ -145,5 +147,26 @@ async fn a_request_is_declined_tried_again_once_and_counted() {
         (status, &refused["error"]["code"]),
         (StatusCode::UNPROCESSABLE_ENTITY, &json!("no_request"))
     );
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_ask_too_often_keep_nobody_from_seeing_pictures() {
+    let limits = RequestsPerMinute { anonymous: 1, user: 0, service: 0 };
+    let serving = Serving::with(&Role::ALL, |config| config.requests_per_minute = limits).await;
+    let world = &serving.world;
+    let pictures = gateways::pictures::Pictures::in_folder(world.servers.data.join("pictures"));
+    let content = pictures.put(super::PIXEL).await.expect("kept");
+    let get = async |path: &str| {
+        let answer = serving.client.get(serving.url(path)).send().await.expect("an answer");
+        (answer.status(), answer.headers()["x-ratelimit-limit"].clone())
+    };
+    assert_eq!(get("/accounts/5001").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(get("/accounts/5001").await.0, StatusCode::TOO_MANY_REQUESTS);
+    for _ in 0..100 {
+        let (status, limit) = get(&format!("/pictures/{content}")).await;
+        assert_eq!((status, limit.to_str().expect("text")), (StatusCode::OK, "6000"));
+    }
+    assert_eq!(get("/accounts/5001").await.0, StatusCode::TOO_MANY_REQUESTS, "nor the other way");
     serving.stop().await;
 }

@@ -80,6 +80,31 @@ async fn a_picture_that_was_made_before_its_worker_died_is_reported_by_the_next_
     parts.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_whose_attempt_counts_as_failed_is_the_next_attempts_and_not_paid_for_again() {
+    let (scene, parts) = Scene::start().await;
+    let request = scene.funded("toaster").await;
+    let studio = Studio::at_a_cost(40, [Deed::Wait]);
+    let worker = scene.worker(studio.clone(), options()).await;
+    let leased = lease(&worker).await;
+    let slow = worker.clone();
+    let working = tokio::spawn(async move { slow.work(&leased).await });
+    until("it is ordered", async || studio.orders().len() == 1).await;
+    // Who had this attempt before reported a failure, which is decided only now.
+    let (entry, reason, retry_at) = (studio.keys()[0], "late".to_owned(), scene.now());
+    scene.tell(request, &Command::FailAttempt { entry, attempt: 1, reason, retry_at }).await;
+    studio.gate.add_permits(1);
+    working.await.expect("no panic").expect("the failure is what is known of this attempt");
+    assert_eq!(scene.stage(request).await, "funded");
+
+    assert_eq!(turn(&worker).await, request);
+    assert_eq!(studio.orders().len(), 1, "it was made once");
+    assert_eq!(scene.stage(request).await, "completed");
+    let spent = scene.world.count("SELECT sum(cost_micros)::bigint FROM generation_makings").await;
+    assert_eq!(spent, 40, "and paid for once");
+    parts.stop().await;
+}
+
 /// A publisher whose runtime is gone: what is given to it is never sent.
 async fn cut_off(scene: &Scene) -> journal::ingest::Publisher {
     let broker = broker(&scene.world.servers);
