@@ -225,6 +225,6 @@ async fn is_idle(worker: &Worker) -> bool {
 }
 
 fn retry(after: Option<u64>) -> Deed {
-    let (after, reason) = (after.map(Duration::from_secs), "429".to_owned());
-    Deed::Say(ProviderError::Retry { after, reason })
+    let (after, cost_micros) = (after.map(Duration::from_secs), after.map(|_| 0));
+    Deed::Say(ProviderError::Retry { after, cost_micros, reason: "429".to_owned() })
 }
