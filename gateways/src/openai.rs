@@ -68,7 +68,7 @@ impl Provider for OpenAi {
     async fn make(&self, order: &Order) -> Result<Made, ProviderError> {
         let brief = styles::brief(order)?;
         let until = Instant::now() + self.time_limit;
-        self.moderate(order, &brief.subject).await?;
+        self.moderate(order, &brief.subject).await.map_err(answers::unspent)?;
         let left = until.saturating_duration_since(Instant::now());
         let (bytes, cost_micros) = self.draw(order, &brief.prompt, left).await?;
         finish(bytes, brief, cost_micros).await
@@ -80,7 +80,7 @@ impl Provider for OpenAi {
         let mut ask = self.ask(Method::GET, url, Bytes::new())?;
         (ask.time_limit, ask.body_bytes_max) = (CHECK_LIMIT, MODERATION_BYTES_MAX);
         let sent = self.outgoing.send(ask).await;
-        answers::success(sent.map_err(answers::without_cost)?, Utc::now())?;
+        answers::success(sent.map_err(answers::unanswered)?, Utc::now())?;
         Ok(format!("it answers to this key and has {model}"))
     }
 }
@@ -93,7 +93,7 @@ impl OpenAi {
         let mut ask = self.ask_for(order, url, &body)?;
         let time_limit = MODERATION_LIMIT.min(self.time_limit / 2);
         (ask.time_limit, ask.body_bytes_max) = (time_limit, MODERATION_BYTES_MAX);
-        let sent = self.outgoing.send(ask).await.map_err(answers::without_cost)?;
+        let sent = self.outgoing.send(ask).await.map_err(answers::unanswered)?;
         note(order, "moderation", &sent);
         answers::moderation(&answers::success(sent, Utc::now())?)
     }
@@ -120,7 +120,7 @@ impl OpenAi {
         let url = self.settings.base_url.at(&["images", "generations"]);
         let mut ask = self.ask_for(order, url, &body)?;
         (ask.time_limit, ask.body_bytes_max) = (time_limit, PICTURE_BYTES_MAX);
-        let sent = self.outgoing.send(ask).await.map_err(answers::with_unknown_cost)?;
+        let sent = self.outgoing.send(ask).await.map_err(answers::unanswered)?;
         note(order, "picture", &sent);
         answers::picture(&answers::success(sent, Utc::now())?, &self.settings)
     }

@@ -83,6 +83,7 @@ async fn examine(globals: &Globals) -> Vec<Finding> {
         }
     };
     let mut findings = configuration(&config);
+    findings.push(pictures(&config).await);
     if let Err(error) = config.require_servers(globals.data()) {
         findings.push(unreachable("servers", error.to_string(), "tapedeck up"));
         return findings;
@@ -90,7 +91,6 @@ async fn examine(globals: &Globals) -> Vec<Finding> {
     findings.extend(limited("NATS", nats(&config)).await);
     findings.extend(limited("PostgreSQL", postgres(&config)).await);
     findings.extend(disk(globals));
-    findings.push(pictures(&config).await);
     findings
 }
 

@@ -24,26 +24,30 @@ const UNPAID: [&str; 3] =
 const NAME_CHARS_MAX: usize = 64;
 const CATEGORIES_MAX: usize = 5;
 
-/// A call that was not answered, and by which nothing can have been spent.
-pub(super) fn without_cost(error: Unanswered) -> ProviderError {
-    unanswered(error, Some(0))
-}
-
-/// A call that was not answered, and may have been worked on all the same.
-pub(super) fn with_unknown_cost(error: Unanswered) -> ProviderError {
-    unanswered(error, None)
-}
-
-fn unanswered(error: Unanswered, cost_micros: Option<i64>) -> ProviderError {
+/// A call that was not answered. Where it may have been heard, it may have been worked on all the same.
+pub(super) fn unanswered(error: Unanswered) -> ProviderError {
     let reason = format!("OpenAI: {error}");
     match error {
         Unanswered::NotConnected { .. } => {
             ProviderError::Retry { after: None, cost_micros: Some(0), reason }
         }
         Unanswered::Late { .. } | Unanswered::Cut { .. } => {
-            ProviderError::Retry { after: None, cost_micros, reason }
+            ProviderError::Retry { after: None, cost_micros: None, reason }
         }
-        Unanswered::TooLarge { .. } => ProviderError::Broken { cost_micros, reason },
+        Unanswered::TooLarge { .. } => ProviderError::Broken { cost_micros: None, reason },
+    }
+}
+
+/// An error of a call that costs nothing, whatever comes of it.
+pub(super) fn unspent(error: ProviderError) -> ProviderError {
+    match error {
+        ProviderError::Retry { after, reason, .. } => {
+            ProviderError::Retry { after, cost_micros: Some(0), reason }
+        }
+        ProviderError::Broken { reason, .. } => {
+            ProviderError::Broken { cost_micros: Some(0), reason }
+        }
+        refused @ ProviderError::Refused { .. } => refused,
     }
 }
 

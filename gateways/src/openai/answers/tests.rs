@@ -182,9 +182,9 @@ fn silence_is_tried_again_and_too_much_is_not() {
         ProviderError::Retry { after: None, cost_micros, .. } => cost_micros,
         other => panic!("{other:?}"),
     };
-    assert_eq!(cost(with_unknown_cost(cut())), None);
-    assert_eq!(cost(without_cost(cut())), Some(0));
-    assert_eq!(cost(with_unknown_cost(none())), Some(0));
-    let large = with_unknown_cost(large);
+    assert_eq!(cost(unanswered(cut())), None);
+    assert_eq!(cost(unspent(unanswered(cut()))), Some(0));
+    assert_eq!(cost(unanswered(none())), Some(0));
+    let large = unanswered(large);
     assert!(matches!(large, ProviderError::Broken { cost_micros: None, .. }));
 }
