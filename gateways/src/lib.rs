@@ -10,6 +10,8 @@ pub mod generation;
 pub mod grants;
 pub mod http;
 pub mod observe;
+pub mod openai;
+pub mod outgoing;
 pub mod overlay;
 pub mod pictures;
 pub mod processes;

@@ -13,6 +13,7 @@ use sqlx::PgPool;
 use super::{EXIT_FAILED, EXIT_NOT_REACHABLE, Globals, print};
 use crate::audit::proof::SignerKey;
 use crate::config::{Config, open_database};
+use crate::generation::ProviderError;
 use crate::http::health::{self, Lag};
 
 /// How long one check may take.
@@ -28,7 +29,7 @@ const RUNNING: &str =
 /// Check everything Tapedeck needs, and say how to mend what is wrong
 ///
 /// Looks at the configuration, NATS, its streams, PostgreSQL, its safety settings, the migrations,
-/// the clocks, the disk, the projections, the processes and the dead letters. Exits 0 when all is well, 1 when
+/// the clocks, the disk, the projections, the processes, the dead letters, and who makes the pictures. Exits 0 when all is well, 1 when
 /// something is wrong, 4 when a server does not answer.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
@@ -82,6 +83,7 @@ async fn examine(globals: &Globals) -> Vec<Finding> {
         }
     };
     let mut findings = configuration(&config);
+    findings.push(pictures(&config).await);
     if let Err(error) = config.require_servers(globals.data()) {
         findings.push(unreachable("servers", error.to_string(), "tapedeck up"));
         return findings;
@@ -297,6 +299,24 @@ async fn letters(pool: &PgPool) -> anyhow::Result<Finding> {
             note("dead letters", format!("{open}{more} open"), "tapedeck dead list")
         }
     })
+}
+
+/// Whether whoever makes the pictures would answer; asking costs nothing.
+async fn pictures(config: &Config) -> Finding {
+    let provider = config.generation.provider();
+    let name = provider.name();
+    match tokio::time::timeout(CHECK_LIMIT, provider.check()).await {
+        Ok(Ok(words)) => well("pictures", format!("{name}: {words}")),
+        Ok(Err(error @ ProviderError::Retry { .. })) => unreachable(
+            "pictures",
+            error.to_string(),
+            "requests wait; look at the provider's status page",
+        ),
+        Ok(Err(error)) => {
+            wrong("pictures", error.to_string(), "correct [generation] of tapedeck.toml")
+        }
+        Err(_) => unreachable("pictures", format!("{name}: no answer in {CHECK_LIMIT:?}"), "wait"),
+    }
 }
 
 /// The room left where `tapedeck up` keeps everything, if it does so here.

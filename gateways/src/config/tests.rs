@@ -26,6 +26,7 @@ fn every_key_is_in_the_example_and_the_example_is_the_default() {
     assert_eq!(value.prices, toml_keys::names(&known["prices"]));
     assert_eq!(value.prices_points, toml_keys::names(&known["prices"]["points"]));
     assert_eq!(value.generation, toml_keys::names(&known["generation"]));
+    assert_eq!(value.openai, toml_keys::names(&known["generation"]["openai"]));
     assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
     let plain = layered(EXAMPLE, &[]).expect("readable as it is");
     assert_eq!(
@@ -117,6 +118,24 @@ fn a_limit_of_the_making_of_pictures_is_one_that_can_be_kept() {
 }
 
 #[test]
+fn openai_wants_a_key_that_goes_nowhere_in_the_open() {
+    let openai = |keys: &str| layered(&format!("[generation]\nprovider = \"openai\"\n{keys}"), &[]);
+    let error = openai("").expect_err("no key");
+    assert!(error.to_string().contains("api_key"), "{error}");
+    let key = [("TAPEDECK_GENERATION__OPENAI__API_KEY", "sk-hush")];
+    let file = "[generation]\nprovider = \"openai\"\n[generation.openai]\nquality = \"low\"";
+    let config = layered(file, &key).expect("a key of the environment");
+    assert_eq!(config.generation.openai.quality, crate::openai::Quality::Low);
+    assert!(!format!("{config:?} {:?}", config.generation).contains("hush"));
+    for wrong in ["base_url = \"http://api.openai.com/v1\"", "size = \"7x7\"", "modell = \"x\""] {
+        let error = openai(&format!("[generation.openai]\napi_key = \"sk-hush\"\n{wrong}"));
+        let error = error.expect_err(wrong).to_string();
+        assert!(error.contains(wrong.split(' ').next().unwrap_or_default()), "{error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
+}
+
+#[test]
 fn printing_shows_no_secret() {
     let config = Config {
         eventsub_secret: "hush-hush-hush".to_owned(),
@@ -136,6 +155,7 @@ mod toml_keys {
         pub prices: BTreeSet<String>,
         pub prices_points: BTreeSet<String>,
         pub generation: BTreeSet<String>,
+        pub openai: BTreeSet<String>,
         pub requests: BTreeSet<String>,
     }
 
@@ -149,6 +169,7 @@ mod toml_keys {
             prices: names(&value["prices"]),
             prices_points: names(&value["prices"]["points"]),
             generation: names(&value["generation"]),
+            openai: names(&value["generation"]["openai"]),
             requests: names(&value["requests_per_minute"]),
         }
     }

@@ -9,7 +9,9 @@ const COST_MICROS_MAX: i64 = 1_000_000_000;
 
 /// The answer, if it is one.
 pub fn checked(made: Made) -> Result<Made, ProviderError> {
-    let broken = |reason: String| Err(ProviderError::Broken { reason });
+    // It was made, so it was paid for.
+    let cost = Some(made.cost_micros).filter(|cost| (0..=COST_MICROS_MAX).contains(cost));
+    let broken = |reason: String| Err(ProviderError::Broken { cost_micros: cost, reason });
     let bytes = made.bytes.len();
     if bytes > pictures::BYTES_MAX {
         return broken(format!("the provider's picture has {bytes} bytes, which is too many"));
@@ -26,7 +28,7 @@ pub fn checked(made: Made) -> Result<Made, ProviderError> {
     if !is_colour(&made.background) {
         return broken("the provider named a background that is no colour".to_owned());
     }
-    if !(0..=COST_MICROS_MAX).contains(&made.cost_micros) {
+    if cost.is_none() {
         return broken("the provider named a cost that cannot be".to_owned());
     }
     let name = made.name.as_deref().map(tidy).filter(|name| !name.is_empty());

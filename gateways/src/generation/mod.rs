@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod by_hand;
+pub mod cutout;
 pub mod lease;
 mod offline;
 mod run;
@@ -20,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-pub use offline::Offline;
+use crate::openai::{self, OpenAi};
+
+pub use offline::{Offline, hex_of, invented};
 pub use run::run;
 pub use worker::{Options, Worker};
 
@@ -28,6 +31,8 @@ pub use worker::{Options, Worker};
 #[derive(Clone, Debug)]
 pub struct Order {
     pub wish: Wish,
+    /// Who pays for it, by Twitch user id.
+    pub viewer: String,
     /// The request. What is drawn by chance is drawn from it, so that the same order gives the same picture.
     pub request: Uuid,
     /// The same for every repetition of one attempt, for providers that know such keys.
@@ -47,18 +52,19 @@ pub struct Made {
     pub cost_micros: i64,
 }
 
-/// Why a provider made nothing.
+/// Why a provider made nothing. `cost_micros` is what it took all the same, and `None` where nobody can say: then what
+/// was set aside stays spent.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum ProviderError {
     /// It is busy or has a passing trouble. `after` is how long it asks everybody to wait.
     #[error("{reason}")]
-    Retry { after: Option<Duration>, reason: String },
+    Retry { after: Option<Duration>, cost_micros: Option<i64>, reason: String },
     /// It will not make this one, however often it is asked.
     #[error("{reason} ({code})")]
     Refused { code: String, reason: String },
     /// Its answer cannot be used, or it lets nobody in: asking again will not help this request.
     #[error("{reason}")]
-    Broken { reason: String },
+    Broken { cost_micros: Option<i64>, reason: String },
 }
 
 /// Whoever makes pictures.
@@ -72,6 +78,11 @@ pub trait Provider: Send + Sync + 'static {
     fn cost_micros_max(&self) -> i64;
 
     async fn make(&self, order: &Order) -> Result<Made, ProviderError>;
+
+    /// Whether it would make something, found out without spending anything. Its words are for a person.
+    async fn check(&self) -> Result<String, ProviderError> {
+        Ok("needs no account".to_owned())
+    }
 }
 
 /// Who makes the pictures, as configured.
@@ -81,6 +92,9 @@ pub enum ProviderKind {
     /// Drawn here, without any account.
     #[default]
     Offline,
+    /// The OpenAI API, or one that speaks like it.
+    #[serde(rename = "openai")]
+    OpenAi,
 }
 
 /// What `[generation]` of the configuration says.
@@ -98,6 +112,7 @@ pub struct Settings {
     pub attempts_max: u32,
     /// How long one attempt may take, in seconds.
     pub time_limit_s: u32,
+    pub openai: openai::Settings,
 }
 
 impl Default for Settings {
@@ -109,6 +124,7 @@ impl Default for Settings {
             daily_budget_cents: 500,
             attempts_max: 4,
             time_limit_s: 120,
+            openai: openai::Settings::default(),
         }
     }
 }
@@ -128,7 +144,10 @@ impl Settings {
         if !(1..=600).contains(&self.time_limit_s) {
             return Some("generation.time_limit_s is 1 to 600");
         }
-        None
+        if self.provider == ProviderKind::OpenAi && self.openai.api_key.is_empty() {
+            return Some("generation.openai.api_key is empty, and the provider is openai");
+        }
+        self.openai.refusal()
     }
 
     /// What all workers together keep to.
@@ -145,6 +164,10 @@ impl Settings {
     pub fn provider(&self) -> std::sync::Arc<dyn Provider> {
         match self.provider {
             ProviderKind::Offline => std::sync::Arc::new(Offline),
+            ProviderKind::OpenAi => {
+                let time_limit = Duration::from_secs(u64::from(self.time_limit_s));
+                std::sync::Arc::new(OpenAi::new(self.openai.clone(), time_limit))
+            }
         }
     }
 }

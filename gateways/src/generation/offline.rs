@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use domain::chat_request::{Colour, Wish};
+use uuid::Uuid;
 
 use super::{Made, Order, Provider, ProviderError};
 
@@ -29,14 +30,15 @@ impl Provider for Offline {
     async fn make(&self, order: &Order) -> Result<Made, ProviderError> {
         let order = order.clone();
         let drawn = tokio::task::spawn_blocking(move || draw(&order)).await;
-        let broken = |reason: String| ProviderError::Broken { reason };
+        let broken = |reason: String| ProviderError::Broken { cost_micros: Some(0), reason };
         drawn.map_err(|error| broken(format!("drawing ended early: {error}")))?
     }
 }
 
 fn draw(order: &Order) -> Result<Made, ProviderError> {
     let mut chance = Chance::new(order.request);
-    let broken = |reason: &str| ProviderError::Broken { reason: reason.to_owned() };
+    let broken =
+        |reason: &str| ProviderError::Broken { cost_micros: Some(0), reason: reason.to_owned() };
     let mut canvas = Canvas::new().ok_or_else(|| broken("there is no memory for a picture"))?;
     let (background, name) = match &order.wish {
         Wish::Ghost { subject } => {
@@ -57,16 +59,28 @@ fn draw(order: &Order) -> Result<Made, ProviderError> {
     Ok(Made { bytes, media_type: "image/png".to_owned(), background, name, cost_micros: 0 })
 }
 
+/// The colour of a friend, where the viewer leaves it to chance, and the name that is invented for it: the same for the
+/// same request, whoever draws it.
+pub fn invented(request: Uuid, colour: Option<Colour>) -> (Colour, String) {
+    let mut chance = Chance::new(request);
+    let by_chance = *chance.one_of(&Colour::ALL);
+    (colour.unwrap_or(by_chance), friend::name(&mut chance))
+}
+
+/// A colour as `#rrggbb`.
+pub fn hex_of(colour: Colour) -> String {
+    friend::hex(friend::rgb(colour))
+}
+
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::generation::answer;
 
     fn drawn(wish: Wish, request: u128) -> Made {
         let request = Uuid::from_u128(request);
-        draw(&Order { wish, request, idempotency_key: Uuid::nil() }).expect("drawn")
+        let viewer = "5001".to_owned();
+        draw(&Order { wish, viewer, request, idempotency_key: Uuid::nil() }).expect("drawn")
     }
 
     fn ghost() -> Wish {

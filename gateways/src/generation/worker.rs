@@ -133,7 +133,7 @@ impl Worker {
         let made = match self.deaths(lease).await? {
             DEATHS_MAX.. => {
                 let reason = format!("{DEATHS_MAX} workers died over it");
-                Err(ProviderError::Broken { reason })
+                Err(ProviderError::Broken { cost_micros: Some(0), reason })
             }
             _ => self.make(lease).await,
         };
@@ -147,6 +147,7 @@ impl Worker {
     async fn make(&self, lease: &Lease) -> Result<Made, ProviderError> {
         let order = Order {
             wish: lease.wish.clone(),
+            viewer: lease.viewer.clone(),
             request: lease.request,
             idempotency_key: report_id(lease),
         };
@@ -155,10 +156,12 @@ impl Worker {
         let limit = self.options.time_limit;
         match timeout(limit, AbortOnDropHandle::new(making)).await {
             Ok(Ok(made)) => made.and_then(answer::checked),
-            Ok(Err(panic)) => Err(ProviderError::Broken { reason: format!("it {panic}") }),
+            Ok(Err(panic)) => {
+                Err(ProviderError::Broken { cost_micros: None, reason: format!("it {panic}") })
+            }
             Err(_) => {
                 let reason = format!("the provider did not answer within {} s", limit.as_secs());
-                Err(ProviderError::Retry { after: None, reason })
+                Err(ProviderError::Retry { after: None, cost_micros: None, reason })
             }
         }
     }
@@ -172,7 +175,8 @@ impl Worker {
             }
             Err(error) => {
                 let reason = error.to_string();
-                return self.fail(lease, ProviderError::Broken { reason }).await;
+                let cost_micros = Some(made.cost_micros);
+                return self.fail(lease, ProviderError::Broken { cost_micros, reason }).await;
             }
         };
         let Made { media_type, background, name, cost_micros, .. } = made;
@@ -192,15 +196,13 @@ impl Worker {
                 Ended { result: "refused", cost_micros: Some(0), resume_at: None },
                 Command::Refuse { entry, code: short(&code), reason: short(&reason) },
             ),
-            // It may have cost something: what was set aside stays spent.
-            ProviderError::Broken { .. } => (
-                Ended { result: "broken", cost_micros: None, resume_at: None },
+            ProviderError::Broken { cost_micros, .. } => (
+                Ended { result: "broken", cost_micros, resume_at: None },
                 Command::Fail { entry, reason },
             ),
-            ProviderError::Retry { after, .. } => {
+            ProviderError::Retry { after, cost_micros, .. } => {
                 let after = after.map(|after| after.min(RETRY_AFTER_MAX));
                 let resume_at = after.map(|after| later(now, after));
-                let cost_micros = after.map(|_| 0);
                 let wait = backoff(attempt, entry).max(after.unwrap_or_default());
                 let command = match attempt < self.options.attempts_max {
                     true => {

@@ -148,7 +148,7 @@ impl Scene {
     }
 
     /// A worker as another process would have it.
-    async fn worker(&self, provider: Arc<Studio>, options: Options) -> Worker {
+    async fn worker(&self, provider: Arc<dyn Provider>, options: Options) -> Worker {
         let broker = broker(&self.world.servers);
         let now = Arc::clone(&self.now);
         Worker {
@@ -189,7 +189,7 @@ impl Scene {
 }
 
 /// Limits that a test comes to only when it wants to.
-fn options() -> Options {
+pub fn options() -> Options {
     let limits = Limits {
         concurrency: 64,
         per_minute: 10_000,
@@ -202,7 +202,7 @@ fn options() -> Options {
     Options { limits, attempts_max: 3, time_limit, stop_limit }
 }
 
-async fn lease(worker: &Worker) -> Lease {
+pub async fn lease(worker: &Worker) -> Lease {
     match worker.take().await.expect("an answer") {
         Taken::Lease(lease) => *lease,
         other => panic!("nothing to take: {other:?}"),
@@ -210,24 +210,24 @@ async fn lease(worker: &Worker) -> Lease {
 }
 
 /// Takes one request and works it off.
-async fn turn(worker: &Worker) -> Uuid {
+pub async fn turn(worker: &Worker) -> Uuid {
     let lease = lease(worker).await;
     worker.work(&lease).await.expect("worked off");
     lease.request
 }
 
-async fn waits(worker: &Worker) -> Standing {
+pub async fn waits(worker: &Worker) -> Standing {
     match worker.take().await.expect("an answer") {
         Taken::Waits(standing) => standing,
         other => panic!("nothing waits: {other:?}"),
     }
 }
 
-async fn is_idle(worker: &Worker) -> bool {
+pub async fn is_idle(worker: &Worker) -> bool {
     worker.take().await.expect("an answer") == Taken::Idle
 }
 
 fn retry(after: Option<u64>) -> Deed {
-    let (after, reason) = (after.map(Duration::from_secs), "429".to_owned());
-    Deed::Say(ProviderError::Retry { after, reason })
+    let (after, cost_micros) = (after.map(Duration::from_secs), after.map(|_| 0));
+    Deed::Say(ProviderError::Retry { after, cost_micros, reason: "429".to_owned() })
 }

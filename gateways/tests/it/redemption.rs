@@ -24,7 +24,7 @@ const VIEWER: &str = "5001";
 const GHOST: &str = "Cheer200 ghost of a toaster";
 
 /// Everything that a request passes, in this process.
-async fn run(world: &World) -> Parts {
+pub async fn run(world: &World) -> Parts {
     let mut parts = world.run();
     parts.processes(redemption()).await;
     until("it has a position", async || {
@@ -34,7 +34,7 @@ async fn run(world: &World) -> Parts {
     parts
 }
 
-fn redemption() -> Vec<Arc<dyn Process>> {
+pub fn redemption() -> Vec<Arc<dyn Process>> {
     gateways::processes::all(watch::channel(Prices::default()).1)
 }
 
@@ -47,7 +47,7 @@ fn cheer_saying(viewer: &str, key: &str, bits: i64, message: &str) -> Envelope {
 }
 
 /// A request that costs 200 points, from outside Twitch: its id, and the command that submits it.
-fn submit(viewer: &str, key: &str) -> (Uuid, Envelope) {
+pub fn submit(viewer: &str, key: &str) -> (Uuid, Envelope) {
     let entry = entry_id("test", key);
     let command = Command::Submit {
         entry,
@@ -97,7 +97,7 @@ async fn events(world: &World, event_type: &str) -> i64 {
     world.count(&format!("{query} '{event_type}'")).await
 }
 
-async fn comes_to(world: &World, event_type: &str, count: i64) {
+pub async fn comes_to(world: &World, event_type: &str, count: i64) {
     until(event_type, async || events(world, event_type).await >= count).await;
     assert_eq!(events(world, event_type).await, count, "{event_type}");
 }
@@ -118,13 +118,13 @@ async fn sums(world: &World, viewer: &str) -> Sums {
 }
 
 /// Available, held and captured points.
-async fn points(world: &World, viewer: &str) -> (i64, i64, i64) {
+pub async fn points(world: &World, viewer: &str) -> (i64, i64, i64) {
     let sums = sums(world, viewer).await;
     (sums.available, sums.held, sums.captured)
 }
 
 /// Waits until nothing follows any more, and proves it all.
-async fn audited(world: &World) {
+pub async fn audited(world: &World) {
     until("nothing is left to follow", async || {
         let position = "SELECT min(position) FROM processes";
         world.count(position).await == world.head().await
@@ -135,7 +135,7 @@ async fn audited(world: &World) {
     Site::new(&world.servers, &world.pool).await.audit().await;
 }
 
-async fn funded(world: &World, asker: &Asker, viewer: &str, key: &str) -> Uuid {
+pub async fn funded(world: &World, asker: &Asker, viewer: &str, key: &str) -> Uuid {
     asker.ask(cheer(viewer, &format!("{key}-points"), 200)).await;
     let (request, envelope) = submit(viewer, key);
     let before = events(world, "funded").await;

@@ -1,0 +1,5 @@
+//! Systems outside, on loopback. Each speaks the real protocol and is itself checked with the vendor's own client.
+//!
+//! They are here and not in the product, because nothing in the product uses them.
+
+pub mod openai;
