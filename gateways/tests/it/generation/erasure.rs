@@ -1,5 +1,7 @@
 //! What an erased viewer asked for is not shown any more.
 
+use std::time::Duration;
+
 use domain::chat_request::Colour;
 use domain::generation::Settlement;
 use projections::{Page, alerts};
@@ -51,7 +53,9 @@ async fn what_an_erased_viewer_asked_for_is_shown_without_its_words_and_its_pict
         (&json!("Waldo"), &json!("a Jane Doe"))
     );
 
-    journal::names::erase(&scene.world.pool, "5001").await.expect("erased");
+    journal::names::erase(&scene.world.pool, "5001", Duration::from_secs(60))
+        .await
+        .expect("erased");
     let after = scene.shown("5001").await;
     assert_eq!(after.len(), 2);
     for alert in &after {
