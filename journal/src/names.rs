@@ -1,13 +1,20 @@
 //! Forgetting what a viewer is called. Names are beside history and not in it, so every sum stays.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 
 use crate::command::{BadAddress, Envelope, check_id};
 
-/// The most dead letters that are gone through at once.
-const LETTERS_MAX: i64 = 10_000;
+/// How many dead letters are gone through in one transaction, and how long that may take. They can be large.
+const LETTERS_OF_PAGE: i64 = 50;
+const PAGE_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
+/// Which letters have the id `$1`, before the letter `$2`: in quotes, which are escaped in what is text within text.
+const OF_VIEWER: &str = r#"source = 'command' AND id < $2
+    AND (position(convert_to('"' || $1 || '"', 'UTF8') IN payload) > 0
+         OR position(convert_to('"' || $1 || '\', 'UTF8') IN payload) > 0)"#;
 
 /// What was forgotten, and what could not be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +26,8 @@ pub struct Erased {
     pub letters_scrubbed: Vec<i64>,
     /// Those that have the viewer's id and cannot be read: somebody has to look at them.
     pub letters_left: Vec<i64>,
+    /// How many that have the viewer's id were not gone through in time. Asking again does.
+    pub letters_unseen: i64,
 }
 
 /// Why nothing was forgotten.
@@ -31,10 +40,10 @@ pub enum EraseError {
 }
 
 /// Forgets the names of `viewer`, and keeps them from coming back: the row stays, without names, and whoever records a
-/// name sees it there. Asking again goes through the dead letters that came since.
-pub async fn erase(pool: &PgPool, viewer: &str) -> Result<Erased, EraseError> {
+/// name sees it there. Only then, for about as long as `limit`, come the dead letters. Asking again goes through those that
+/// came since, and through those that were left.
+pub async fn erase(pool: &PgPool, viewer: &str, limit: Duration) -> Result<Erased, EraseError> {
     check_id(viewer)?;
-    let mut tx = pool.begin().await?;
     // A commit that records a name waits for this row, or is waited for: no name slips in between.
     let erased_at: DateTime<Utc> = sqlx::query_scalar(
         "INSERT INTO viewer_names AS known (viewer_id, seen_at, erased_at)
@@ -44,11 +53,16 @@ pub async fn erase(pool: &PgPool, viewer: &str) -> Result<Erased, EraseError> {
          RETURNING erased_at",
     )
     .bind(viewer)
-    .fetch_one(&mut *tx)
+    .fetch_one(pool)
     .await?;
-    let (letters_scrubbed, letters_left) = scrub(&mut tx, viewer).await?;
-    tx.commit().await?;
-    Ok(Erased { viewer: viewer.to_owned(), erased_at, letters_scrubbed, letters_left })
+    let Scrubbed { scrubbed, left, unseen } = scrub(pool, viewer, limit).await?;
+    Ok(Erased {
+        viewer: viewer.to_owned(),
+        erased_at,
+        letters_scrubbed: scrubbed,
+        letters_left: left,
+        letters_unseen: unseen,
+    })
 }
 
 /// Lets the names of `viewer` be recorded again; those that were forgotten stay so. Whether they had been erased.
@@ -62,48 +76,73 @@ pub async fn allow(pool: &PgPool, viewer: &str) -> Result<bool, EraseError> {
     Ok(gone.rows_affected() > 0)
 }
 
+/// What was done to the dead letters that have a viewer's id.
+#[derive(Default)]
+struct Scrubbed {
+    scrubbed: Vec<i64>,
+    left: Vec<i64>,
+    unseen: i64,
+}
+
 /// Takes the viewer's names out of commands that could not be decided, together with what arrived from outside where
 /// that speaks of the viewer. Such a command can still be tried again, unless it was nothing but what arrived.
-async fn scrub(
-    connection: &mut PgConnection,
-    viewer: &str,
-) -> Result<(Vec<i64>, Vec<i64>), sqlx::Error> {
-    let letters: Vec<(i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT id, payload FROM dead_letters
-         WHERE source = 'command' AND position(convert_to($1, 'UTF8') IN payload) > 0
-         ORDER BY id DESC LIMIT $2 FOR UPDATE",
-    )
-    .bind(viewer)
-    .bind(LETTERS_MAX)
-    .fetch_all(&mut *connection)
-    .await?;
-    let (mut scrubbed, mut left) = (Vec::new(), Vec::new());
-    let quoted = format!("\"{viewer}\"");
-    for (id, payload) in letters {
-        let Ok(mut envelope) = serde_json::from_slice::<Envelope>(&payload) else {
-            if String::from_utf8_lossy(&payload).contains(&quoted) {
-                left.push(id);
+///
+/// The newest letters come first, a page to a transaction, so that nobody waits for all of them and what was done stays
+/// done. Letters without names still have the id: going through them again costs reading them.
+async fn scrub(pool: &PgPool, viewer: &str, limit: Duration) -> Result<Scrubbed, sqlx::Error> {
+    let begun = Instant::now();
+    let mut done = Scrubbed::default();
+    let mut before = i64::MAX;
+    while begun.elapsed() < limit {
+        let mut tx = pool.begin().await?;
+        sqlx::query(PAGE_LIMIT).execute(&mut *tx).await?;
+        let letters: Vec<(i64, Vec<u8>)> = sqlx::query_as(&format!(
+            "SELECT id, payload FROM dead_letters WHERE {OF_VIEWER} ORDER BY id DESC LIMIT $3 FOR UPDATE"
+        ))
+        .bind(viewer)
+        .bind(before)
+        .bind(LETTERS_OF_PAGE)
+        .fetch_all(&mut *tx)
+        .await?;
+        let Some((last, _)) = letters.last() else { return Ok(done) };
+        before = *last;
+        for (id, payload) in letters {
+            let Ok(mut envelope) = serde_json::from_slice::<Envelope>(&payload) else {
+                done.left.push(id);
+                continue;
+            };
+            if !forget(&mut envelope, viewer) {
+                continue;
             }
-            continue;
-        };
-        let names = envelope.names.len();
-        envelope.names.retain(|name| name.id != viewer);
-        let spoken_of = envelope.aggregate_id == viewer
-            || envelope.origin.raw.as_ref().is_some_and(|raw| raw.contains(&quoted));
-        let had_raw = spoken_of && envelope.origin.raw.take().is_some();
-        if envelope.names.len() == names && !had_raw {
-            continue;
+            let Ok(payload) = serde_json::to_vec(&envelope) else {
+                done.left.push(id);
+                continue;
+            };
+            sqlx::query("UPDATE dead_letters SET payload = $2 WHERE id = $1")
+                .bind(id)
+                .bind(payload)
+                .execute(&mut *tx)
+                .await?;
+            done.scrubbed.push(id);
         }
-        let Ok(payload) = serde_json::to_vec(&envelope) else {
-            left.push(id);
-            continue;
-        };
-        sqlx::query("UPDATE dead_letters SET payload = $2 WHERE id = $1")
-            .bind(id)
-            .bind(payload)
-            .execute(&mut *connection)
-            .await?;
-        scrubbed.push(id);
+        tx.commit().await?;
     }
-    Ok((scrubbed, left))
+    let mut tx = pool.begin().await?;
+    sqlx::query(PAGE_LIMIT).execute(&mut *tx).await?;
+    let unseen = format!("SELECT count(*) FROM dead_letters WHERE {OF_VIEWER}");
+    done.unseen = sqlx::query_scalar(&unseen).bind(viewer).bind(before).fetch_one(&mut *tx).await?;
+    tx.rollback().await?;
+    Ok(done)
+}
+
+/// Takes what the viewer is called out of a command. Whether there was anything.
+fn forget(envelope: &mut Envelope, viewer: &str) -> bool {
+    let names = envelope.names.len();
+    envelope.names.retain(|name| name.id != viewer);
+    let [quoted, escaped] = [format!("\"{viewer}\""), format!("\"{viewer}\\")];
+    let speaks = |raw: &String| raw.contains(&quoted) || raw.contains(&escaped);
+    let spoken_of =
+        envelope.aggregate_id == viewer || envelope.origin.raw.as_ref().is_some_and(speaks);
+    let had_raw = spoken_of && envelope.origin.raw.take().is_some();
+    envelope.names.len() != names || had_raw
 }

@@ -1,10 +1,14 @@
 //! `tapedeck viewers`: forgetting what a viewer is called.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use journal::names;
 
 use super::{Globals, print};
+
+/// How long going through dead letters may take.
+const LETTERS_LIMIT: Duration = Duration::from_secs(3_600);
 
 /// Erase what a viewer is called, and keep it from coming back
 ///
@@ -47,14 +51,20 @@ impl Viewers {
         let (_, pool) = globals.database("viewers").await?;
         match self.command {
             Command::Erase { viewer, json: true } => {
-                print::json(&names::erase(&pool, &viewer).await?)?;
+                print::json(&names::erase(&pool, &viewer, LETTERS_LIMIT).await?)?;
             }
             Command::Erase { viewer, json: false } => {
-                let erased = names::erase(&pool, &viewer).await?;
+                let erased = names::erase(&pool, &viewer, LETTERS_LIMIT).await?;
                 print::text(&format!(
                     "Viewer {viewer} has no name any more; every sum stays. {} dead letters were scrubbed.",
                     erased.letters_scrubbed.len()
                 ))?;
+                if erased.letters_unseen > 0 {
+                    let (unseen, words) = (erased.letters_unseen, "were not gone through in time");
+                    print::text(&format!(
+                        "{unseen} dead letters {words}: the same command again."
+                    ))?;
+                }
                 for letter in erased.letters_left {
                     let words = "cannot be read and has this viewer's id: tapedeck dead show";
                     print::text(&format!("Dead letter {letter} {words} {letter}"))?;

@@ -1,5 +1,7 @@
 //! Viewers: forgetting what they are called.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State as FromState;
 use chrono::{DateTime, Utc};
@@ -13,6 +15,9 @@ use super::error::{ApiError, ErrorBody};
 use super::extract::Path;
 use super::keys::Scope;
 
+/// How long a request may go through dead letters.
+const LETTERS_LIMIT: Duration = Duration::from_secs(5);
+
 /// What was forgotten, and what could not be.
 #[derive(Serialize, ToSchema)]
 pub struct ErasedAnswer {
@@ -23,6 +28,9 @@ pub struct ErasedAnswer {
     pub letters_scrubbed: Vec<i64>,
     /// Dead letters that have the viewer's id and cannot be read: look at them with `tapedeck dead show`.
     pub letters_left: Vec<i64>,
+    /// How many dead letters with the viewer's id were not gone through in time. If not 0, send the request again, or
+    /// use `tapedeck viewers erase`, which takes its time.
+    pub letters_unseen: i64,
 }
 
 /// Forgets a viewer's names, and keeps them from coming back.
@@ -40,11 +48,13 @@ pub(crate) async fn erase_names(
     Path(viewer): Path<String>,
 ) -> Result<Json<ErasedAnswer>, ApiError> {
     let key = asker.require(Scope::Admin)?;
-    let erased = names::erase(&app.pool, &viewer).await.map_err(|error| match error {
-        EraseError::BadId(error) => ApiError::bad_request(error.to_string()),
-        EraseError::Database(error) => error.into(),
-    })?;
+    let erased =
+        names::erase(&app.pool, &viewer, LETTERS_LIMIT).await.map_err(|error| match error {
+            EraseError::BadId(error) => ApiError::bad_request(error.to_string()),
+            EraseError::Database(error) => error.into(),
+        })?;
     tracing::info!(viewer = erased.viewer, actor = key.name, "a viewer's names were erased");
-    let names::Erased { viewer, erased_at, letters_scrubbed, letters_left } = erased;
-    Ok(Json(ErasedAnswer { viewer, erased_at, letters_scrubbed, letters_left }))
+    let names::Erased { viewer, erased_at, letters_scrubbed, letters_left, letters_unseen } =
+        erased;
+    Ok(Json(ErasedAnswer { viewer, erased_at, letters_scrubbed, letters_left, letters_unseen }))
 }

@@ -1,13 +1,15 @@
 //! What a viewer is called can be forgotten; what they have cannot.
 
+use std::time::Duration;
+
 use gateways::http::keys::Scope;
-use journal::ViewerName;
+use journal::{ViewerName, names};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::{audit_agrees, connect, json_of, tapedeck, text};
 use crate::http::Serving;
-use crate::world::{World, cheer};
+use crate::world::{PATIENCE, World, cheer};
 
 fn named(mut envelope: journal::Envelope, id: &str, name: &str) -> journal::Envelope {
     let login = Some(name.to_lowercase());
@@ -90,6 +92,44 @@ async fn an_erased_name_is_gone_everywhere_and_stays_away_while_every_sum_stays(
     assert!(!tapedeck(&world, &["viewers", "erase", "5 001"]).await.status.success());
     audit_agrees(&world).await;
     parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_dead_letter_is_gone_through_in_pages_and_those_left_are_counted() {
+    let world = World::start().await;
+    let mut parts = world.parts();
+    parts.processor();
+    let asker = world.asker().await;
+    asker.ask(dead("a", "5001", "ReelDeal")).await;
+    asker.ask(dead("b", "5002", "BetaMaxine")).await;
+    // What another's command says of her has her id within the text that arrived, and nowhere else.
+    let mut about = dead("c", "5003", "Third");
+    about.origin.raw = Some(r#"{"user_id":"5003","to":"5001","to_name":"ReelDeal"}"#.to_owned());
+    asker.ask(about).await;
+    parts.stop().await;
+    let copies =
+        "INSERT INTO dead_letters (source, name, key, command_id, position, reason, payload)
+                  SELECT source, name, key, command_id, position, reason, payload
+                  FROM dead_letters, generate_series(1, 99)";
+    sqlx::query(copies).execute(&world.pool).await.expect("copied");
+    let unreadable = "INSERT INTO dead_letters (source, name, key, position, reason, payload)
+                      VALUES ('command', 'odd', 'odd', 0, 'odd', convert_to('{\"5001\"', 'UTF8')) RETURNING id";
+    let odd: i64 = sqlx::query_scalar(unreadable).fetch_one(&world.pool).await.expect("an id");
+    let erase = |viewer: &'static str, limit| names::erase(&world.pool, viewer, limit);
+
+    let begun = erase("5001", Duration::ZERO).await.expect("erased");
+    assert_eq!((begun.letters_scrubbed.len(), begun.letters_unseen), (0, 201));
+    let part = erase("500", Duration::ZERO).await.expect("erased");
+    assert_eq!(part.letters_unseen, 0, "an id within another one is no letter's");
+    let done = erase("5001", PATIENCE).await.expect("erased");
+    assert_eq!((done.letters_scrubbed.len(), done.letters_unseen), (200, 0));
+    assert_eq!((done.letters_left, done.erased_at), (vec![odd], begun.erased_at));
+    let named = "SELECT count(*) FROM dead_letters WHERE convert_from(payload, 'UTF8') ~* ";
+    assert_eq!(world.count(&format!("{named} 'reeldeal'")).await, 0);
+    assert_eq!(world.count(&format!("{named} 'betamaxine'")).await, 100);
+    assert_eq!(world.count(&format!("{named} 'third'")).await, 100, "nobody else is forgotten");
+    let again = erase("5001", PATIENCE).await.expect("erased");
+    assert_eq!((again.letters_scrubbed.len(), again.letters_unseen), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
