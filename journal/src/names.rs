@@ -10,7 +10,7 @@ use crate::command::{BadAddress, Envelope, check_id};
 
 /// How many dead letters are gone through in one transaction, and how long that may take. They can be large.
 const LETTERS_OF_PAGE: i64 = 50;
-const PAGE_LIMIT: &str = "SET LOCAL statement_timeout = '10s'";
+const PAGE_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
 /// Which letters have the id `$1`, before the letter `$2`: in quotes, which are escaped in what is text within text.
 const OF_VIEWER: &str = r#"source = 'command' AND id < $2
     AND (position(convert_to('"' || $1 || '"', 'UTF8') IN payload) > 0
@@ -127,8 +127,11 @@ async fn scrub(pool: &PgPool, viewer: &str, limit: Duration) -> Result<Scrubbed,
         }
         tx.commit().await?;
     }
+    let mut tx = pool.begin().await?;
+    sqlx::query(PAGE_LIMIT).execute(&mut *tx).await?;
     let unseen = format!("SELECT count(*) FROM dead_letters WHERE {OF_VIEWER}");
-    done.unseen = sqlx::query_scalar(&unseen).bind(viewer).bind(before).fetch_one(pool).await?;
+    done.unseen = sqlx::query_scalar(&unseen).bind(viewer).bind(before).fetch_one(&mut *tx).await?;
+    tx.rollback().await?;
     Ok(done)
 }
 

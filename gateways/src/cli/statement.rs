@@ -19,7 +19,8 @@ use crate::audit::proof::{self, KeyError, SignerKey, Wanted as WantedProof};
 ///
 /// With --proof the whole statement, from the first entry on, goes into a signed file that anybody can check without
 /// your servers: every event of this viewer, whole, with its place in the hash chain. The file has what is recorded of
-/// this viewer (ids, points, messages, notes, who did it) and nothing of anybody else. What it proves by itself and
+/// this viewer (ids, points, messages, notes), and with it who took part: the id of whom a gift came from or went to, and the
+/// name of who granted, noted or reversed something. Nothing else of anybody else. What it proves by itself and
 /// what rests on your signature is said by `tapedeck audit --help`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \

@@ -63,8 +63,8 @@ pub enum Arrival {
 /// Gives points of this viewer to another: both sides or neither.
 ///
 /// They are set aside first, then credited, then spent. Too few available points: 409 `declined`, and nothing happens.
-/// Nobody but this process captures or releases such a hold (403 `hold_of_gift`), and it does not expire. 202 while it is on its way: the
-/// same request again tells what became of it.
+/// Nobody but this process captures or releases such a hold (403 `hold_of_gift`), and it does not expire. 202 while it is
+/// on its way: the same request again tells what became of it.
 #[utoipa::path(
     post, path = "/accounts/{viewer}/gifts", tag = "accounts", request_body = NewGift,
     params(("viewer" = String, Path, description = "The giver's Twitch user id"),

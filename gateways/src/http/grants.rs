@@ -118,7 +118,8 @@ pub struct GivenAnswer {
     post, path = "/grants", tag = "accounts", request_body = NewGrant,
     params(("Idempotency-Key" = String, Header, description = "Names the grant: the same for each attempt")),
     responses((status = 200, body = GrantAnswer), (status = 201, body = GrantAnswer),
-              (status = 202, body = GrantAnswer), (status = "4XX", body = ErrorBody)),
+              (status = 202, body = GrantAnswer), (status = "4XX", body = ErrorBody),
+              (status = 503, body = ErrorBody)),
 )]
 pub(crate) async fn give(
     FromState(app): FromState<State>,
@@ -161,7 +162,8 @@ pub(crate) async fn give(
     params(("id" = Uuid, Path, description = "The grant's id"),
            ("Idempotency-Key" = String, Header, description = "The same for each attempt")),
     responses((status = 200, body = GrantAnswer), (status = 201, body = GrantAnswer),
-              (status = 202, body = GrantAnswer), (status = "4XX", body = ErrorBody)),
+              (status = 202, body = GrantAnswer), (status = "4XX", body = ErrorBody),
+              (status = 503, body = ErrorBody)),
 )]
 pub(crate) async fn undo(
     FromState(app): FromState<State>,

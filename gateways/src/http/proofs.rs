@@ -37,10 +37,12 @@ pub struct WantedProof {
     min_position: Option<i64>,
 }
 
-/// A viewer's whole statement as a signed file, to be checked offline with `tapedeck audit --verify-proof`.
+/// A viewer's whole statement as a signed file, to be checked offline.
 ///
+/// Whoever has it checks it with `tapedeck audit --verify-proof FILE --public-key KEY`, the key being that of the channel.
 /// JSON lines: whose statement it is, every event of the account with its place in the hash chain, the sums, and an
-/// Ed25519 signature over every byte before it. The header `Tapedeck-Public-Key` names the key.
+/// Ed25519 signature over every byte before it. The header `Tapedeck-Public-Key` names the key. Of others it has only the
+/// ids of those whom gifts came from or went to, and the names of those who granted, noted or reversed something.
 #[utoipa::path(
     get, path = "/accounts/{viewer}/statement/proof", tag = "accounts",
     params(("viewer" = String, Path, description = "The viewer's Twitch user id"), WantedProof),

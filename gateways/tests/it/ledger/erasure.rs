@@ -112,8 +112,8 @@ async fn every_dead_letter_is_gone_through_in_pages_and_those_left_are_counted()
                   SELECT source, name, key, command_id, position, reason, payload
                   FROM dead_letters, generate_series(1, 99)";
     sqlx::query(copies).execute(&world.pool).await.expect("copied");
-    let unreadable = "INSERT INTO dead_letters (source, name, key, reason, payload)
-                      VALUES ('command', 'odd', 'odd', 'odd', convert_to('{\"5001\"', 'UTF8')) RETURNING id";
+    let unreadable = "INSERT INTO dead_letters (source, name, key, position, reason, payload)
+                      VALUES ('command', 'odd', 'odd', 0, 'odd', convert_to('{\"5001\"', 'UTF8')) RETURNING id";
     let odd: i64 = sqlx::query_scalar(unreadable).fetch_one(&world.pool).await.expect("an id");
     let erase = |viewer: &'static str, limit| names::erase(&world.pool, viewer, limit);
 
