@@ -139,9 +139,10 @@ fn log_panic(ended: Result<(), JoinError>) {
 async fn forget_old(worker: &Worker) {
     let forgotten = sqlx::query(
         "DELETE FROM generation_makings
-         WHERE started_at < clock_timestamp() - make_interval(days => $1)",
+         WHERE started_at < $2::timestamptz - make_interval(days => $1)",
     )
     .bind(MAKINGS_KEPT_DAYS)
+    .bind((worker.clock)())
     .execute(&worker.pool)
     .await;
     if let Err(error) = forgotten {
