@@ -30,6 +30,10 @@ async fn the_key_is_in_no_event_no_row_no_log_and_no_answer() {
         .spawn()
         .expect("it starts");
     site.answers().await;
+    until("requests are followed", async || {
+        world.count("SELECT count(*) FROM processes").await == 1
+    })
+    .await;
     let client = reqwest::Client::new();
     let ask = async |method: Method, path: &str, body: Value| {
         let url = site.url(&format!("/api/v1{path}"));
