@@ -172,6 +172,7 @@ async fn garbage_ends_the_request_and_the_points_go_back() {
 async fn who_is_too_busy_is_asked_again_when_it_says_and_a_bounded_number_of_times() {
     let (studio, parts) = Studio::start().await;
     studio.funded("5001").await;
+    studio.funded("5002").await; // in line behind it
     studio.fake.draws([
         Deed::Busy(vec![("retry-after", "20"), ("x-ratelimit-reset-requests", "6m0s")]),
         Deed::Busy(vec![

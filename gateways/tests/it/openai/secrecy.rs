@@ -31,7 +31,7 @@ async fn the_key_is_in_no_event_no_row_no_log_and_no_answer() {
         .expect("it starts");
     site.answers().await;
     until("requests are followed", async || {
-        world.count("SELECT count(*) FROM processes").await == 1
+        world.count("SELECT count(*) FROM processes").await > 0
     })
     .await;
     let client = reqwest::Client::new();
