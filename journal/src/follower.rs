@@ -88,6 +88,10 @@ impl Follower for Folder {
         Ok(Folding { connection, generation, parked: parked.into_iter().collect() })
     }
 
+    fn wants(&self, event: &Recorded) -> bool {
+        self.projection.wants(&event.content())
+    }
+
     fn position(&self, folding: &Folding) -> i64 {
         folding.generation.position
     }

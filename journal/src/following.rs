@@ -30,6 +30,9 @@ const UNDER_LOAD: usize = 128;
 const TAKEN_ENOUGH: usize = 2_048;
 /// How long it waits.
 const GATHER_MAX: Duration = Duration::from_millis(20);
+/// The same while nothing of it concerns the follower, which then has only its position to store.
+const IDLE_TAKEN_MAX: usize = 32_768;
+const IDLE_GATHER_MAX: Duration = Duration::from_millis(250);
 /// How long a follower waits for news before it looks into PostgreSQL.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -86,6 +89,9 @@ pub(crate) trait Follower: Send + Sync + 'static {
     async fn open(&self) -> anyhow::Result<Self::Held>;
 
     fn position(&self, held: &Self::Held) -> i64;
+
+    /// Whether `event` is more to it than a step of its position.
+    fn wants(&self, event: &Recorded) -> bool;
 
     /// Takes `events`, which are all after its position up to and including `until`, and stores `until`.
     async fn take(
@@ -147,7 +153,7 @@ async fn follow<F: Follower>(
                 continue;
             }
         };
-        let taken = gather(batch, batches).await;
+        let taken = gather(batch, batches, |event| follower.wants(event)).await;
         take_tail(pool, follower, &mut held, &taken).await?;
         if looked.elapsed() >= LOOK_EVERY {
             follower.look(&mut held).await?;
@@ -158,24 +164,37 @@ async fn follow<F: Follower>(
 
 /// `first` and what else is there. Under load a moment's wait makes one transaction of what would be several, and one
 /// change of what would be several of the same account.
-async fn gather(first: Arc<Vec<Recorded>>, batches: &mut Batches) -> Vec<Arc<Vec<Recorded>>> {
-    let until = tokio::time::Instant::now() + GATHER_MAX;
+async fn gather(
+    first: Arc<Vec<Recorded>>,
+    batches: &mut Batches,
+    wants: impl Fn(&Recorded) -> bool,
+) -> Vec<Arc<Vec<Recorded>>> {
+    let begun = tokio::time::Instant::now();
+    let mut wanted = first.iter().any(&wants);
     let mut count = first.len();
     let mut taken = vec![first];
-    while count < TAKEN_MAX {
+    loop {
+        let (max, enough, wait) = if wanted {
+            (TAKEN_MAX, TAKEN_ENOUGH, GATHER_MAX)
+        } else {
+            (IDLE_TAKEN_MAX, IDLE_TAKEN_MAX, IDLE_GATHER_MAX)
+        };
+        if count >= max {
+            return taken;
+        }
         let more = match batches.try_recv() {
             Ok(more) => more,
-            Err(_) if !(UNDER_LOAD..TAKEN_ENOUGH).contains(&count) => break,
-            Err(_) => match tokio::time::timeout_at(until, batches.recv()).await {
+            Err(_) if !(UNDER_LOAD..enough).contains(&count) => return taken,
+            Err(_) => match tokio::time::timeout_at(begun + wait, batches.recv()).await {
                 Ok(Ok(more)) => more,
                 // What is missing after a lag shows as a hole.
-                _ => break,
+                _ => return taken,
             },
         };
+        wanted = wanted || more.iter().any(&wants);
         count += more.len();
         taken.push(more);
     }
-    taken
 }
 
 /// Takes what was published, reading in PostgreSQL what is missing before it.

@@ -141,6 +141,10 @@ impl Follower for Runner {
         Ok(Running { connection, position })
     }
 
+    fn wants(&self, event: &Recorded) -> bool {
+        self.process.wants(&event.content())
+    }
+
     fn position(&self, running: &Running) -> i64 {
         running.position
     }
@@ -153,7 +157,7 @@ impl Follower for Runner {
     ) -> anyhow::Result<()> {
         let mut commands = Vec::new();
         let mut letters = Vec::new();
-        for event in events.iter().filter(|event| self.process.wants(&event.content())) {
+        for event in events.iter().filter(|event| self.wants(event)) {
             match self.answer(event) {
                 Ok(follow) => commands.extend(follow),
                 Err(error) => letters.push(Letter { event, reason: error.to_string() }),

@@ -70,6 +70,15 @@ impl Ground {
         Ok(PgPool::connect(&self.servers.database_url_of("postgres", "tapedeck")).await?)
     }
 
+    /// Tidies all tables, stock's and ours, as PostgreSQL does by itself some time after they were filled: otherwise whoever
+    /// reads a table first pays for what was written before.
+    pub async fn vacuum(&self) -> anyhow::Result<()> {
+        let admin = self.admin().await?;
+        sqlx::query("VACUUM ANALYZE").execute(&admin).await?;
+        admin.close().await;
+        Ok(())
+    }
+
     pub async fn position(&self) -> anyhow::Result<i64> {
         Ok(journal::head::read(&self.pool).await?.position)
     }

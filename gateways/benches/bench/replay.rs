@@ -39,6 +39,7 @@ pub async fn audit(ground: &Ground, scale: &Scale, report: &mut Report) -> anyho
     eprintln!("audit of {position} events");
     let stock = Stock::prepare(ground, 10).await?;
     stock.fill(ground, position).await?;
+    ground.vacuum().await?;
     let (elapsed, replayed) = stock.replay_in_memory().await?;
     stock.remove(ground).await?;
     ensure!(replayed > 0, "stock replayed nothing");
@@ -83,7 +84,8 @@ pub async fn audit(ground: &Ground, scale: &Scale, report: &mut Report) -> anyho
         "Audit: `tapedeck audit --json` as its own process over {} events in all, {} of them asked for with --events \
          (made by commands through the whole path, {ACCOUNTS} accounts, with holds, captures and releases), in {} s \
          from start to exit, starting the program included. Memory is VmHWM, read while it runs. Stock is \
-         `QueryReplay::replay_all` over the same events in its own table, into a HashMap; it checks nothing. The quick \
+         `QueryReplay::replay_all` over the same events in its own table, into a HashMap; it checks nothing. All tables were \
+         vacuumed before, stock's and ours. The quick \
          audit makes the same of history, and proves positions, hash chain, numbers, ids and books on the way. The whole \
          audit reads four copies more of every event; the line \"only reading\" reads them all at once and does nothing with \
          them, which no whole audit on these processors can beat.",
