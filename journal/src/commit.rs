@@ -213,8 +213,8 @@ async fn record(
     if written == outcomes.len() as i64 { Ok(()) } else { Err(CommitError::Known) }
 }
 
-/// The newest name of each viewer who was not erased, in the order of their ids, so that two processes cannot wait for each other. Not those
-/// of a command that is dead: they may be what the database refused.
+/// The newest name of each viewer who was not erased, in the order of their ids, so that two processes cannot wait for
+/// each other. Not those of a command that is dead: they may be what the database refused.
 async fn note_names(connection: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Result<()> {
     let mut names: Vec<(&ViewerName, DateTime<Utc>)> = Vec::new();
     for ruling in batch.rulings.iter().filter(|ruling| ruling.decision != Decision::Dead) {

@@ -229,10 +229,23 @@ pub(crate) async fn match_stream(
         )
         .execute(&mut *tx)
         .await?;
-        sqlx::query("UPDATE processes SET position = registered").execute(&mut *tx).await?;
+        begin_processes_again(&mut tx).await?;
     }
     tx.commit().await?;
     Ok(highest > 0)
+}
+
+/// Sets processes back by a day, and never before they were registered. What they sent longer ago is decided by far, and
+/// what they would make today of an older event, at other prices, nobody waits for.
+async fn begin_processes_again(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE processes SET position = GREATEST(registered, LEAST(position, COALESCE(
+             (SELECT e.position FROM events e WHERE e.recorded_at < clock_timestamp() - interval '1 day'
+              ORDER BY e.position DESC LIMIT 1), 0)))",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 fn owned_in(rows: Vec<sqlx::postgres::PgRow>) -> sqlx::Result<BTreeMap<u16, Owned>> {

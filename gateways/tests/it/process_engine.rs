@@ -9,6 +9,8 @@ use journal::broker::Role;
 use journal::streams::{self, StreamsFile};
 use journal::{Content, Envelope, Process, Recorded, Unanswered, dead_letters, process};
 
+use sqlx::PgPool;
+
 use crate::processes::Site;
 use crate::world::{Parts, World, cheer, until};
 
@@ -115,14 +117,44 @@ async fn what_a_process_sent_into_a_stream_that_was_lost_is_sent_again() {
     // Nobody decides what it sends.
     let runs = running(&world, &thanks).await;
     answered(&world).await;
-    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
-    admin.delete_stream("COMMANDS").await.expect("deleted");
-    streams::apply(&admin, &StreamsFile::built_in().unwrap()).await.expect("made anew");
+    lose_commands(&world).await;
     let parts = world.run();
     until("all cheers are thanked for", async || world.head().await == 10).await;
     audited(&world).await;
     runs.stop().await;
     parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_a_day_is_not_answered_again_after_a_loss() {
+    let world = World::start().await;
+    let parts = world.run();
+    let thanks = Arc::new(Thanks::default());
+    let runs = running(&world, &thanks).await;
+    let asker = world.asker().await;
+    for n in 0..5 {
+        asker.ask(cheer("5001", &format!("c{n}"), 1)).await;
+    }
+    until("all cheers are thanked for", async || world.head().await == 10).await;
+    answered(&world).await;
+    parts.stop().await;
+    let older = "SET session_replication_role = replica;
+                 UPDATE events SET recorded_at = recorded_at - interval '2 days'";
+    let intruder = PgPool::connect(&world.servers.admin_database_url).await.expect("connected");
+    sqlx::raw_sql(older).execute(&intruder).await.expect("made older");
+    lose_commands(&world).await;
+    let parts = world.run();
+    asker.ask(cheer("5001", "new", 1)).await;
+    until("the new cheer is thanked for", async || world.head().await == 12).await;
+    assert_eq!(thanks.seen.load(Ordering::Relaxed), 6, "the old ones were seen again");
+    runs.stop().await;
+    parts.stop().await;
+}
+
+async fn lose_commands(world: &World) {
+    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    admin.delete_stream("COMMANDS").await.expect("deleted");
+    streams::apply(&admin, &StreamsFile::built_in().unwrap()).await.expect("made anew");
 }
 
 async fn running(world: &World, process: &Arc<Thanks>) -> Parts {
