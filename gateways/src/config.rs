@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::generation;
-use crate::pictures::Pictures;
+use crate::pictures::bucket::Bucket;
+use crate::pictures::{self, Pictures};
 
 mod servers;
 
@@ -74,6 +75,8 @@ pub struct Config {
     pub generation: generation::Settings,
     /// Where pictures are kept; `pictures` in the data folder, if left out.
     pub pictures_folder: Option<PathBuf>,
+    /// A bucket that they are kept in instead, if it has a name.
+    pub pictures_bucket: pictures::bucket::Settings,
     /// What can be asked for with points, and for how many; raise `version` with any change.
     pub prices: Prices,
     /// An OTLP/HTTP collector, such as `http://127.0.0.1:4318`. Without it no traces are sent.
@@ -152,6 +155,7 @@ impl Default for Config {
             rules: Rules::default(),
             generation: generation::Settings::default(),
             pictures_folder: None,
+            pictures_bucket: pictures::bucket::Settings::default(),
             prices: Prices::default(),
             otlp_endpoint: None,
             log: "info".to_owned(),
@@ -250,6 +254,11 @@ impl Config {
 
     /// Where pictures are kept.
     pub fn pictures(&self) -> Pictures {
+        if !self.pictures_bucket.name.is_empty()
+            && let Some(bucket) = Bucket::new(&self.pictures_bucket)
+        {
+            return Pictures::in_bucket(bucket);
+        }
         let data = self.source.as_ref().map_or(Path::new("data"), |source| &source.data);
         let folder = self.pictures_folder.clone().unwrap_or_else(|| data.join("pictures"));
         Pictures::in_folder(folder)
@@ -297,6 +306,9 @@ impl Config {
             && journal::command::check_id(&self.broadcaster_id).is_err()
         {
             return refuse("broadcaster_id: a Twitch user id is made of digits");
+        }
+        if let Some(words) = self.pictures_bucket.refusal() {
+            return refuse(words);
         }
         if let Some(words) = self.generation.refusal() {
             return refuse(words);

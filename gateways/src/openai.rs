@@ -28,7 +28,7 @@ use crate::generation::{Made, Order, Provider, ProviderError, cutout};
 use crate::outgoing::{Answer, Ask, Outgoing};
 use crate::pictures;
 
-pub use settings::{ApiKey, BaseUrl, Quality, Settings};
+pub use settings::{Quality, Settings};
 
 /// Judging words takes a second.
 const MODERATION_LIMIT: Duration = Duration::from_secs(20);

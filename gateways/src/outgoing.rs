@@ -25,6 +25,10 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::task::AbortOnDropHandle;
 
+mod address;
+
+pub use self::address::{BaseUrl, Secret};
+
 /// How long a connection may take, with its handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// The most that is read of an answer that is no success.

@@ -1,26 +1,34 @@
-//! The pictures that were made, by the name of their content. Goes out: to a local folder.
+//! The pictures that were made, by the name of their content. Goes out: to a local folder, or to a bucket that speaks as
+//! S3 does.
 //!
 //! A picture's name is the SHA-256 of its bytes, so it can be stored twice without harm, is never changed, and what is
-//! read back can be proved to be what was stored. Any other store that can put and get bytes under a name can take this
-//! one's place.
+//! read back can be proved to be what was stored, whoever kept it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use tokio::fs;
-use tokio::io::AsyncWriteExt;
-use uuid::Uuid;
+
+pub mod bucket;
+mod folder;
+
+use self::bucket::Bucket;
+use self::folder::Folder;
 
 /// The largest picture that is kept.
 pub const BYTES_MAX: usize = 20 * 1024 * 1024;
 
 /// Where pictures are kept.
-#[derive(Clone, Debug)]
-pub struct Pictures {
-    folder: PathBuf,
+#[derive(Clone)]
+pub struct Pictures(Place);
+
+#[derive(Clone)]
+enum Place {
+    Folder(Folder),
+    Bucket(Arc<Bucket>),
 }
 
 /// A picture as it was stored.
@@ -42,26 +50,42 @@ pub enum PictureError {
     Damaged { name: String, found: String },
     #[error("the folder {folder}: {source}")]
     Folder { folder: PathBuf, source: io::Error },
+    /// The words have no address in them: it carries a signature.
+    #[error("the bucket {bucket}: {reason}")]
+    Bucket { bucket: String, reason: String },
 }
 
 impl Pictures {
     /// Pictures in `folder`, which is made with the first one.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
-        Pictures { folder: folder.into() }
+        Pictures(Place::Folder(Folder(folder.into())))
     }
 
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Pictures in a bucket.
+    pub fn in_bucket(bucket: Bucket) -> Self {
+        Pictures(Place::Bucket(Arc::new(bucket)))
     }
 
-    /// Stores a picture and gives its name. Once this has answered, the picture outlives a power cut.
+    /// Where that is, for people.
+    pub fn place(&self) -> String {
+        match &self.0 {
+            Place::Folder(folder) => folder.0.display().to_string(),
+            Place::Bucket(bucket) => bucket.place(),
+        }
+    }
+
+    /// Stores a picture and gives its name. Once this has answered, the picture outlives a power cut, as far as the store
+    /// can promise it.
     pub async fn put(&self, bytes: &[u8]) -> Result<String, PictureError> {
         if bytes.len() > BYTES_MAX {
             return Err(PictureError::TooLarge { bytes: bytes.len() });
         }
-        media_type_of(bytes)?;
+        let media_type = media_type_of(bytes)?;
         let name = name_of(bytes);
-        self.write(&name, bytes).await.map_err(|source| self.failed(source))?;
+        match &self.0 {
+            Place::Folder(folder) => folder.put(&name, bytes).await?,
+            Place::Bucket(bucket) => bucket.put(&name, bytes, media_type).await?,
+        }
         Ok(name)
     }
 
@@ -70,48 +94,17 @@ impl Pictures {
         if !is_name(name) {
             return Ok(None);
         }
-        let bytes = match fs::read(self.path(name)).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(self.failed(source)),
+        let bytes = match &self.0 {
+            Place::Folder(folder) => folder.get(name).await?,
+            Place::Bucket(bucket) => bucket.get(name).await?,
         };
+        let Some(bytes) = bytes else { return Ok(None) };
         let found = name_of(&bytes);
         if found != name {
             return Err(PictureError::Damaged { name: name.to_owned(), found });
         }
         let media_type = media_type_of(&bytes)?;
-        Ok(Some(Stored { bytes: Bytes::from(bytes), media_type }))
-    }
-
-    /// Written beside and moved into place, so that under a name there is the whole picture or nothing. It is written
-    /// also where there is one: that mends a damaged one.
-    async fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let place = self.path(name);
-        let folder = place.parent().unwrap_or(&self.folder);
-        fs::create_dir_all(folder).await?;
-        let new = folder.join(format!("{name}.{}.new", Uuid::new_v4().simple()));
-        let written = async {
-            let mut file = fs::File::create(&new).await?;
-            file.write_all(bytes).await?;
-            file.sync_all().await?;
-            fs::rename(&new, &place).await?;
-            // The name is on disk once its folder is.
-            fs::File::open(folder).await?.sync_all().await
-        };
-        let written = written.await;
-        if written.is_err() {
-            let _ = fs::remove_file(&new).await;
-        }
-        written
-    }
-
-    /// A folder for each first two digits, so that none becomes too full to look into.
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(&name[..2]).join(name)
-    }
-
-    fn failed(&self, source: io::Error) -> PictureError {
-        PictureError::Folder { folder: self.folder.clone(), source }
+        Ok(Some(Stored { bytes, media_type }))
     }
 }
 

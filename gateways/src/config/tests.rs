@@ -28,6 +28,7 @@ fn every_key_is_in_the_example_and_the_example_is_the_default() {
     assert_eq!(value.generation, toml_keys::names(&known["generation"]));
     assert_eq!(value.openai, toml_keys::names(&known["generation"]["openai"]));
     assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
+    assert_eq!(value.bucket, toml_keys::names(&known["pictures_bucket"]));
     let plain = layered(EXAMPLE, &[]).expect("readable as it is");
     assert_eq!(
         serde_json::to_value(plain).expect("a config"),
@@ -157,6 +158,7 @@ mod toml_keys {
         pub generation: BTreeSet<String>,
         pub openai: BTreeSet<String>,
         pub requests: BTreeSet<String>,
+        pub bucket: BTreeSet<String>,
     }
 
     pub fn of(text: &str) -> Keys {
@@ -171,6 +173,7 @@ mod toml_keys {
             generation: names(&value["generation"]),
             openai: names(&value["generation"]["openai"]),
             requests: names(&value["requests_per_minute"]),
+            bucket: names(&value["pictures_bucket"]),
         }
     }
 

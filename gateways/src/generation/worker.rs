@@ -170,7 +170,7 @@ impl Worker {
     async fn keep(&self, lease: &Lease, made: Made) -> anyhow::Result<Command> {
         let content = match self.pictures.put(&made.bytes).await {
             Ok(content) => content,
-            Err(error @ PictureError::Folder { .. }) => {
+            Err(error @ (PictureError::Folder { .. } | PictureError::Bucket { .. })) => {
                 return Err(error).context("a picture was made and cannot be kept");
             }
             Err(error) => {

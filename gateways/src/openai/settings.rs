@@ -1,13 +1,14 @@
 //! What `[generation.openai]` of the configuration says.
 
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
+
+use crate::outgoing::{BaseUrl, Secret};
 
 /// Everything that can be decided about OpenAI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    pub api_key: ApiKey,
+    pub api_key: Secret,
     /// Where the API is, with its version: another company's that speaks like it, or a proxy.
     pub base_url: BaseUrl,
     pub model: String,
@@ -49,86 +50,11 @@ impl Quality {
     }
 }
 
-/// The secret that pays. Printing it with `{:?}` does not show it.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    pub fn new(key: impl Into<String>) -> Self {
-        ApiKey(key.into())
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for ApiKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(if self.is_empty() { "ApiKey(none)" } else { "ApiKey(secret)" })
-    }
-}
-
-/// An address to which a key may be sent: `https`, or this machine itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct BaseUrl(Url);
-
-impl BaseUrl {
-    /// The address of a resource under it.
-    pub(super) fn at(&self, path: &[&str]) -> Url {
-        let mut url = self.0.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        url
-    }
-}
-
-impl TryFrom<String> for BaseUrl {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let url = Url::parse(&text).map_err(|_| "base_url is no URL")?;
-        let is_here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        match url.scheme() {
-            "https" => {}
-            "http" if is_here => {}
-            _ => return Err("base_url begins with https://: a key is not sent in the open"),
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("base_url has a user in it; the key belongs into api_key");
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("base_url has more in it than a path");
-        }
-        Ok(BaseUrl(url))
-    }
-}
-
-impl From<BaseUrl> for String {
-    fn from(url: BaseUrl) -> Self {
-        url.0.into()
-    }
-}
-
-impl Default for BaseUrl {
-    fn default() -> Self {
-        #[expect(clippy::expect_used, reason = "a constant, and a test reads it")]
-        BaseUrl(Url::parse("https://api.openai.com/v1").expect("a URL"))
-    }
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            api_key: ApiKey::default(),
-            base_url: BaseUrl::default(),
+            api_key: Secret::default(),
+            base_url: BaseUrl::of(OPENAI),
             model: "gpt-image-2".to_owned(),
             moderation_model: "omni-moderation-latest".to_owned(),
             size: "1024x1024".to_owned(),
@@ -140,6 +66,8 @@ impl Default for Settings {
     }
 }
 
+/// Where the API is, unless configuration says otherwise.
+const OPENAI: &str = "https://api.openai.com/v1";
 const MODEL_CHARS_MAX: usize = 100;
 const PICTURE_CENTS_MAX: u32 = 10_000;
 const MICROS_PER_CENT: i64 = 10_000;
@@ -149,7 +77,7 @@ const TOKENS_MAX: i64 = 10_000_000;
 impl Settings {
     /// Why these settings cannot be worked with.
     pub fn refusal(&self) -> Option<&'static str> {
-        if !self.api_key.0.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !self.api_key.is_graphic() {
             return Some("generation.openai.api_key has characters in it that no key has");
         }
         let is_model = |name: &str| {
@@ -198,43 +126,6 @@ fn is_size(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn url(text: &str) -> Result<BaseUrl, &'static str> {
-        BaseUrl::try_from(text.to_owned())
-    }
-
-    #[test]
-    fn a_key_is_sent_over_tls_or_to_this_machine_only() {
-        for good in ["https://api.openai.com/v1", "http://127.0.0.1:8080/v1", "http://[::1]:1/"] {
-            url(good).expect(good);
-        }
-        for wrong in [
-            "http://api.openai.com/v1",
-            "http://127.0.0.1.example/v1",
-            "ftp://127.0.0.1/",
-            "https://me:secret@api.example/v1",
-            "https://api.example/v1?key=secret",
-            "api.openai.com",
-            "",
-        ] {
-            assert!(url(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_is_asked_for_is_under_the_base() {
-        for base in ["https://a.example/v1", "https://a.example/v1/"] {
-            let url = url(base).expect("a base").at(&["models", "a/../b"]);
-            assert_eq!(url.as_str(), "https://a.example/v1/models/a%2F..%2Fb");
-        }
-        assert_eq!(BaseUrl::default().at(&[]).as_str(), "https://api.openai.com/v1");
-    }
-
-    #[test]
-    fn the_key_is_not_printed() {
-        let settings = Settings { api_key: ApiKey::new("sk-hush"), ..Settings::default() };
-        assert!(!format!("{settings:?}").contains("hush"));
-    }
-
     #[test]
     fn settings_that_cannot_work_are_refused() {
         assert_eq!(Settings::default().refusal(), None);
@@ -243,7 +134,7 @@ mod tests {
             change(&mut settings);
             settings.refusal()
         };
-        assert!(with(|s| s.api_key = ApiKey::new("sk-a\r\nX-Evil: 1")).is_some());
+        assert!(with(|s| s.api_key = Secret::new("sk-a\r\nX-Evil: 1")).is_some());
         assert!(with(|s| s.model = "../models".to_owned()).is_some());
         assert!(with(|s| s.moderation_model = String::new()).is_some());
         for wrong in ["", "1024", "1000x1000", "4096x4096", "0x0", "-16x16", "1024x1024x1"] {

@@ -1,5 +1,7 @@
 //! What is stored is what is read, or nothing.
 
+use uuid::Uuid;
+
 use super::*;
 
 /// The smallest PNG there is, with one transparent pixel.
@@ -31,9 +33,9 @@ async fn a_picture_is_found_under_the_name_of_its_content() {
 
 #[tokio::test]
 async fn a_damaged_picture_is_not_shown_and_storing_it_again_mends_it() {
-    let (_folder, pictures) = pictures();
+    let (folder, pictures) = pictures();
     let name = pictures.put(PIXEL).await.expect("stored");
-    let path = pictures.path(&name);
+    let path = folder.0.join("pictures").join(&name[..2]).join(&name);
     let mut bytes = PIXEL.to_vec();
     bytes[40] ^= 1;
     std::fs::write(&path, &bytes).expect("damaged");

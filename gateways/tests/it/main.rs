@@ -12,6 +12,7 @@ mod journal;
 mod journey;
 mod ledger;
 mod openai;
+mod pictures;
 mod process_engine;
 mod processes;
 mod projections;

@@ -13,7 +13,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use gateways::generation::standing::{self, State};
 use gateways::generation::{Made, Options, Order, Provider, ProviderError, Worker};
-use gateways::openai::{ApiKey, OpenAi, Settings};
+use gateways::openai::{OpenAi, Settings};
+use gateways::outgoing::Secret;
 use gateways::pictures::Pictures;
 use journal::positions::Positions;
 use journal::replies::Replies;
@@ -31,7 +32,7 @@ const COST: i64 = fake::INPUT_TOKENS * 10 + fake::OUTPUT_TOKENS * 40;
 
 fn settings(fake: &fake::OpenAi, key: &str) -> Settings {
     Settings {
-        api_key: ApiKey::new(key),
+        api_key: Secret::new(key),
         base_url: fake.base_url().try_into().expect("a base"),
         ..Settings::default()
     }

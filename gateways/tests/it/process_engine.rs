@@ -154,7 +154,7 @@ async fn what_is_older_than_a_day_is_not_answered_again_after_a_loss() {
 async fn lose_commands(world: &World) {
     let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
     admin.delete_stream("COMMANDS").await.expect("deleted");
-    streams::apply(&admin, &StreamsFile::built_in().unwrap()).await.expect("made anew");
+    streams::apply(&admin, &StreamsFile::built_in().expect("readable")).await.expect("made anew");
 }
 
 async fn running(world: &World, process: &Arc<Thanks>) -> Parts {

@@ -22,7 +22,7 @@ pub(super) async fn worker(
 ) -> anyhow::Result<Worker> {
     let positions = Positions::start(pool.clone(), broker).await?;
     let (provider, pictures) = (config.generation.provider(), config.pictures());
-    tracing::info!(provider = provider.name(), folder = %pictures.folder().display(), "pictures");
+    tracing::info!(provider = provider.name(), place = %pictures.place(), "pictures");
     Ok(Worker {
         pool: pool.clone(),
         publisher,

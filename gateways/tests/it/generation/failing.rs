@@ -1,5 +1,7 @@
 //! A provider that fails in every way, and what keeps it from being asked too often, too soon or too dearly.
 
+use std::path::Path;
+
 use super::*;
 use gateways::pictures::BYTES_MAX;
 
@@ -96,7 +98,7 @@ async fn an_answer_that_is_no_picture_ends_the_request_with_a_reason() {
         assert_eq!(one.stage, "failed", "{name}");
         assert!(reason.contains(said), "{name}: {reason}");
     }
-    assert!(!worker.pictures.folder().exists(), "nothing of it was kept");
+    assert!(!Path::new(&worker.pictures.place()).exists(), "nothing of it was kept");
     parts.stop().await;
 }
 
