@@ -4,12 +4,14 @@
 //! code that shows an alert reads the projection made from this.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::account::{self, Facts};
 use crate::broadcast::{self, HypeTrain};
 use crate::chat_request::{Colour, Wish};
 use crate::generation::{self, Picture, Settlement};
 use crate::rules::Tier;
+use crate::stage;
 
 /// What the overlay shows, without the viewer's name, which lives in a table that can be erased.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +61,8 @@ pub enum Data {
         picture: String,
         subject: String,
     },
+    /// Whatever whoever tests wants to see, with `"test": true`.
+    Test(Map<String, Value>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +175,14 @@ pub fn for_generation(event: &generation::Event) -> Option<Alert> {
     let (picture, subject) = (content, subject.clone());
     let data = Data::Picture { background, colour, media_type, name, picture, subject };
     Some(Alert { kind, viewer: Some(viewer.clone()), data })
+}
+
+/// The alert for something that happened on a stage: a test of one.
+pub fn for_stage(event: &stage::Event) -> Option<Alert> {
+    let stage::Event::Tested { kind, data, .. } = event else { return None };
+    let mut data = data.clone();
+    data.insert("test".to_owned(), Value::Bool(true));
+    Some(Alert { kind: *kind, viewer: None, data: Data::Test(data) })
 }
 
 #[cfg(test)]

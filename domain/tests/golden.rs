@@ -12,10 +12,12 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use domain::account::{self, Facts};
+use domain::alerting::Kind;
 use domain::broadcast::{self, HypeTrain, Reward, Screening};
 use domain::chat_request::{Colour, Wish};
 use domain::generation::{self, Picture, Settlement};
 use domain::rules::Tier;
+use domain::stage;
 
 const ENTRY: Uuid = Uuid::from_u128(0x5f3c_0000_0000_5000_8000_0000_0000_0001);
 const OTHER: Uuid = Uuid::from_u128(0x5f3c_0000_0000_5000_8000_0000_0000_0002);
@@ -223,6 +225,35 @@ fn generation_events() -> Vec<(&'static str, generation::Event)> {
     ]
 }
 
+/// One event for each variant.
+fn stage_events() -> Vec<(&'static str, stage::Event)> {
+    use stage::{Event, Sound};
+    let (entry, alert, at, actor) = (ENTRY, OTHER, at(), || "mod_jane".to_owned());
+    let reason = || "no overlay was there to show it".to_owned();
+    let data = serde_json::json!({"bits": 100, "viewer": {"id": "0", "name": "A Test"}});
+    let data = data.as_object().expect("an object").clone();
+    let (attempt, starts_at, ends_at) = (2, at, at + chrono::TimeDelta::milliseconds(14_800));
+    let cleared = |alert| Event::Cleared { entry, alert, until: 417, actor: actor() };
+    vec![
+        ("opened", Event::Opened { entry, at }),
+        ("started", Event::Started { entry, alert, attempt, starts_at, ends_at }),
+        ("shown", Event::Shown { entry, alert, attempt, overlay: ENTRY, at }),
+        ("requeued", Event::Requeued { entry, alert, attempt, reason: reason() }),
+        ("unknown", Event::Unknown { entry, alert, attempt, reason: reason() }),
+        ("expired", Event::Expired { entry, alerts: vec![alert, ENTRY] }),
+        ("skipped", Event::Skipped { entry, alert, attempt, actor: actor() }),
+        ("cleared_one", cleared(Some(alert))),
+        ("cleared_all", cleared(None)),
+        ("replayed", Event::Replayed { entry, alert, actor: actor() }),
+        ("prioritised", Event::Prioritised { entry, alert, actor: actor() }),
+        ("paused", Event::Paused { entry, actor: actor() }),
+        ("resumed", Event::Resumed { entry, actor: actor() }),
+        ("muted", Event::Muted { entry, what: Sound::Sound, actor: actor() }),
+        ("unmuted", Event::Unmuted { entry, what: Sound::Speech, actor: actor() }),
+        ("tested", Event::Tested { entry, kind: Kind::HypeTrain, data, actor: actor() }),
+    ]
+}
+
 #[test]
 fn every_event_of_an_account_is_stored_as_it_always_was() {
     check("account", &account_events());
@@ -236,6 +267,11 @@ fn every_event_of_a_broadcast_is_stored_as_it_always_was() {
 #[test]
 fn every_event_of_a_generation_is_stored_as_it_always_was() {
     check("generation", &generation_events());
+}
+
+#[test]
+fn every_event_of_a_stage_is_stored_as_it_always_was() {
+    check("stage", &stage_events());
 }
 
 #[test]

@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::generation;
 use crate::pictures::bucket::Bucket;
 use crate::pictures::{self, Pictures};
+use crate::stage;
 
 mod servers;
 
@@ -79,6 +80,8 @@ pub struct Config {
     pub pictures_bucket: pictures::bucket::Settings,
     /// What can be asked for with points, and for how many; raise `version` with any change.
     pub prices: Prices,
+    /// What plays in OBS, for how long, and what becomes of what nobody shows.
+    pub stage: stage::Settings,
     /// An OTLP/HTTP collector, such as `http://127.0.0.1:4318`. Without it no traces are sent.
     pub otlp_endpoint: Option<String>,
     /// What is logged, as `level` or `module=level,…`.
@@ -102,7 +105,7 @@ pub struct Source {
 }
 
 /// The keys that take effect while a process runs. The others do when it is started again.
-const LIVE: [&str; 7] = [
+const LIVE: [&str; 8] = [
     "broadcaster_id",
     "eventsub_secret",
     "log",
@@ -110,6 +113,7 @@ const LIVE: [&str; 7] = [
     "public_url",
     "requests_per_minute",
     "rules",
+    "stage",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +161,7 @@ impl Default for Config {
             pictures_folder: None,
             pictures_bucket: pictures::bucket::Settings::default(),
             prices: Prices::default(),
+            stage: stage::Settings::default(),
             otlp_endpoint: None,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
@@ -312,6 +317,9 @@ impl Config {
         }
         if let Some(words) = self.generation.refusal() {
             return refuse(words);
+        }
+        if let Some(words) = self.stage.refusal() {
+            return refuse(&words);
         }
         for (style, points) in &self.prices.points {
             let plain =

@@ -28,8 +28,12 @@ pub const POINTS: [&str; 17] = [
     "process.stored",
 ];
 
+/// The points of a stage: of its director, and of whoever sends a start to an overlay and hears that it is shown.
+pub const STAGE_POINTS: [&str; 5] =
+    ["stage.decided", "stage.sent", "stage.seen", "stage.noted", "stage.painted"];
+
 /// Dies here if it was told to.
-pub(crate) fn point(name: &str) {
+pub fn point(name: &str) {
     point_of(name, "");
 }
 

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use domain::alerting::{self, Kind};
-use domain::{account, broadcast, generation};
+use domain::{account, broadcast, generation, stage};
 use journal::{Content, Failure, Projection, Recorded};
 
 use crate::copy;
@@ -48,6 +48,10 @@ pub fn row(content: &Content<'_>) -> Result<Option<Row>, serde_json::Error> {
             let event: generation::Event = serde_json::from_str(content.payload)?;
             alerting::for_generation(&event)
         }
+        ("stage", "tested") => {
+            let event: stage::Event = serde_json::from_str(content.payload)?;
+            alerting::for_stage(&event)
+        }
         _ => None,
     };
     let Some(alert) = alert else { return Ok(None) };
@@ -75,11 +79,13 @@ pub struct Alert {
 }
 
 impl Alert {
-    /// The `data` of the feed's envelope: what happened, and who did it where somebody could have.
+    /// The `data` of the feed's envelope: what happened, and who did it where somebody could have. A test may bring a
+    /// viewer of its own, who is nobody.
     pub fn feed_data(&self) -> Value {
         let mut data = self.data.clone();
         if self.kind != Kind::HypeTrain.name()
             && let Value::Object(fields) = &mut data
+            && !(fields.contains_key("test") && fields.contains_key("viewer"))
         {
             let viewer = self
                 .viewer
@@ -153,16 +159,17 @@ async fn read(
     Ok(Shown { position, alerts: rows.into_iter().map(Alert::from).collect(), before: None })
 }
 
+/// An alert as it is read, with the name that is known now.
 #[derive(sqlx::FromRow)]
-struct Stored {
-    position: i64,
-    id: Uuid,
-    kind: String,
-    viewer: Option<String>,
-    name: Option<String>,
-    data: Value,
-    at: DateTime<Utc>,
-    erased: bool,
+pub(crate) struct Stored {
+    pub(crate) position: i64,
+    pub(crate) id: Uuid,
+    pub(crate) kind: String,
+    pub(crate) viewer: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) data: Value,
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) erased: bool,
 }
 
 impl From<Stored> for Alert {
@@ -191,11 +198,11 @@ impl Projection for Alerts {
     }
 
     fn version(&self) -> i32 {
-        2
+        3
     }
 
     fn aggregates(&self) -> &'static [&'static str] {
-        &["account", "broadcast", "generation"]
+        &["account", "broadcast", "generation", "stage"]
     }
 
     fn tables(&self) -> &'static [&'static str] {

@@ -1,6 +1,7 @@
 //! `tapedeck serve`: the parts of the backend in this process. The only place where everything is
 //! wired.
 
+mod directing;
 mod making;
 mod parts;
 mod reach;
@@ -83,16 +84,19 @@ pub enum Role {
     Processes,
     /// Makes the pictures that were asked for and paid for
     Making,
+    /// Decides what plays on the stage, and when
+    Directing,
 }
 
 impl Role {
-    pub const ALL: [Role; 6] = [
+    pub const ALL: [Role; 7] = [
         Role::Gateway,
         Role::Processor,
         Role::Relay,
         Role::Projections,
         Role::Processes,
         Role::Making,
+        Role::Directing,
     ];
 }
 
@@ -105,6 +109,7 @@ impl std::fmt::Display for Role {
             Role::Projections => "projections",
             Role::Processes => "processes",
             Role::Making => "making",
+            Role::Directing => "directing",
         })
     }
 }
@@ -152,9 +157,13 @@ pub async fn serve(
     };
     let mut parts = Parts::new(stop);
     let (prices, prices_now) = watch::channel(config.prices.clone());
+    let (stage, stage_now) = watch::channel(Arc::new(config.stage.clone()));
     let processes = processes::all(prices_now);
     // Before anything is taken in: what is recorded from now on is for the processes.
     process::register(&pool, &processes).await?;
+    if roles.contains(&Role::Directing) {
+        directing::open(&pool, &broker, &config.stage, &mut parts).await?;
+    }
 
     let metrics_at = listener::bind(config.metrics_listen)?;
     let metrics_listen = metrics_at.local_addr()?;
@@ -177,6 +186,7 @@ pub async fn serve(
         let apply = move |now: Arc<Config>| {
             secrets = secrets.replaced_by(eventsub_secret(&now)?, Utc::now());
             prices.send_replace(now.prices.clone());
+            directing::settings(&stage, &now);
             let api = Api { config: now, ..api.clone() };
             drop(routers.send_replace(router(&api, &secrets)));
             Ok(())
@@ -185,12 +195,16 @@ pub async fn serve(
     } else {
         let apply = move |now: Arc<Config>| {
             prices.send_replace(now.prices.clone());
+            directing::settings(&stage, &now);
             Ok(())
         };
         parts.runs("reload", reload::run(Arc::clone(&config), apply, parts.rest.clone()));
     }
 
     inside(roles, &config, &pool, &broker, processes, &mut parts).await?;
+    if roles.contains(&Role::Directing) {
+        directing::begin(&pool, &broker, stage_now, &mut parts).await?;
+    }
     let lag = observe::measure_lag(pool.clone(), broker.clone(), parts.rest.clone());
     parts.runs("lag", lag.map(Ok));
 
@@ -283,6 +297,7 @@ async fn gateway(
     });
     let rest = parts.rest.clone();
     parts.runs("feed", feed::run(hub.clone(), pool.clone(), positions.clone(), rest));
+    let stage = directing::hub(pool, &positions, parts);
     Ok(Api {
         config: Arc::clone(config),
         pool: pool.clone(),
@@ -295,6 +310,7 @@ async fn gateway(
         limits: Arc::new(Limits::default()),
         readied: Arc::default(),
         pictures: config.pictures(),
+        stage,
         stop: parts.intake.clone(),
     })
 }

@@ -190,12 +190,15 @@ impl Stop {
 /// The key of the last run, unless it was revoked or lost; then a new one.
 async fn overlay_key(config: &Config, path: &Path) -> anyhow::Result<String> {
     let pool = open_database(&config.database_url, 1, "up").await?;
+    let scopes = [Scope::FeedRead, Scope::StageOverlay];
     if let Ok(kept) = std::fs::read_to_string(path)
-        && Keys::new(pool.clone()).verify(kept.trim()).await?.is_some()
+        && let Some(key) = Keys::new(pool.clone()).verify(kept.trim()).await?
     {
+        // One of before there was a stage stands in OBS already.
+        keys::allow(&pool, key.id, &scopes).await?;
         return Ok(kept.trim().to_owned());
     }
-    let (_, text) = keys::issue(&pool, "overlay", &[Scope::FeedRead]).await?;
+    let (_, text) = keys::issue(&pool, "overlay", &scopes).await?;
     write_private(path, text.as_bytes())?;
     pool.close().await;
     Ok(text)
@@ -251,7 +254,7 @@ fn screen(config: &Config, servers: &Connections, overlay_key: &str, took: Durat
         ("Overlay", format!("{base}/overlay#key={overlay_key}")),
         (
             "",
-            "add it to OBS as a browser source; the key can read the feed and nothing else".into(),
+            "add it to OBS as a browser source; the key shows alerts and does nothing else".into(),
         ),
         ("API", format!("{base}/api/v1, described in {base}/api/v1/openapi.json")),
         (

@@ -27,6 +27,9 @@ fn every_key_is_in_the_example_and_the_example_is_the_default() {
     assert_eq!(value.prices_points, toml_keys::names(&known["prices"]["points"]));
     assert_eq!(value.generation, toml_keys::names(&known["generation"]));
     assert_eq!(value.openai, toml_keys::names(&known["generation"]["openai"]));
+    assert_eq!(value.stage, toml_keys::names(&known["stage"]));
+    assert_eq!(value.stage_seconds, toml_keys::names(&known["stage"]["seconds"]));
+    assert_eq!(value.stage_expiries, toml_keys::names(&known["stage"]["expire_minutes"]));
     assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
     assert_eq!(value.bucket, toml_keys::names(&known["pictures_bucket"]));
     let plain = layered(EXAMPLE, &[]).expect("readable as it is");
@@ -137,6 +140,16 @@ fn openai_wants_a_key_that_goes_nowhere_in_the_open() {
 }
 
 #[test]
+fn a_stage_names_types_that_there_are() {
+    let config = layered("[stage.expire_minutes]\nraid = 1\n[stage.seconds]\nraid = 3", &[]);
+    let stage = config.expect("readable").stage;
+    assert_eq!(stage.duration("raid").num_milliseconds(), 3_000);
+    assert_eq!(stage.duration("cheer").num_milliseconds(), 6_000, "the others stay");
+    let error = layered("[stage.seconds]\nraids = 3", &[]).expect_err("refused");
+    assert!(error.to_string().contains("raids"), "{error}");
+}
+
+#[test]
 fn printing_shows_no_secret() {
     let config = Config {
         eventsub_secret: "hush-hush-hush".to_owned(),
@@ -157,6 +170,9 @@ mod toml_keys {
         pub prices_points: BTreeSet<String>,
         pub generation: BTreeSet<String>,
         pub openai: BTreeSet<String>,
+        pub stage: BTreeSet<String>,
+        pub stage_seconds: BTreeSet<String>,
+        pub stage_expiries: BTreeSet<String>,
         pub requests: BTreeSet<String>,
         pub bucket: BTreeSet<String>,
     }
@@ -172,6 +188,9 @@ mod toml_keys {
             prices_points: names(&value["prices"]["points"]),
             generation: names(&value["generation"]),
             openai: names(&value["generation"]["openai"]),
+            stage: names(&value["stage"]),
+            stage_seconds: names(&value["stage"]["seconds"]),
+            stage_expiries: names(&value["stage"]["expire_minutes"]),
             requests: names(&value["requests_per_minute"]),
             bucket: names(&value["pictures_bucket"]),
         }

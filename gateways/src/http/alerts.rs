@@ -73,17 +73,22 @@ pub(crate) async fn list(
     };
     let page = PageNow { min_position, before, limit }.read(&app, &[alerts::NAME]).await?;
     let shown = alerts::list(&app.pool, page, &kinds).await?;
-    let alert = |alert: alerts::Alert| AlertAnswer {
-        position: alert.position,
-        id: alert.id,
-        data: alert.feed_data(),
-        r#type: alert.kind,
-        at: alert.at,
-    };
     let body = AlertsAnswer {
         position: shown.position,
-        alerts: shown.alerts.into_iter().map(alert).collect(),
+        alerts: shown.alerts.into_iter().map(AlertAnswer::from).collect(),
         before: shown.before,
     };
     Ok(answer(body.position, body))
+}
+
+impl From<alerts::Alert> for AlertAnswer {
+    fn from(alert: alerts::Alert) -> Self {
+        AlertAnswer {
+            position: alert.position,
+            id: alert.id,
+            data: alert.feed_data(),
+            r#type: alert.kind,
+            at: alert.at,
+        }
+    }
 }

@@ -42,13 +42,17 @@ pub enum Scope {
     GenerationsRead,
     GenerationsWrite,
     FeedRead,
+    /// Show what a stage plays, and say that it is shown.
+    StageOverlay,
+    /// Decide what a stage plays.
+    StageDirect,
     CommandsRead,
     /// Everything.
     Admin,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 11] = [
+    pub const ALL: [Scope; 13] = [
         Scope::AccountsRead,
         Scope::AccountsWrite,
         Scope::HoldsWrite,
@@ -58,6 +62,8 @@ impl Scope {
         Scope::GenerationsRead,
         Scope::GenerationsWrite,
         Scope::FeedRead,
+        Scope::StageOverlay,
+        Scope::StageDirect,
         Scope::CommandsRead,
         Scope::Admin,
     ];
@@ -73,6 +79,8 @@ impl Scope {
             Scope::GenerationsRead => "generations:read",
             Scope::GenerationsWrite => "generations:write",
             Scope::FeedRead => "feed:read",
+            Scope::StageOverlay => "stage:overlay",
+            Scope::StageDirect => "stage:direct",
             Scope::CommandsRead => "commands:read",
             Scope::Admin => "admin",
         }
@@ -85,6 +93,8 @@ impl Scope {
                 | Scope::HoldsWrite
                 | Scope::BroadcastsWrite
                 | Scope::GenerationsWrite
+                | Scope::StageOverlay
+                | Scope::StageDirect
                 | Scope::Admin
         )
     }
@@ -138,9 +148,7 @@ pub async fn issue(pool: &PgPool, name: &str, scopes: &[Scope]) -> anyhow::Resul
         !scopes.is_empty(),
         "a key without a scope can do nothing: name one with --scope"
     );
-    let mut secret = [0_u8; 32];
-    rand::rng().fill_bytes(&mut secret);
-    let secret = URL_SAFE_NO_PAD.encode(secret);
+    let secret = new_secret();
     let id = Uuid::new_v4();
     let key: Key = sqlx::query_as(
         "INSERT INTO api_keys (id, name, hash, scopes) VALUES ($1, $2, $3, $4)
@@ -176,6 +184,39 @@ pub async fn revoke(pool: &PgPool, id_or_name: &str) -> sqlx::Result<Vec<Key>> {
     .bind(id_or_name)
     .fetch_all(pool)
     .await
+}
+
+/// Gives the key of this id a new secret, shown once; its old one ends. `None` where no such key is good.
+pub async fn rotate(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<(Key, String)>> {
+    let secret = new_secret();
+    let key: Option<Key> = sqlx::query_as(
+        "UPDATE api_keys SET hash = $2 WHERE id = $1 AND revoked_at IS NULL
+         RETURNING id, name, scopes, created_at, revoked_at",
+    )
+    .bind(id)
+    .bind(hash_of(&secret).as_slice())
+    .fetch_optional(pool)
+    .await?;
+    Ok(key.map(|key| (key, format!("tdk_{}_{secret}", id.simple()))))
+}
+
+/// Lets a key do more, under its old secret.
+pub async fn allow(pool: &PgPool, id: Uuid, scopes: &[Scope]) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE api_keys SET scopes = ARRAY(SELECT DISTINCT unnest(scopes || $2) ORDER BY 1)
+         WHERE id = $1",
+    )
+    .bind(id)
+    .bind(scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>())
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+fn new_secret() -> String {
+    let mut secret = [0_u8; 32];
+    rand::rng().fill_bytes(&mut secret);
+    URL_SAFE_NO_PAD.encode(secret)
 }
 
 /// Looks keys up, and remembers for a few seconds what it found.

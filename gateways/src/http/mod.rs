@@ -25,6 +25,7 @@ pub mod pictures;
 pub mod proofs;
 pub mod query;
 mod requests;
+pub mod stages;
 pub mod viewers;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ use crate::config::Config;
 use crate::feed::{self, Hub};
 use crate::overlay;
 use crate::pictures::Pictures;
+use crate::stage;
 
 /// Where the API begins.
 pub const API: &str = "/api/v1";
@@ -71,6 +73,7 @@ pub struct Api {
     pub limits: Arc<Limits>,
     pub readied: Arc<health::Readied>,
     pub pictures: Pictures,
+    pub stage: Arc<stage::Hub>,
     /// Cancelled when the process is asked to stop.
     pub stop: CancellationToken,
 }
@@ -130,4 +133,16 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(commands::one))
         .routes(routes!(feed::feed))
         .routes(routes!(feed::feed_ws))
+        .routes(routes!(stages::one))
+        .routes(routes!(stages::alerts))
+        .routes(routes!(stages::overlay))
+        .routes(routes!(stages::pause))
+        .routes(routes!(stages::resume))
+        .routes(routes!(stages::skip))
+        .routes(routes!(stages::clear))
+        .routes(routes!(stages::replay))
+        .routes(routes!(stages::prioritise))
+        .routes(routes!(stages::mute))
+        .routes(routes!(stages::unmute))
+        .routes(routes!(stages::test))
 }

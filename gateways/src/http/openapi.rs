@@ -27,6 +27,7 @@ use super::{API, State};
         (name = "alerts", description = "What was shown, newest first"),
         (name = "generations", description = "What viewers asked for with points, and the pictures made of it"),
         (name = "feed", description = "Alerts as they happen"),
+        (name = "stages", description = "What plays in OBS, what waits, and what to do about it"),
         (name = "commands", description = "What became of a command"),
     ),
 )]

@@ -114,7 +114,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 30] = [
+const ENDPOINTS: [(&str, &str, Scope); 41] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
@@ -145,7 +145,21 @@ const ENDPOINTS: [(&str, &str, Scope); 30] = [
     ("get", "/commands/{id}", Scope::CommandsRead),
     ("get", "/feed", Scope::FeedRead),
     ("get", "/feed/ws", Scope::FeedRead),
+    ("get", "/stages/{name}", Scope::AlertsRead),
+    ("get", "/stages/{name}/alerts", Scope::AlertsRead),
+    ("post", "/stages/{name}/pause", Scope::StageDirect),
+    ("post", "/stages/{name}/resume", Scope::StageDirect),
+    ("post", "/stages/{name}/skip", Scope::StageDirect),
+    ("post", "/stages/{name}/clear", Scope::StageDirect),
+    ("post", "/stages/{name}/replay", Scope::StageDirect),
+    ("post", "/stages/{name}/prioritise", Scope::StageDirect),
+    ("post", "/stages/{name}/mute", Scope::StageDirect),
+    ("post", "/stages/{name}/unmute", Scope::StageDirect),
+    ("post", "/stages/{name}/test", Scope::StageDirect),
 ];
+
+/// The endpoint that wants one of two: see `stage::who_may`.
+const EITHER: (&str, &str) = ("get", "/stages/{name}/ws");
 
 /// The endpoints that want no key.
 const PUBLIC: [(&str, &str); 1] = [("get", "/pictures/{content}")];
@@ -163,6 +177,10 @@ fn body_for(path: &str) -> Value {
         Some("generations") => json!({"viewer": "5001", "request": "ghost of a test"}),
         Some("cancel") => json!({"reason": "a test"}),
         Some("screenings") => json!({"tape": "a test"}),
+        Some("skip" | "clear") => json!({}),
+        Some("replay" | "prioritise") => json!({"alert": Uuid::nil()}),
+        Some("mute" | "unmute") => json!({"what": "sound"}),
+        Some("test") => json!({"type": "cheer"}),
         _ => Value::Null,
     }
 }
@@ -184,6 +202,7 @@ async fn every_endpoint_is_described_and_wants_its_own_scope() {
         .collect();
     let mut expected: BTreeSet<_> =
         ENDPOINTS.map(|(method, path, _)| (method.to_owned(), path.to_owned())).into();
+    expected.insert((EITHER.0.to_owned(), EITHER.1.to_owned()));
     expected.extend(PUBLIC.map(|(method, path)| (method.to_owned(), path.to_owned())));
     assert_eq!(described, expected);
 
@@ -193,6 +212,7 @@ async fn every_endpoint_is_described_and_wants_its_own_scope() {
         let url = path
             .replace("{viewer}", "5001")
             .replace("{number}", "1")
+            .replace("{name}", "main")
             .replace("{hold}", &Uuid::nil().to_string())
             .replace("{request}", &Uuid::nil().to_string())
             .replace("{id}", &Uuid::nil().to_string());

@@ -18,6 +18,7 @@ mod processes;
 mod projections;
 mod reader;
 mod redemption;
+mod stage;
 mod tidy;
 mod traces;
 mod world;
