@@ -32,6 +32,13 @@ pub const POINTS: [&str; 17] = [
 pub const STAGE_POINTS: [&str; 5] =
     ["stage.decided", "stage.sent", "stage.seen", "stage.noted", "stage.painted"];
 
+/// The points of whoever makes pictures: from the lease to the report that is decided.
+pub const MAKING_POINTS: [&str; 5] =
+    ["making.leased", "making.made", "making.kept", "making.noted", "making.reported"];
+
+/// The point of a gateway that has a notification on disk and has not said so.
+pub const GATEWAY_POINT: &str = "gateway.appended";
+
 /// Dies here if it was told to.
 pub fn point(name: &str) {
     point_of(name, "");

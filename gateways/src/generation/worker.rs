@@ -10,7 +10,7 @@ use domain::identity::derived_id;
 use journal::ingest::Publisher;
 use journal::positions::Positions;
 use journal::replies::Replies;
-use journal::{Decision, Envelope, Origin, Outcome, head, outcome};
+use journal::{Decision, Envelope, Origin, Outcome, crash, head, outcome};
 use projections::generations;
 use sqlx::PgPool;
 use sqlx::types::Json;
@@ -100,7 +100,9 @@ impl Worker {
             Some(outcome) => outcome,
             None => {
                 let command = self.result(lease).await?;
-                self.report(lease, &command).await?
+                let outcome = self.report(lease, &command).await?;
+                crash::point("making.reported");
+                outcome
             }
         };
         if outcome.decision == Decision::Dead {
@@ -135,8 +137,12 @@ impl Worker {
                 let reason = format!("{DEATHS_MAX} workers died over it");
                 Err(ProviderError::Broken { cost_micros: Some(0), reason })
             }
-            _ => self.make(lease).await,
+            _ => {
+                crash::point("making.leased");
+                self.make(lease).await
+            }
         };
+        crash::point("making.made");
         match made {
             Ok(made) => self.keep(lease, made).await,
             Err(error) => self.fail(lease, error).await,
@@ -179,10 +185,12 @@ impl Worker {
                 return self.fail(lease, ProviderError::Broken { cost_micros, reason }).await;
             }
         };
+        crash::point("making.kept");
         let Made { media_type, background, name, cost_micros, .. } = made;
         let picture = Picture { content, media_type, background, name, cost_micros };
         let made = Ended { result: "made", cost_micros: Some(cost_micros), resume_at: None };
         self.end_making(lease, made, Some(&picture)).await?;
+        crash::point("making.noted");
         Ok(Command::Complete { entry: report_id(lease), picture })
     }
 

@@ -15,8 +15,8 @@ use chrono::Utc;
 use futures::StreamExt;
 use futures::future::try_join_all;
 
-use journal::Envelope;
 use journal::ingest::{PublishError, Publisher};
+use journal::{Envelope, crash};
 
 use super::inbound::{Commands, Inbound, Received, label};
 use super::signature::SUBSCRIPTION_TYPE;
@@ -86,7 +86,10 @@ impl Desk {
             Ok(Received::Commands(commands)) => {
                 let (kind, result) = (commands.kind, commands.result.name());
                 match self.webhook.append(commands).await {
-                    Ok(()) => (kind, result, StatusCode::NO_CONTENT.into_response()),
+                    Ok(()) => {
+                        crash::point(crash::GATEWAY_POINT);
+                        (kind, result, StatusCode::NO_CONTENT.into_response())
+                    }
                     Err(error) => {
                         tracing::error!(error = %error, kind, "notification not appended");
                         (kind, "unavailable", unavailable())

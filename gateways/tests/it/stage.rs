@@ -3,7 +3,7 @@
 mod controls;
 mod crashes;
 mod dying;
-mod page;
+pub mod page;
 mod watching;
 
 use gateways::config::Config;
