@@ -132,8 +132,15 @@ async fn attend(socket: WebSocket, app: &AppState, overlay: &Overlay) {
     metrics::gauge!("tapedeck_stage_overlays").increment(1.0);
     let end = if arrived {
         let told = app.stage.join(&arrival.stage);
-        let conversation =
-            Conversation { app, overlay, told, noted: None, passed: None, epoch: None };
+        let conversation = Conversation {
+            app,
+            overlay,
+            told,
+            noted: None,
+            passed: None,
+            early: None,
+            epoch: None,
+        };
         conversation.hold(&mut sink, &mut heard).await
     } else {
         End::Unavailable
@@ -172,6 +179,8 @@ struct Conversation<'a> {
     noted: Option<(Uuid, i64)>,
     /// The start of which was passed on that it is on the screen here.
     passed: Option<(Uuid, i64)>,
+    /// What it said before it was known here what plays.
+    early: Option<(Uuid, i64)>,
     epoch: Option<Uuid>,
 }
 
@@ -199,12 +208,11 @@ impl Conversation<'_> {
         let (mut heard_at, mut pinged_at) = (Instant::now(), Instant::now());
         let mut words = 0;
         loop {
-            let is_told = self.told.borrow().is_some();
             let ended = tokio::select! {
                 biased;
                 () = stop.cancelled() => Some(End::Shutdown),
                 changed = self.told.changed() => match changed {
-                    Ok(()) => self.tell(sink).await,
+                    Ok(()) => self.tell(sink, passing).await,
                     Err(_) => Some(End::Shutdown),
                 },
                 Some(passed) = passing.join_next() => match passed {
@@ -212,8 +220,7 @@ impl Conversation<'_> {
                     // It says it again when it is back.
                     Ok(Err(())) | Err(_) => Some(End::Unavailable),
                 },
-                // What is on the screen is understood once it is known what plays.
-                said = heard.next(), if is_told => {
+                said = heard.next() => {
                     heard_at = Instant::now();
                     words += 1;
                     match said {
@@ -265,7 +272,7 @@ impl Conversation<'_> {
     }
 
     /// Tells the overlay what there is. What starts is noted before it is sent: who was told may show it.
-    async fn tell(&mut self, sink: &mut Sink) -> Option<End> {
+    async fn tell(&mut self, sink: &mut Sink, passing: &mut Passing) -> Option<End> {
         let state = self.told.borrow_and_update().clone()?;
         if *self.epoch.get_or_insert(state.epoch) != state.epoch {
             return Some(End::Restored);
@@ -289,6 +296,9 @@ impl Conversation<'_> {
             }
             crash::point("stage.noted");
         }
+        if let Some((alert, attempt)) = self.early.take() {
+            self.pass_on(alert, attempt, passing);
+        }
         let text = state.text(&self.overlay.arrival.kinds);
         (!send(sink, text).await).then_some(End::Gone)
     }
@@ -308,7 +318,9 @@ impl Conversation<'_> {
                 (!send(sink, answer.to_string().into()).await).then_some(End::Gone)
             }
             Ok(Said::Painted { alert, attempt }) => {
-                if self.overlay.may_acknowledge && passing.len() < PASSING_MAX {
+                if self.told.borrow().is_none() {
+                    self.early = Some((alert, attempt));
+                } else if passing.len() < PASSING_MAX {
                     self.pass_on(alert, attempt, passing);
                 }
                 None
@@ -319,7 +331,7 @@ impl Conversation<'_> {
 
     /// Passes on that the overlay has on its screen what plays; anything else is not believed.
     fn pass_on(&mut self, alert: Uuid, attempt: i64, passing: &mut Passing) {
-        if self.passed == Some((alert, attempt)) {
+        if !self.overlay.may_acknowledge || self.passed == Some((alert, attempt)) {
             return;
         }
         let state = self.told.borrow().clone();
