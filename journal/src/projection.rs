@@ -28,6 +28,11 @@ pub trait Projection: Send + Sync + 'static {
         self.aggregates().contains(&event.aggregate_type)
     }
 
+    /// The aggregate type without whose events there is never anything in its tables, where there is one.
+    fn begins_with(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Its tables, each shown as the view `projections.<table>`.
     fn tables(&self) -> &'static [&'static str];
 

@@ -268,6 +268,10 @@ impl Projection for Stages {
         }
     }
 
+    fn begins_with(&self) -> Option<&'static str> {
+        Some("stage")
+    }
+
     fn tables(&self) -> &'static [&'static str] {
         &["stages", "showings"]
     }

@@ -5,6 +5,7 @@ use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use serde_json::json;
 
 use super::*;
+use crate::alerting::Kind;
 use crate::entry_id;
 
 fn stage(history: Vec<Event>) -> AggregateTestExecutor<Stage> {

@@ -30,11 +30,12 @@ pub async fn check(
     // The temporary tables come before the live ones of the same names.
     sqlx::query("SET LOCAL search_path TO pg_temp, public").execute(&mut *scratch).await?;
     projection.create(&mut scratch).await?;
+    let begun = has_begun(&mut scratch, projection).await?;
     while let Some(batch) = history.recv().await {
         let wanted = batch
             .rows
             .iter()
-            .filter(|row| row.position() <= until && projection.wants(&row.content()));
+            .filter(|row| begun && row.position() <= until && projection.wants(&row.content()));
         let events: Vec<Recorded> = wanted.map(Row::recorded).collect();
         if events.is_empty() {
             continue;
@@ -55,6 +56,15 @@ pub async fn check(
     }
     scratch.rollback().await?;
     Ok(rows)
+}
+
+/// Whether anything can be in the tables of `projection`. Where nothing can, history need not be folded to know it.
+async fn has_begun(scratch: &mut PgConnection, projection: &dyn Projection) -> sqlx::Result<bool> {
+    let Some(first) = projection.begins_with() else { return Ok(true) };
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM public.events WHERE aggregate_type = $1)")
+        .bind(first)
+        .fetch_one(scratch)
+        .await
 }
 
 async fn compare(

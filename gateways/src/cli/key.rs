@@ -3,31 +3,37 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use uuid::Uuid;
 
 use super::{Globals, print};
 use crate::audit::proof::{KeyError, SignerKey};
 use crate::http::keys::{self, Key as Stored, Scope};
 
-/// Issue, list and revoke keys of the API and the feed; show the key that signs proofs
+/// Issue, rotate, list and revoke keys of the API and the feed; show the key that signs proofs
 ///
 /// A key is 256 random bits, shown once and kept as a hash. It can do what its scopes say and
 /// nothing else:
 ///
-///   accounts:read    balances and statements
-///   accounts:write   manual credits and reversals
-///   holds:write      set points aside, spend them, give them back
-///   broadcasts:read  what is on and was on
-///   broadcasts:write start and end screenings
-///   alerts:read      what was shown
-///   feed:read        alerts as they happen: all that an overlay needs
-///   commands:read    what became of a command
-///   admin            everything
+///   accounts:read     balances and statements
+///   accounts:write    manual credits and reversals
+///   holds:write       set points aside, spend them, give them back
+///   broadcasts:read   what is on and was on
+///   broadcasts:write  start and end screenings
+///   alerts:read       what was shown
+///   generations:read  what viewers asked for with points
+///   generations:write ask, cancel and try again in a viewer's name
+///   feed:read         alerts as they happen, for other programs
+///   stage:overlay     show what the stage plays, and say that it is shown: all that an overlay needs
+///   stage:direct      pause, skip, clear, replay, mute and test
+///   commands:read     what became of a command
+///   admin             everything
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
     after_help = "EXAMPLES\n  \
-    tapedeck key issue --name overlay --scope feed:read\n  \
+    tapedeck key issue --name overlay --scope stage:overlay\n  \
     tapedeck key issue --name bot --scope accounts:read --scope holds:write\n  \
+    tapedeck key rotate bot          a new secret, shown once; the old one ends\n  \
     tapedeck key revoke bot\n  \
     tapedeck key signing             what to tell those who check your proofs"
 )]
@@ -56,6 +62,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Give a key a new secret and show it, this once; the old one ends within seconds
+    ///
+    /// Its id, its name and what it may do stay. What is connected with the old secret stays connected.
+    Rotate {
+        /// Its id, or its name where one key alone has it
+        #[arg(value_name = "ID|NAME")]
+        key: String,
+        /// Print one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make a key useless, within seconds and for ever
     Revoke {
         /// Its id or its name; all keys of this name are revoked
@@ -78,11 +95,13 @@ impl Key {
             Command::Signing => {}
             Command::Issue { name, scopes, json } => {
                 let (key, text) = keys::issue(&pool, &name, &scopes).await?;
-                if json {
-                    print::json(&serde_json::json!({"key": text, "id": key.id, "name": key.name}))?;
-                } else {
-                    eprintln!("This is shown once. Keep it where only its user can read it.");
-                    print::text(&text)?;
+                show_once(&key, &text, json)?;
+            }
+            Command::Rotate { key, json } => {
+                let id = one_of(&keys::list(&pool).await?, &key)?;
+                match keys::rotate(&pool, id).await? {
+                    Some((key, text)) => show_once(&key, &text, json)?,
+                    None => bail!("key {key} was revoked in the meantime"),
                 }
             }
             Command::List { json } => list(&keys::list(&pool).await?, json)?,
@@ -100,6 +119,27 @@ impl Key {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn show_once(key: &Stored, text: &str, json: bool) -> anyhow::Result<()> {
+    if json {
+        return print::json(&serde_json::json!({"key": text, "id": key.id, "name": key.name}));
+    }
+    eprintln!("This is shown once. Keep it where only its user can read it.");
+    print::text(text)
+}
+
+/// The one good key of this id or name.
+fn one_of(keys: &[Stored], id_or_name: &str) -> anyhow::Result<Uuid> {
+    let named = |key: &&Stored| key.name == id_or_name || key.id.to_string() == id_or_name;
+    let good = keys.iter().filter(|key| key.revoked_at.is_none()).filter(named);
+    match good.collect::<Vec<_>>().as_slice() {
+        [key] => Ok(key.id),
+        [] => bail!("no key has the id or name {id_or_name}, or it was revoked"),
+        _ => {
+            bail!("several keys are named {id_or_name}: name one by its id, see tapedeck key list")
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod rebuild;
 pub mod requests;
 pub mod serve;
 pub mod simulate;
+pub mod stage;
 pub mod statement;
 pub mod streams;
 pub mod top;
@@ -51,6 +52,7 @@ const EXIT_NOT_REACHABLE: u8 = 4;
     after_long_help = "EXAMPLES\n  \
         tapedeck up                             run everything on this machine\n  \
         tapedeck simulate                       play a night of follows, cheers, subs and raids\n  \
+        tapedeck stage show                     what plays in OBS, and what waits\n  \
         tapedeck statement 5001                 why a viewer has the points they have\n  \
         tapedeck balance 5001 --as-of 120       the balance after event 120\n  \
         tapedeck events --follow                watch the journal\n  \
@@ -114,6 +116,7 @@ enum Command {
     Balance(balance::Balance),
     Statement(statement::Statement),
     Top(top::Top),
+    Stage(stage::Stage),
     Requests(requests::Requests),
     Give(give::Give),
     Grant(grant::Grant),
@@ -197,6 +200,7 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Grant(grant) => grant.run(&globals).await,
         Command::Import(import) => import.run(&globals).await,
         Command::Statement(statement) => statement.run(&globals).await,
+        Command::Stage(stage) => stage.run(&globals).await,
         Command::Requests(requests) => requests.run(&globals).await,
         Command::Events(events) => events.run(&globals).await,
         Command::Streams(streams) => streams.run(&globals).await,

@@ -264,7 +264,7 @@ where
 
 /// The status and the code of a rejection, by the words that the domain gives it.
 fn rejection(reason: &str) -> (StatusCode, &'static str) {
-    const KNOWN: [(&str, StatusCode, &str); 11] = [
+    const KNOWN: [(&str, StatusCode, &str); 15] = [
         ("points must be", StatusCode::UNPROCESSABLE_ENTITY, "bad_points"),
         ("the sum would not fit", StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
         ("there is no open hold", StatusCode::CONFLICT, "not_held"),
@@ -276,6 +276,10 @@ fn rejection(reason: &str) -> (StatusCode, &'static str) {
         ("the request exists already", StatusCode::CONFLICT, "submitted_before"),
         ("the request has ended already", StatusCode::CONFLICT, "ended"),
         ("is on screen already", StatusCode::CONFLICT, "same_tape"),
+        ("there is no such stage", StatusCode::NOT_FOUND, "not_found"),
+        ("another alert plays", StatusCode::CONFLICT, "playing"),
+        ("does not play on the stage", StatusCode::CONFLICT, "not_playing"),
+        ("the data of a test", StatusCode::UNPROCESSABLE_ENTITY, "bad_data"),
     ];
     let known = KNOWN.into_iter().find(|(words, ..)| reason.contains(words));
     known.map_or((StatusCode::CONFLICT, "rejected"), |(_, status, code)| (status, code))

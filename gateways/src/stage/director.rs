@@ -36,7 +36,7 @@ const FAILED_WAIT: Duration = Duration::from_millis(500);
 /// How often it looks who is there while something waits, and how often otherwise.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const IDLE_LOOK_EVERY: Duration = Duration::from_secs(15);
-/// The shortest time between two looks at a stage of which nothing can be done.
+/// The shortest time between two looks at a stage.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(20);
 
 /// All that directing needs.
@@ -112,7 +112,10 @@ impl Directing<'_> {
             folded.borrow_and_update();
             let look = self.step(stage, Utc::now()).await?;
             let wait = match look {
-                Look::Again => continue,
+                Look::Again => {
+                    tokio::time::sleep(LOOK_AT_MOST_EVERY).await;
+                    continue;
+                }
                 Look::At(at, often) => {
                     let every = if often { LOOK_EVERY } else { IDLE_LOOK_EVERY };
                     let left = at.map_or(every, |at| until(at - Utc::now()));

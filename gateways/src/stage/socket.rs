@@ -36,6 +36,8 @@ const SILENT_PINGS_MAX: u32 = 3;
 /// How long a question to the database or the broker may take, and how often a word of an overlay is passed on.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const TRIES_MAX: u32 = 3;
+/// The most words of one overlay in the time between two looks at its key; who says more is cut.
+const WORDS_MAX: u32 = 500;
 /// The most words of one overlay that are being passed on.
 const PASSING_MAX: usize = 4;
 
@@ -80,6 +82,8 @@ enum End {
     Revoked,
     Restored,
     Unavailable,
+    /// It talks too much.
+    Noisy,
     /// It cannot be told any more.
     Gone,
 }
@@ -91,6 +95,7 @@ impl End {
             End::Revoked => Some("revoked"),
             End::Restored => Some("restored"),
             End::Unavailable => Some("unavailable"),
+            End::Noisy => Some("noisy"),
             End::Gone => None,
         }
     }
@@ -127,8 +132,15 @@ async fn attend(socket: WebSocket, app: &AppState, overlay: &Overlay) {
     metrics::gauge!("tapedeck_stage_overlays").increment(1.0);
     let end = if arrived {
         let told = app.stage.join(&arrival.stage);
-        let conversation =
-            Conversation { app, overlay, told, noted: None, passed: None, epoch: None };
+        let conversation = Conversation {
+            app,
+            overlay,
+            told,
+            noted: None,
+            passed: None,
+            early: None,
+            epoch: None,
+        };
         conversation.hold(&mut sink, &mut heard).await
     } else {
         End::Unavailable
@@ -148,8 +160,15 @@ async fn attend(socket: WebSocket, app: &AppState, overlay: &Overlay) {
 type Sink = SplitSink<WebSocket, Message>;
 
 async fn send(sink: &mut Sink, text: Utf8Bytes) -> bool {
-    matches!(timeout(SEND_LIMIT, sink.send(Message::Text(text))).await, Ok(Ok(())))
+    leaves(sink, Message::Text(text)).await
 }
+
+async fn leaves(sink: &mut Sink, message: Message) -> bool {
+    matches!(timeout(SEND_LIMIT, sink.send(message)).await, Ok(Ok(())))
+}
+
+/// The words of an overlay that are being passed on.
+type Passing = JoinSet<Result<(), ()>>;
 
 /// An overlay and what was said to it.
 struct Conversation<'a> {
@@ -160,28 +179,40 @@ struct Conversation<'a> {
     noted: Option<(Uuid, i64)>,
     /// The start of which was passed on that it is on the screen here.
     passed: Option<(Uuid, i64)>,
+    /// What it said before it was known here what plays.
+    early: Option<(Uuid, i64)>,
     epoch: Option<Uuid>,
 }
 
 impl Conversation<'_> {
-    /// Goes on until one of both ends it.
+    /// Goes on until one of both ends it. What the overlay has said by then is passed on.
     async fn hold<S>(mut self, sink: &mut Sink, heard: &mut S) -> End
     where
         S: futures::Stream<Item = Result<Message, axum::Error>> + Unpin,
     {
-        let (mut passing, stop) = (JoinSet::new(), self.app.stop.clone());
-        let mut keys = tokio::time::interval(KEY_EVERY);
-        let (mut heard_at, mut pinged_at) = (Instant::now(), Instant::now());
         if !send(sink, self.hello().await).await {
             return End::Gone;
         }
+        let mut passing = JoinSet::new();
+        let end = self.converse(sink, heard, &mut passing).await;
+        passing.join_all().await;
+        end
+    }
+
+    async fn converse<S>(&mut self, sink: &mut Sink, heard: &mut S, passing: &mut Passing) -> End
+    where
+        S: futures::Stream<Item = Result<Message, axum::Error>> + Unpin,
+    {
+        let stop = self.app.stop.clone();
+        let mut keys = tokio::time::interval(KEY_EVERY);
+        let (mut heard_at, mut pinged_at) = (Instant::now(), Instant::now());
+        let mut words = 0;
         loop {
-            let is_told = self.told.borrow().is_some();
             let ended = tokio::select! {
                 biased;
                 () = stop.cancelled() => Some(End::Shutdown),
                 changed = self.told.changed() => match changed {
-                    Ok(()) => self.tell(sink).await,
+                    Ok(()) => self.tell(sink, passing).await,
                     Err(_) => Some(End::Shutdown),
                 },
                 Some(passed) = passing.join_next() => match passed {
@@ -189,27 +220,23 @@ impl Conversation<'_> {
                     // It says it again when it is back.
                     Ok(Err(())) | Err(_) => Some(End::Unavailable),
                 },
-                // What is on the screen is understood once it is known what plays.
-                said = heard.next(), if is_told => {
+                said = heard.next() => {
                     heard_at = Instant::now();
+                    words += 1;
                     match said {
-                        Some(Ok(Message::Text(text))) => self.hear(&text, sink, &mut passing).await,
+                        _ if words > WORDS_MAX => Some(End::Noisy),
+                        Some(Ok(Message::Text(text))) => self.hear(&text, sink, passing).await,
                         Some(Ok(Message::Close(_)) | Err(_)) | None => Some(End::Gone),
                         Some(Ok(_)) => None,
                     }
                 }
                 _ = keys.tick() => {
-                    if heard_at.elapsed() > PING_EVERY * SILENT_PINGS_MAX {
-                        Some(End::Gone)
-                    } else if self.key_is_gone().await {
-                        Some(End::Revoked)
-                    } else if pinged_at.elapsed() >= PING_EVERY {
-                        pinged_at = Instant::now();
-                        let pinged = send(sink, Utf8Bytes::from_static(r#"{"type":"ping"}"#)).await
-                            && sink.send(Message::Ping(bytes::Bytes::new())).await.is_ok();
-                        (!pinged).then_some(End::Gone)
-                    } else {
-                        None
+                    words = 0;
+                    let asks = pinged_at.elapsed() >= PING_EVERY;
+                    pinged_at = if asks { Instant::now() } else { pinged_at };
+                    match heard_at.elapsed() > PING_EVERY * SILENT_PINGS_MAX {
+                        true => Some(End::Gone),
+                        false => self.look_after(sink, asks).await,
                     }
                 }
             };
@@ -217,6 +244,17 @@ impl Conversation<'_> {
                 return end;
             }
         }
+    }
+
+    /// Looks whether its key is still good, and asks whether it is there.
+    async fn look_after(&self, sink: &mut Sink, asks: bool) -> Option<End> {
+        if self.key_is_gone().await {
+            return Some(End::Revoked);
+        }
+        let asked = !asks
+            || send(sink, Utf8Bytes::from_static(r#"{"type":"ping"}"#)).await
+                && leaves(sink, Message::Ping(bytes::Bytes::new())).await;
+        (!asked).then_some(End::Gone)
     }
 
     async fn hello(&mut self) -> Utf8Bytes {
@@ -234,7 +272,7 @@ impl Conversation<'_> {
     }
 
     /// Tells the overlay what there is. What starts is noted before it is sent: who was told may show it.
-    async fn tell(&mut self, sink: &mut Sink) -> Option<End> {
+    async fn tell(&mut self, sink: &mut Sink, passing: &mut Passing) -> Option<End> {
         let state = self.told.borrow_and_update().clone()?;
         if *self.epoch.get_or_insert(state.epoch) != state.epoch {
             return Some(End::Restored);
@@ -258,6 +296,9 @@ impl Conversation<'_> {
             }
             crash::point("stage.noted");
         }
+        if let Some((alert, attempt)) = self.early.take() {
+            self.pass_on(alert, attempt, passing);
+        }
         let text = state.text(&self.overlay.arrival.kinds);
         (!send(sink, text).await).then_some(End::Gone)
     }
@@ -270,19 +311,16 @@ impl Conversation<'_> {
             && (kinds.is_empty() || kinds.contains(&playing.kind))
     }
 
-    async fn hear(
-        &mut self,
-        text: &str,
-        sink: &mut Sink,
-        passing: &mut JoinSet<Result<(), ()>>,
-    ) -> Option<End> {
+    async fn hear(&mut self, text: &str, sink: &mut Sink, passing: &mut Passing) -> Option<End> {
         match serde_json::from_str(text) {
             Ok(Said::Clock { sent_ms }) => {
                 let answer = json!({"type": "clock", "sent_ms": sent_ms, "server_ms": now_ms()});
                 (!send(sink, answer.to_string().into()).await).then_some(End::Gone)
             }
             Ok(Said::Painted { alert, attempt }) => {
-                if self.overlay.may_acknowledge && passing.len() < PASSING_MAX {
+                if self.told.borrow().is_none() {
+                    self.early = Some((alert, attempt));
+                } else if passing.len() < PASSING_MAX {
                     self.pass_on(alert, attempt, passing);
                 }
                 None
@@ -292,8 +330,8 @@ impl Conversation<'_> {
     }
 
     /// Passes on that the overlay has on its screen what plays; anything else is not believed.
-    fn pass_on(&mut self, alert: Uuid, attempt: i64, passing: &mut JoinSet<Result<(), ()>>) {
-        if self.passed == Some((alert, attempt)) {
+    fn pass_on(&mut self, alert: Uuid, attempt: i64, passing: &mut Passing) {
+        if !self.overlay.may_acknowledge || self.passed == Some((alert, attempt)) {
             return;
         }
         let state = self.told.borrow().clone();

@@ -4,6 +4,8 @@ mod controls;
 mod crashes;
 mod dying;
 pub mod page;
+mod slow;
+mod terminal;
 mod watching;
 
 use gateways::config::Config;

@@ -83,6 +83,11 @@ impl Page {
         state["playing"]["attempt"].as_i64().expect("a number")
     }
 
+    /// The bare connection.
+    pub fn into_socket(self) -> tokio_tungstenite::WebSocketStream<TcpStream> {
+        self.socket
+    }
+
     pub async fn say(&mut self, frame: Value) {
         self.socket.send(Message::text(frame.to_string())).await.expect("sent");
     }
