@@ -28,12 +28,13 @@ export async function openProfile(
   executablePath: string,
   folder: string,
   size: { width: number; height: number },
+  more: string[] = [],
 ): Promise<BrowserContext> {
   return chromium.launchPersistentContext(folder, {
     executablePath,
     headless: true,
     viewport: size,
-    args: OPTIONS,
+    args: [...OPTIONS, ...more],
   });
 }
 

@@ -1,3 +1,4 @@
+import "../wire/lamp.css";
 import "./style/page.css";
 import "./style/card.css";
 import "./style/cassette.css";
@@ -10,17 +11,17 @@ import "./style/movement.css";
 import { ServerClock } from "../wire/clock";
 import { Link } from "../wire/link";
 import { type Fields, textOf } from "../wire/record";
-import { tellWrapper } from "../wire/wrapper";
+import { Renewal } from "../wire/renewal";
+import { Signal } from "../wire/signal";
+import { answerWrapper } from "../wire/wrapper";
 import type { Alert } from "./alert";
 import { Gallery } from "./gallery";
 import { Identity, pageStorage } from "./identity";
 import { Player } from "./player";
 import { Presence } from "./presence";
 import { Program } from "./program";
-import { Renewal } from "./renewal";
 import { Screen } from "./screen";
 import { readSettings, type Settings } from "./settings";
-import { Signal } from "./signal";
 import { readSnapshot } from "./snapshot";
 import { Sounds } from "./sounds";
 import { Voice } from "./voice";
@@ -117,7 +118,7 @@ async function start(): Promise<void> {
     clearTimeout(clockTimer);
     link.leave();
   }).watch();
-  tellWrapper();
+  answerWrapper();
 }
 
 function isShown({ type }: Alert, { layer, types }: Settings): boolean {

@@ -12,7 +12,7 @@ const SILENT = 0.0001;
  * allows no sound shows the alerts without.
  */
 export class Sounds {
-  readonly #isWanted: boolean;
+  #isWanted: boolean;
   #context: AudioContext | null = null;
   #out: GainNode | null = null;
   #playing: { key: string; out: GainNode } | null = null;
@@ -50,19 +50,26 @@ export class Sounds {
 
   /** The way to the loudspeaker; null where the browser has none, or does not allow it yet. */
   #awaken(): AudioContext | null {
-    if (!this.#context) {
-      this.#context = new AudioContext();
-      const limiter = this.#context.createDynamicsCompressor();
-      limiter.connect(this.#context.destination);
-      this.#out = this.#context.createGain();
-      this.#out.connect(limiter);
-    }
-    if (this.#context.state === "suspended") {
-      // Never waited for: an ordinary browser keeps it waiting until somebody clicks.
-      void this.#context.resume().catch(() => undefined);
+    try {
+      this.#context ??= this.#connect();
+    } catch (error) {
+      console.warn("this browser makes no sounds", error);
+      this.#isWanted = false;
       return null;
     }
-    return this.#context;
+    if (this.#context.state !== "suspended") return this.#context;
+    // Never waited for: an ordinary browser keeps it waiting until somebody clicks.
+    void this.#context.resume().catch(() => undefined);
+    return null;
+  }
+
+  #connect(): AudioContext {
+    const context = new AudioContext();
+    const limiter = context.createDynamicsCompressor();
+    limiter.connect(context.destination);
+    this.#out = context.createGain();
+    this.#out.connect(limiter);
+    return context;
   }
 }
 

@@ -22,7 +22,6 @@ export interface LinkOptions {
 const DELAY_MS_MIN = 250;
 const DELAY_MS_MAX = 5_000;
 const ANSWER_MS_MAX = 10_000;
-const PING_MS_DEFAULT = 10_000;
 /** A connection that lived this long was good: the delay starts anew. */
 const GOOD_MS = 5_000;
 /** A frame longer than this is dropped, so that a broken server cannot stop the page. */
@@ -45,7 +44,8 @@ export class Link {
   #socket: WebSocket | null = null;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #silence: ReturnType<typeof setTimeout> | undefined;
-  #allowedMs = ANSWER_MS_MAX;
+  /** How long it may be silent; null when the server never said that it pings. */
+  #allowedMs: number | null = ANSWER_MS_MAX;
   #openedAt = Infinity;
   #isUp = false;
   #failures = 0;
@@ -117,7 +117,7 @@ export class Link {
     }
     if (frame.type === "hello") {
       const { ping_ms } = frame;
-      this.#allow(3 * (typeof ping_ms === "number" && ping_ms > 0 ? ping_ms : PING_MS_DEFAULT));
+      this.#allow(typeof ping_ms === "number" && ping_ms > 0 ? 3 * ping_ms : null);
       this.#isUp = true;
       this.#options.onUp();
     }
@@ -165,7 +165,7 @@ export class Link {
     socket?.close();
   }
 
-  #allow(ms: number): void {
+  #allow(ms: number | null): void {
     this.#allowedMs = ms;
     this.#expect();
   }
@@ -173,6 +173,7 @@ export class Link {
   /** Ends a connection that brought nothing for longer than allowed. */
   #expect(): void {
     clearTimeout(this.#silence);
+    if (this.#allowedMs === null) return;
     this.#silence = setTimeout(
       () => this.#fail({ status: null, words: "the server fell silent" }),
       this.#allowedMs,
