@@ -154,6 +154,18 @@ describe.skipIf(executable === null)("the chat in a real Chromium", () => {
     await page.locator(".line").waitFor({ state: "detached" });
   });
 
+  it("gives each name its own colour, and marks what the bot says and is asked", async () => {
+    server.say({ id: "a", colour: "#57d9b4", parts: text("a"), request: true });
+    server.say({ id: "b", colour: "#57d9b4", parts: text("b"), bot: true, badges: ["vip"] });
+    await expect.poll(said).toEqual(["a", "b"]);
+    const colours = await page.locator(".name").evaluateAll((names) =>
+      names.map((name) => getComputedStyle(name).color),
+    );
+    expect(colours).toEqual(["rgb(87, 217, 180)", "rgb(255, 212, 121)"]);
+    expect(await page.locator(".line-request .badge").count()).toBe(0);
+    expect(await page.locator(".line-bot .badge").getAttribute("aria-label")).toBe("bot");
+  });
+
   it("shows an emote as its picture from here, or as its name", async () => {
     const [there, gone] = ["a".repeat(64), "b".repeat(64)];
     server.pictures.set(there, PIXEL);
