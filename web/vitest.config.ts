@@ -6,5 +6,7 @@ export default defineConfig(({ mode }) => ({
     include: mode === "pictures" ? ["pictures/pictures.ts"] : ["test/**/*.test.ts"],
     testTimeout: 10_000,
     fileParallelism: false,
+    // Node.js 20 has the WebSocket of browsers, and does not show it unless asked.
+    execArgv: ["--experimental-websocket"],
   },
 }));

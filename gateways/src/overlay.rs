@@ -21,7 +21,7 @@ include!(concat!(env!("OUT_DIR"), "/pages.rs"));
 /// under the same policy.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; media-src 'self'; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'self'";
+    frame-ancestors 'self' http://absolute file:";
 
 /// Browsers ask each time whether a page has changed, so that an update is seen on the next reload.
 const REVALIDATED: &str = "no-cache";
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_pages_are_tested_under_the_policy_they_are_served_with() {
-        let tested = include_str!("../../web/test/feed_server.ts");
+        let tested = include_str!("../../web/test/page_server.ts");
         let tested = tested.split_once("CONTENT_SECURITY_POLICY = [").expect("the list").1;
         let tested = tested.split_once(']').expect("its end").0;
         let tested: Vec<&str> = tested.split('"').skip(1).step_by(2).collect();

@@ -5,139 +5,59 @@ import { fileURLToPath } from "node:url";
 import { inflateSync } from "node:zlib";
 import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ChatServer } from "../test/chat_server";
 import { findChromium, openProfile } from "../test/chromium";
-import { FeedServer, type Given } from "../test/feed_server";
+import { type Given, StageServer } from "../test/stage_server";
 import { BACKDROP } from "./backdrop";
+import { CHAT } from "./talk";
+import { EDGES, FRIEND, GHOST, PICTURES, THUMBNAIL } from "./subjects";
+import { THUMBNAIL_DRAWING } from "./thumbnail";
 
 const executable = findChromium();
 const folder = fileURLToPath(new URL("../../docs/overlay/", import.meta.url));
-const viewer = (name: string) => ({ id: "5001", name });
 
-const GHOST = "0".repeat(64);
-const FRIEND = "1".repeat(64);
-
-const PICTURES: Record<string, Given> = {
-  follow: { type: "follow", data: { viewer: viewer("ReelDeal") } },
-  cheer: {
-    type: "cheer",
-    data: {
-      viewer: viewer("MagnetoMary"),
-      bits: 2500,
-      message: "Cheer2500 that ending was worth the rewind!",
-    },
-  },
-  sub: { type: "sub", data: { viewer: viewer("SideBSally"), tier: "2000" } },
-  resub: {
-    type: "resub",
-    data: {
-      viewer: viewer("hiss_and_flutter"),
-      tier: "1000",
-      months: 24,
-      streak: 9,
-      message: "Two years of tapes and not one of them was boring.",
-    },
-  },
-  gift: { type: "gift", data: { viewer: viewer("DolbyDan"), count: 10, tier: "1000" } },
-  raid: { type: "raid", data: { viewer: viewer("WalkmanWanda"), viewers: 1284 } },
-  hype_train: {
-    type: "hype_train",
-    data: { level: 2, total: 1150, goal: 1800, kind: "regular" },
-  },
-  ghost: {
-    type: "ghost",
-    data: {
-      viewer: viewer("MothByTheTV"),
-      subject: "a lighthouse",
-      picture: GHOST,
-      background: "#10101e",
-    },
-  },
-  friend: {
-    type: "friend",
-    data: {
-      viewer: viewer("BetaMaxine"),
-      subject: "a heron",
-      colour: "sky-blue",
-      name: "Captain Waldo",
-      picture: FRIEND,
-      background: "#fb8b24",
-    },
-  },
+/** How long the alerts last, as the server has it when nobody configured it. */
+const LENGTHS_MS: Record<string, number> = {
+  follow: 6_000,
+  cheer: 6_000,
+  sub: 10_000,
+  resub: 6_000,
+  gift: 10_000,
+  raid: 12_000,
+  hype_train: 11_000,
+  ghost: 13_000,
+  friend: 12_000,
+  static: 6_000,
+  notice: 6_000,
+  tape: 10_000,
 };
-
-/** Other looks, kept out of the README: the edges of names, texts, sizes and kinds. */
-const EDGES: Record<string, { given: Given; width: number; height: number }> = {
-  long: {
-    given: {
-      type: "cheer",
-      data: {
-        viewer: viewer("TheVeryLongestNameOnTwitch_"),
-        bits: 100000,
-        message: "春の夜の夢ばかりなる手枕にかひなく立たむ名こそ惜しけれ。".repeat(9),
-      },
-    },
-    width: 800,
-    height: 600,
-  },
-  rtl: {
-    given: {
-      type: "resub",
-      data: {
-        viewer: viewer("كاسيت_عربي"),
-        tier: "3000",
-        months: 101,
-        streak: null,
-        message: "شكراً على كل هذه الأشرطة الجميلة، نراكم الأسبوع القادم! 100%",
-      },
-    },
-    width: 1280,
-    height: 720,
-  },
-  cjk: {
-    given: { type: "follow", data: { viewer: viewer("カセットテープ愛好会の会長です") } },
-    width: 800,
-    height: 600,
-  },
-  emoji: {
-    given: {
-      type: "cheer",
-      data: { viewer: null, bits: 1, message: "<b>not bold</b> & 🎉🎉🎉 ".repeat(3) },
-    },
-    width: 1920,
-    height: 1080,
-  },
-  treasure: {
-    given: { type: "hype_train", data: { level: 1, total: 500, goal: null, kind: "treasure" } },
-    width: 960,
-    height: 540,
-  },
-  golden: {
-    given: { type: "hype_train", data: { level: 5, total: 900, goal: 1000, kind: "golden_kappa" } },
-    width: 960,
-    height: 540,
-  },
-  biggest: {
-    given: { type: "gift", data: { viewer: viewer("W".repeat(25)), count: 1000, tier: "3000" } },
-    width: 800,
-    height: 600,
-  },
-  huge: {
-    given: { type: "raid", data: { viewer: viewer("i".repeat(25)), viewers: 1234567 } },
-    width: 640,
-    height: 360,
-  },
+/** Where the first of the three frames is taken, in milliseconds; half a second where not said. */
+const BEGINNINGS_MS: Record<string, number> = {
+  ghost: 1_150,
+  friend: 1_180,
+  hype_train: 620,
+  static: 800,
+  tape: 590,
 };
+const MIDDLE_MS = 2_900;
+/** So long before its end an alert is leaving. */
+const LEAVING_MS = 190;
+const FRAME = { width: 960, height: 540 };
+const STRIP = { width: 1_812, height: 338 };
 
 describe.skipIf(executable === null)("pictures of the overlay", () => {
   const profile = mkdtempSync(join(tmpdir(), "tapedeck-pictures-"));
-  const server = new FeedServer();
+  const server = new StageServer();
   let browser: BrowserContext;
 
   beforeAll(async () => {
+    server.lengthsMs = LENGTHS_MS;
+    server.gapMs = 0;
     await server.listen();
     server.pictures.set(GHOST, readFileSync(new URL("ghost.png", import.meta.url)));
     server.pictures.set(FRIEND, readFileSync(new URL("friend.png", import.meta.url)));
-    browser = await openProfile(executable ?? "", profile, { width: 960, height: 540 });
+    browser = await openProfile(executable ?? "", profile, FRAME);
+    server.pictures.set(THUMBNAIL, await drawThumbnail());
   }, 60_000);
 
   afterAll(async () => {
@@ -146,47 +66,108 @@ describe.skipIf(executable === null)("pictures of the overlay", () => {
     rmSync(profile, { recursive: true, force: true });
   });
 
-  async function show(name: string, given: Given, width: number, height: number): Promise<Page> {
+  async function drawThumbnail(): Promise<Buffer> {
+    const page = await browser.newPage();
+    await page.setContent(THUMBNAIL_DRAWING);
+    const drawn = await page.locator("svg").screenshot();
+    await page.close();
+    return drawn;
+  }
+
+  async function show(given: Given, width: number, height: number): Promise<Page> {
     const page = await browser.newPage();
     await page.setViewportSize({ width, height });
-    const before = server.requests.length;
-    await page.goto(server.page(`&name=${name}`));
-    await expect.poll(() => server.requests.length).toBeGreaterThan(before);
+    await page.goto(server.page("&sound=off"));
+    await expect.poll(() => server.overlays.length).toBe(1);
     server.give(given);
-    await page.locator(".alert").waitFor();
-    await page.evaluate(holdAt, 2600);
+    const name = given.data.picture ?? given.data.thumbnail;
+    await page.locator(typeof name === "string" ? ".alert-pictured" : ".alert").waitFor();
     return page;
   }
 
+  async function leave(page: Page): Promise<void> {
+    await page.close();
+    server.skip();
+    await expect.poll(() => server.overlays.length).toBe(0);
+  }
+
   for (const [name, given] of Object.entries(PICTURES)) {
-    it(`shows ${name}`, async () => {
+    it(`shows ${name} in motion`, async () => {
       mkdirSync(folder, { recursive: true });
-      const page = await show(name, given, 960, 540);
+      const page = await show(given, FRAME.width, FRAME.height);
+      const { type } = given;
+      const moments = [
+        BEGINNINGS_MS[type] ?? 560,
+        MIDDLE_MS,
+        (LENGTHS_MS[type] ?? 6_000) - LEAVING_MS,
+      ];
+      await page.evaluate(holdAt, MIDDLE_MS);
       expect(firstPixelAlpha(await page.screenshot({ omitBackground: true }))).toBe(0);
       await page.evaluate(putBackdrop, BACKDROP);
+      const frames: string[] = [];
+      for (const moment of moments) {
+        await page.evaluate(holdAt, moment);
+        frames.push((await page.screenshot()).toString("base64"));
+      }
+      await leave(page);
       const path = join(folder, `${name}.png`);
-      await page.screenshot({ path });
-      expect(statSync(path).size).toBeLessThan(180_000);
-      await page.close();
+      writeFileSync(path, await strip(frames));
+      expect(statSync(path).size).toBeLessThan(600_000);
     }, 60_000);
+  }
+
+  it("shows the chat", async () => {
+    const chat = new ChatServer();
+    chat.last.push(...CHAT);
+    await chat.listen();
+    const page = await browser.newPage();
+    await page.setViewportSize(FRAME);
+    await page.goto(chat.page("", "chat"));
+    await page.locator(".line").nth(CHAT.length - 1).waitFor();
+    await page.evaluate(putBackdrop, BACKDROP);
+    await page.evaluate(() => document.getAnimations().map((one) => one.finish()));
+    writeFileSync(join(folder, "chat.png"), await page.screenshot());
+    await page.close();
+    await chat.close();
+  }, 60_000);
+
+  /** Three frames side by side. */
+  async function strip(frames: string[]): Promise<Buffer> {
+    const page = await browser.newPage();
+    await page.setViewportSize(STRIP);
+    const images = frames.map((frame) => `<img src="data:image/png;base64,${frame}">`).join("");
+    await page.setContent(`<style>
+      body { display: flex; gap: 6px; margin: 0; }
+      img { width: 600px; height: 338px; border-radius: 6px; }
+    </style>${images}`);
+    const picture = await page.screenshot({ omitBackground: true });
+    await page.close();
+    return picture;
   }
 
   const edges = process.env.EDGES;
   for (const [name, { given, width, height }] of Object.entries(edges ? EDGES : {})) {
     it(`shows the edge ${name}`, async () => {
-      const page = await show(name, given, width, height);
+      const page = await show(given, width, height);
       await page.evaluate(putBackdrop, BACKDROP);
+      await page.evaluate(holdAt, MIDDLE_MS);
       writeFileSync(join(edges ?? "", `${name}.png`), await page.screenshot());
-      await page.close();
+      await leave(page);
     }, 60_000);
   }
 });
 
 /** Runs in the page: stops every movement at one moment of the alert. */
 function holdAt(ms: number): void {
-  for (const animation of document.getAnimations()) {
+  const page = window as unknown as { held?: Animation[] };
+  // One that is over is not among the page's movements any more, and may be wanted again.
+  page.held ??= document.getAnimations();
+  for (const animation of page.held) {
+    const { target } = animation.effect as KeyframeEffect;
+    if (!target) continue;
+    const elapsed = Number(getComputedStyle(target).getPropertyValue("--elapsed"));
     animation.pause();
-    animation.currentTime = ms;
+    animation.currentTime = ms - elapsed;
   }
 }
 

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { type BrowserContext, chromium } from "playwright-core";
+import { type BrowserContext, chromium, type Page } from "playwright-core";
 
 const PATH = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
@@ -12,6 +12,8 @@ export const OPTIONS = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
+  // As OBS has it: sounds need no click.
+  "--autoplay-policy=no-user-gesture-required",
 ];
 
 /** The browser of the tests; null, said in one clear line, when there is none on this machine. */
@@ -26,11 +28,25 @@ export async function openProfile(
   executablePath: string,
   folder: string,
   size: { width: number; height: number },
+  more: string[] = [],
 ): Promise<BrowserContext> {
   return chromium.launchPersistentContext(folder, {
     executablePath,
     headless: true,
     viewport: size,
-    args: OPTIONS,
+    args: [...OPTIONS, ...more],
   });
+}
+
+/**
+ * A page in a window of its own, as each source of OBS has one: the browser makes no frames for the
+ * tabs behind the first.
+ */
+export async function openWindow(browser: BrowserContext): Promise<Page> {
+  const opened = browser.waitForEvent("page");
+  const session = await browser.browser()?.newBrowserCDPSession();
+  if (!session) throw new Error("a profile of its own has a browser");
+  await session.send("Target.createTarget", { url: "about:blank", newWindow: true });
+  await session.detach();
+  return opened;
 }

@@ -22,53 +22,66 @@ describe("the gallery", () => {
     vi.restoreAllMocks();
   });
 
-  it("has nothing to wait for where there is no picture, or no name of one", () => {
+  it("asks for nothing where there is no picture, or no name of one", () => {
     const load = vi.fn(() => Promise.reject(new Error("never asked")));
     const gallery = new Gallery(() => undefined, load);
     for (const picture of [undefined, null, 7, "", "../x", name("g"), name("a").slice(1)]) {
       expect(pictureUrl(alert(picture))).toBeNull();
-      expect(gallery.isReady(alert(picture))).toBe(true);
+      gallery.prepare(alert(picture));
+      gallery.insist(alert(picture));
+      expect(gallery.picture(alert(picture))).toBeNull();
     }
     expect(load).not.toHaveBeenCalled();
   });
 
-  it("is ready when the picture is there, loads it once, and says so", async () => {
+  it("loads a picture once, and says when it is there", async () => {
     const onReady = vi.fn();
     const load = vi.fn((url: string) => Promise.resolve(image(url)));
     const gallery = new Gallery(onReady, load);
-    expect(gallery.isReady(alert(name("a")))).toBe(false);
-    expect(gallery.isReady(alert(name("a")))).toBe(false);
+    gallery.prepare(alert(name("a")));
+    gallery.prepare(alert(name("a")));
+    gallery.insist(alert(name("a")));
+    expect(gallery.picture(alert(name("a")))).toBeNull();
     await vi.waitFor(() => expect(onReady).toHaveBeenCalledTimes(1));
-    expect(gallery.isReady(alert(name("a")))).toBe(true);
+    gallery.insist(alert(name("a")));
     const url = `/api/v1/pictures/${name("a")}`;
     expect(gallery.picture(alert(name("a")))).toEqual({ url });
     expect(load).toHaveBeenCalledTimes(1);
   });
 
-  it("goes on without a picture that fails or takes too long", async () => {
+  it("knows the thumbnail of a tape", () => {
+    const tape: Alert = { ...alert(name("a")), type: "tape", data: { thumbnail: name("b") } };
+    expect(pictureUrl(tape)).toBe(`/api/v1/pictures/${name("b")}`);
+  });
+
+  it("gives a picture up that fails or takes too long, until somebody insists", async () => {
     const onReady = vi.fn();
     const loads = [Promise.reject(new Error("404")), new Promise<never>(() => undefined)];
-    const gallery = new Gallery(onReady, () => loads.shift() ?? Promise.reject(new Error("more")));
-    expect(gallery.isReady(alert(name("a")))).toBe(false);
-    await vi.waitFor(() => expect(onReady).toHaveBeenCalledTimes(1));
-    expect(gallery.isReady(alert(name("a")))).toBe(true);
-    expect(gallery.picture(alert(name("a")))).toBeNull();
-    expect(gallery.isReady(alert(name("b")))).toBe(false);
+    const load = vi.fn(() => loads.shift() ?? Promise.resolve(image("at last")));
+    const gallery = new Gallery(onReady, load);
+    gallery.prepare(alert(name("a")));
+    await vi.advanceTimersByTimeAsync(0);
+    gallery.prepare(alert(name("a")));
+    expect(load).toHaveBeenCalledTimes(1);
+    gallery.insist(alert(name("a")));
     await vi.advanceTimersByTimeAsync(PICTURE_MS_MAX - 1);
-    expect(gallery.isReady(alert(name("b")))).toBe(false);
+    gallery.insist(alert(name("a")));
+    expect(load).toHaveBeenCalledTimes(2);
     await vi.advanceTimersByTimeAsync(1);
-    expect(gallery.isReady(alert(name("b")))).toBe(true);
-    expect(onReady).toHaveBeenCalledTimes(2);
+    expect(onReady).not.toHaveBeenCalled();
+    gallery.insist(alert(name("a")));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(onReady).toHaveBeenCalledTimes(1);
+    expect(gallery.picture(alert(name("a")))).toEqual({ url: "at last" });
   });
 
   it("keeps few pictures, however many alerts there are", async () => {
     const load = vi.fn((url: string) => Promise.resolve(image(url)));
     const gallery = new Gallery(() => undefined, load);
-    for (const digit of ["1", "2", "3"]) gallery.isReady(alert(name(digit)));
+    for (const digit of ["1", "2", "3"]) gallery.prepare(alert(name(digit)));
     await vi.advanceTimersByTimeAsync(0);
-    expect(gallery.isReady(alert(name("3")))).toBe(true);
-    expect(gallery.isReady(alert(name("1")))).toBe(false);
-    expect(load).toHaveBeenCalledTimes(4);
+    expect(gallery.picture(alert(name("3")))).not.toBeNull();
+    expect(gallery.picture(alert(name("1")))).toBeNull();
   });
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ALERT_TYPES, type AlertType } from "../src/overlay/alert";
 import { readSettings } from "../src/overlay/settings";
-import { sayAlert, type Wording, wordAlert } from "../src/overlay/wording";
+import { sayAlert, tagsOf, type Wording, wordAlert } from "../src/overlay/wording";
 
 const viewer = { id: "5001", name: "ReelDeal" };
 
@@ -28,6 +28,11 @@ describe("the wording of an alert", () => {
       said("ghost", { viewer, subject: "a lighthouse" }),
       said("friend", { viewer, subject: "a heron", name: "Waldo" }),
       said("friend", { viewer, subject: "a heron", name: null }),
+      said("static", { viewer, id: "test-card", message: "back soon" }),
+      said("static", { viewer, id: "tracking-error", message: "" }),
+      said("static", { viewer: null, id: "../x", message: "!wave" }),
+      said("tape", { id: 88, title: "Harbour Lights", year: 1987, runtime_s: 5_520, tags: ["sea"] }),
+      said("tape", { id: "x-1", title: "", year: null, runtime_s: 0 }),
     ]).toEqual([
       "New follower: ReelDeal is now following.",
       "Cheer: ReelDeal cheered 2,500 bits. hi",
@@ -44,6 +49,42 @@ describe("the wording of an alert", () => {
       "From beyond the tape: ReelDeal has called the ghost of a lighthouse.",
       "A new friend: ReelDeal has brought Waldo, a heron.",
       "A new friend: ReelDeal has brought a heron.",
+      "Please stand by: ReelDeal has put up the test card. back soon",
+      "Check the tracking: ReelDeal has upset the tracking.",
+      "On the air: Anonymous has something to say. !wave",
+      "Now playing: Harbour Lights 1987 · 92 min.",
+      "Now playing: Untitled tape.",
+    ]);
+  });
+
+  it("tells a viewer kindly why there is no picture, and what became of the points", () => {
+    const told = (reason: unknown, more: Record<string, unknown> = {}) => {
+      const data = { viewer, reason, style: "ghost", price: 200, words: "a toaster", ...more };
+      const { tag, fact, words } = word("notice", data);
+      return [tag, fact, words];
+    };
+    expect([
+      told("declined", { available: 150 }),
+      told("declined", { price: 0 }),
+      told("refused"),
+      told("failed"),
+      told("expired"),
+      told("cancelled"),
+      told("unclear"),
+      told("something new", { price: 1 }),
+    ]).toEqual([
+      [
+        "Not quite enough yet",
+        "A ghost takes 200 points, you have 150. Nothing was taken.",
+        "a toaster",
+      ],
+      ["Not quite enough yet", "Not enough points. Nothing was taken.", "a toaster"],
+      ["Not this one", "The painter will not draw that. Your 200 points are back.", ""],
+      ["The tape jammed", "The ghost did not come out. Your 200 points are back.", "a toaster"],
+      ["Out of time", "The ghost took too long. Your 200 points are back.", "a toaster"],
+      ["Taken back", "The ghost was called off. Your 200 points are back.", "a toaster"],
+      ["Say that again?", "Nobody could make out what to draw. Nothing was taken.", "a toaster"],
+      ["No picture this time", "Your 1 point is back.", "a toaster"],
     ]);
   });
 
@@ -72,16 +113,37 @@ describe("the wording of an alert", () => {
   });
 });
 
+describe("the tags of a tape", () => {
+  it("are plain words, and few", () => {
+    expect(tagsOf({ tags: ["sea", "", 7, null, "<b>", "a\nb"] })).toEqual(["sea", "<b>", "a b"]);
+    expect(tagsOf({ tags: Array.from({ length: 50 }, () => "x") })).toHaveLength(6);
+    expect(tagsOf({ tags: "sea" })).toEqual([]);
+  });
+});
+
 describe("the settings in the address", () => {
   it("are read from the fragment, with defaults", () => {
-    expect(readSettings("#key=tdk_a%2Bb&name=side&speed=20")).toEqual({
+    const whole = "#key=tdk_a%2Bb&stage=side&layer=screen&types=cheer,raid,nonsense&name=two";
+    expect(readSettings(`${whole}&sound=off&speech=on&preview=on`)).toEqual({
       key: "tdk_a+b",
-      name: "side",
-      speed: 20,
+      stage: "side",
+      layer: "screen",
+      types: ["cheer", "raid"],
+      name: "two",
+      sound: false,
+      speech: true,
+      preview: true,
     });
-    expect(readSettings("")).toEqual({ key: "", name: "main", speed: 1 });
-    expect(readSettings("#speed=0.1").speed).toBe(1);
-    expect(readSettings("#speed=9999").speed).toBe(1_000);
-    expect(readSettings("#speed=fast").speed).toBe(1);
+    expect(readSettings("")).toEqual({
+      key: "",
+      stage: "main",
+      layer: "all",
+      types: [],
+      name: "main",
+      sound: true,
+      speech: false,
+      preview: false,
+    });
+    expect(readSettings("#layer=sideways").layer).toBe("all");
   });
 });

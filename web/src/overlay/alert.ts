@@ -1,4 +1,4 @@
-import { type Envelope, isRecord } from "../feed/envelope";
+import { type Fields, isRecord, textOf } from "../wire/record";
 
 export const ALERT_TYPES = [
   "follow",
@@ -10,48 +10,55 @@ export const ALERT_TYPES = [
   "hype_train",
   "ghost",
   "friend",
+  "static",
+  "notice",
+  "tape",
 ] as const;
 
 export type AlertType = (typeof ALERT_TYPES)[number];
 
-/** One alert, as the feed gave it and as the bookmark keeps it. */
+/** One alert, as the server gives it. */
 export interface Alert {
+  id: string;
   position: number;
-  id: string | null;
   type: AlertType;
   at: string;
-  data: Record<string, unknown>;
+  data: Fields;
 }
 
-/** How long each alert stays, and the pause after it, in milliseconds. */
-export const DURATIONS_MS: Record<AlertType, number> = {
-  follow: 6_000,
-  cheer: 6_000,
-  sub: 10_000,
-  resub: 6_000,
-  gift: 10_000,
-  raid: 12_000,
-  hype_train: 11_000,
-  ghost: 13_000,
-  friend: 12_000,
+/**
+ * How long the movements of an alert take at the least, from its coming to its leaving. One that is
+ * given less time moves faster.
+ */
+export const MOVEMENT_MS: Record<AlertType, number> = {
+  follow: 3_000,
+  cheer: 3_500,
+  sub: 3_000,
+  resub: 3_500,
+  gift: 3_500,
+  raid: 3_500,
+  hype_train: 4_000,
+  ghost: 6_000,
+  friend: 5_000,
+  static: 4_000,
+  notice: 2_500,
+  tape: 3_000,
 };
-export const GAP_MS = 1_000;
 
-/** The alert in an envelope; null when it is of a type that this page does not show. */
-export function readAlert(envelope: Envelope): Alert | null {
-  const { position, id, type, at, data } = envelope;
-  return isAlertType(type) ? { position, id, type, at, data } : null;
-}
-
-/** The alert in a stored value; null when it is anything else. */
-export function restoreAlert(value: unknown): Alert | null {
+/** The alert in a value; null when it is none, or of a type that this page does not know. */
+export function readAlert(value: unknown): Alert | null {
   if (!isRecord(value)) return null;
-  const { position, id, type, at, data } = value;
-  if (typeof position !== "number" || !isAlertType(type) || !isRecord(data)) return null;
-  const text = typeof at === "string" ? at : "";
-  return { position, id: typeof id === "string" ? id : null, type, at: text, data };
+  const { id, position, type, at, data } = value;
+  if (typeof id !== "string" || id === "" || !isAlertType(type)) return null;
+  return {
+    id,
+    position: typeof position === "number" ? position : 0,
+    type,
+    at: textOf(at),
+    data: isRecord(data) ? data : {},
+  };
 }
 
-function isAlertType(type: unknown): type is AlertType {
+export function isAlertType(type: unknown): type is AlertType {
   return (ALERT_TYPES as readonly unknown[]).includes(type);
 }

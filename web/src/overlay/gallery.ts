@@ -1,7 +1,7 @@
 import type { Alert } from "./alert";
 
-/** How long a picture may take to load; after that the alert is shown with its words alone. */
-export const PICTURE_MS_MAX = 4_000;
+/** How long a picture may take to load; its alert is shown in any case, with its words alone. */
+export const PICTURE_MS_MAX = 10_000;
 
 /** So many times a picture is asked for; with the pauses between, that takes as long as it may. */
 const TRIES_MAX = 5;
@@ -16,46 +16,53 @@ interface Loading {
 }
 
 /** Where the picture of an alert is; null for an alert without one. */
-export function pictureUrl({ data }: Alert): string | null {
-  const { picture } = data;
+export function pictureUrl({ type, data }: Alert): string | null {
+  const name = type === "tape" ? data.thumbnail : data.picture;
   // A name that is none is never part of an address.
-  const isName = typeof picture === "string" && /^[0-9a-f]{64}$/.test(picture);
-  return isName ? `/api/v1/pictures/${picture}` : null;
+  const isName = typeof name === "string" && /^[0-9a-f]{64}$/.test(name);
+  return isName ? `/api/v1/pictures/${name}` : null;
 }
 
 /**
- * Loads and decodes the picture of the alert that is next, so that it is there when the alert is
- * shown, and whole. It keeps one picture at a time beside the one on the screen.
+ * Loads and decodes the picture of the alert that is next, so that it is there, and whole, when the
+ * server lets the alert begin. It keeps one picture at a time beside the one on the screen.
  */
 export class Gallery {
-  readonly #load: Load;
   readonly #onReady: () => void;
+  readonly #load: Load;
   readonly #limitMs: number;
   #loadings = new Map<string, Loading>();
 
-  /** `onReady` is called when what was waited for is there, or will not come. */
+  /** `onReady` is called when a picture is there. */
   constructor(onReady: () => void, load: Load = loadAndDecode, limitMs = PICTURE_MS_MAX) {
     this.#onReady = onReady;
     this.#load = load;
     this.#limitMs = limitMs;
   }
 
-  /** Whether the alert can be shown; begins to load its picture when it is first asked for. */
-  isReady(alert: Alert): boolean {
+  /** Begins to load the picture of an alert, if it has one. */
+  prepare(alert: Alert): void {
     const url = pictureUrl(alert);
-    return url === null || this.#loading(url).isOver;
+    if (url !== null && !this.#loadings.has(url)) this.#begin(url);
+  }
+
+  /** Tries once more to load a picture that did not come. */
+  insist(alert: Alert): void {
+    const url = pictureUrl(alert);
+    if (url === null) return;
+    const known = this.#loadings.get(url);
+    if (!known || (known.isOver && !known.image)) this.#begin(url);
   }
 
   /** The picture of an alert, if it is loaded. */
   picture(alert: Alert): HTMLImageElement | null {
     const url = pictureUrl(alert);
-    return url === null ? null : this.#loading(url).image;
+    return url === null ? null : (this.#loadings.get(url)?.image ?? null);
   }
 
-  #loading(url: string): Loading {
-    const known = this.#loadings.get(url);
-    if (known) return known;
+  #begin(url: string): void {
     const loading: Loading = { image: null, isOver: false };
+    this.#loadings.delete(url);
     this.#loadings.set(url, loading);
     this.#forgetOld();
     const late = new AbortController();
@@ -63,14 +70,13 @@ export class Gallery {
     void Promise.race([this.#load(url, late.signal), whenAborted(late.signal)])
       .then((image) => {
         loading.image = image;
+        this.#onReady();
       })
       .catch((error: unknown) => console.warn("a picture could not be loaded", url, error))
       .finally(() => {
         clearTimeout(timer);
         loading.isOver = true;
-        this.#onReady();
       });
-    return loading;
   }
 
   /** The two last ones are kept: the one on the screen and the next. */

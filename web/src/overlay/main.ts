@@ -1,67 +1,138 @@
+import "../wire/lamp.css";
 import "./style/page.css";
 import "./style/card.css";
 import "./style/cassette.css";
 import "./style/types.css";
 import "./style/pictures.css";
+import "./style/statics.css";
+import "./style/notice.css";
+import "./style/tape.css";
 import "./style/movement.css";
-import { Connection } from "../feed/connection";
-import { BookmarkStore, pageStorage } from "./bookmark";
+import { ServerClock } from "../wire/clock";
+import { Link } from "../wire/link";
+import { type Fields, textOf } from "../wire/record";
+import { Renewal } from "../wire/renewal";
+import { Signal } from "../wire/signal";
+import { answerWrapper } from "../wire/wrapper";
+import type { Alert } from "./alert";
 import { Gallery } from "./gallery";
+import { Identity, pageStorage } from "./identity";
 import { Player } from "./player";
-import { Playlist, QUEUE_LOW } from "./playlist";
-import { readSettings } from "./settings";
-import { Signal } from "./signal";
-import { Stage } from "./stage";
-import { DiskVault } from "./vault";
+import { Presence } from "./presence";
+import { Program } from "./program";
+import { Screen } from "./screen";
+import { readSettings, type Settings } from "./settings";
+import { readSnapshot } from "./snapshot";
+import { Sounds } from "./sounds";
+import { Voice } from "./voice";
 
-/** A page is not reloaded for a new build before it is this old, whatever two servers may say. */
-const RELOAD_AGE_MS = 30_000;
+const CLOCK_QUICK_MS = 200;
+const CLOCK_QUICK_TIMES = 5;
+const CLOCK_SLOW_MS = 30_000;
+/** How long a first snapshot waits for the clock to be known. */
+const CLOCK_MS_MAX = 1_000;
 
 async function start(): Promise<void> {
   // OBS changes what follows the # without loading the page again.
   window.addEventListener("hashchange", () => window.location.reload());
   const settings = readSettings(window.location.hash);
-  const store = new BookmarkStore(pageStorage(), new DiskVault(), settings.name);
+  const { stage, layer, types, name } = settings;
+  const source = [stage, layer, types.join("+") || "all", name].join(".");
+  const shelf = pageStorage("localStorage");
+  const locks = navigator.locks ?? null;
+  const identity = await Identity.take(source, shelf, pageStorage("sessionStorage"), locks);
+  const clock = new ServerClock();
+  const program = new Program((alert) => isShown(alert, settings));
   const gallery = new Gallery(() => player.play());
-  const playlist = new Playlist(store, await store.load(), settings.speed, gallery);
-  const stage = new Stage(element("stage"), element("said"), settings.speed, gallery);
+  const [root, said] = [element("stage"), element("said")];
+  const screen = new Screen(root, said, layer, gallery, clock, (painted) => {
+    // Kept first, so that a page that dies before it has said so says it when it comes back.
+    if (layer === "screen") return;
+    identity.painted = painted;
+    tellPainted();
+  });
+  const isHeard = layer !== "screen";
+  const sounds = new Sounds(settings.sound && isHeard);
+  const voice = new Voice(settings.speech && isHeard);
+  const renewal = new Renewal(() => program.snapshot?.playing == null);
   const signal = new Signal(element("lamp"), settings.key !== "");
-  const player = new Player(playlist, stage, afterMove);
-  const bornAt = Date.now();
-  let build: string | null = null;
-  let reloadWanted = false;
+  const player = new Player({ clock, program, gallery, screen, sounds, voice }, () => {
+    element("paused").hidden = !settings.preview || program.snapshot?.paused !== true;
+    renewal.consider();
+  });
+  let clockTimer: ReturnType<typeof setTimeout> | undefined;
 
-  const connection = new Connection({
-    url: new URL("/api/v1/feed", window.location.href).href,
+  const link = new Link({
+    url: () => stageUrl(settings, identity.id),
     key: settings.key,
-    resume: () => playlist.resume,
+    onOpen: tellPainted,
     onUp: () => signal.up(),
-    onDown: (failure) => signal.down(failure),
-    onHello: (envelope, hello) => {
-      build ??= hello.build;
-      reloadWanted ||= hello.build !== build;
-      if (playlist.hello(envelope, hello)) connection.reopen();
-      player.play();
+    onDown: (failure) => {
+      clearTimeout(clockTimer);
+      signal.down(failure);
     },
-    onPing: (envelope) => {
-      playlist.ping(envelope);
-      player.play();
-    },
-    onAlert: (envelope) => {
-      playlist.add(envelope);
-      if (playlist.full) connection.pause();
-      player.play();
-    },
+    onFrame: hear,
   });
 
-  function afterMove(): void {
-    if (connection.paused && playlist.length <= QUEUE_LOW) connection.open();
-    const isOldEnough = Date.now() - bornAt >= RELOAD_AGE_MS / settings.speed;
-    if (reloadWanted && playlist.idle && isOldEnough) window.location.reload();
+  function hear(frame: Fields): void {
+    const now = performance.now();
+    if (frame.type === "hello") {
+      clock.forget();
+      if (typeof frame.server_ms === "number") clock.greet(frame.server_ms, now);
+      program.greet(textOf(frame.epoch));
+      renewal.greet(textOf(frame.build));
+      askTheTime(CLOCK_QUICK_TIMES);
+    } else if (frame.type === "clock") {
+      const { sent_ms, server_ms } = frame;
+      if (typeof sent_ms === "number" && typeof server_ms === "number") {
+        const isFirst = !clock.isKnown;
+        clock.answer(sent_ms, server_ms, now);
+        if (isFirst) player.play();
+      }
+    } else if (frame.type === "state") {
+      const snapshot = readSnapshot(frame);
+      if (!snapshot) return;
+      program.take(snapshot);
+      if (clock.isKnown) player.play();
+      else setTimeout(() => player.play(), CLOCK_MS_MAX);
+    }
   }
 
-  connection.open();
-  player.play();
+  function tellPainted(): void {
+    const { painted } = identity;
+    if (painted) link.send({ type: "painted", ...painted });
+  }
+
+  function askTheTime(times: number): void {
+    clearTimeout(clockTimer);
+    link.send({ type: "clock", sent_ms: Math.floor(performance.now()) });
+    const pauseMs = times > 1 ? CLOCK_QUICK_MS : CLOCK_SLOW_MS;
+    clockTimer = setTimeout(() => askTheTime(times - 1), pauseMs);
+  }
+
+  new Presence((isPainting) => {
+    if (isPainting) {
+      link.open();
+      return;
+    }
+    clearTimeout(clockTimer);
+    link.leave();
+  }).watch();
+  answerWrapper();
+}
+
+function isShown({ type }: Alert, { layer, types }: Settings): boolean {
+  if (types.length > 0 && !types.includes(type)) return false;
+  return layer !== "screen" || type === "ghost";
+}
+
+function stageUrl({ stage, layer, types }: Settings, id: string): string {
+  const path = `/api/v1/stages/${encodeURIComponent(stage)}/ws`;
+  const url = new URL(path, window.location.href);
+  url.searchParams.set("layer", layer);
+  if (types.length > 0) url.searchParams.set("types", types.join(","));
+  url.searchParams.set("overlay", id);
+  return url.href;
 }
 
 function element(id: string): HTMLElement {

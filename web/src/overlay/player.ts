@@ -1,37 +1,55 @@
-import type { Playlist } from "./playlist";
-import type { Stage } from "./stage";
+import type { ServerClock } from "../wire/clock";
+import type { Gallery } from "./gallery";
+import type { Cue, Program } from "./program";
+import type { Screen } from "./screen";
+import type { Sounds } from "./sounds";
+import type { Voice } from "./voice";
+
+/** What a player brings together. */
+export interface Parts {
+  clock: ServerClock;
+  program: Program;
+  gallery: Gallery;
+  screen: Screen;
+  sounds: Sounds;
+  voice: Voice;
+}
 
 /**
- * Puts on the stage what the playlist says, when it says so. It uses timers and the wall clock
- * only: OBS may stop the animation frames of a hidden source, and what it says of a page's
- * visibility cannot be relied on.
+ * Puts on the screen what the program says, when it says so. It uses timers only: OBS may stop the
+ * animation frames of a hidden source, and what it says of a page's visibility cannot be relied on.
  */
 export class Player {
-  readonly #playlist: Playlist;
-  readonly #stage: Stage;
-  readonly #onMoved: () => void;
+  readonly #parts: Parts;
+  readonly #onMoved: (cue: Cue) => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** `onMoved` is called after each step: the queue may have become shorter, or the page idle. */
-  constructor(playlist: Playlist, stage: Stage, onMoved: () => void) {
-    this.#playlist = playlist;
-    this.#stage = stage;
+  /** `onMoved` is called after each step: the page may have become idle. */
+  constructor(parts: Parts, onMoved: (cue: Cue) => void) {
+    this.#parts = parts;
     this.#onMoved = onMoved;
   }
 
-  /** Brings the screen up to date; to be called whenever the playlist was given something. */
+  /** Brings the screen up to date; to be called whenever the program was given something. */
   play(): void {
     clearTimeout(this.#timer);
-    const now = Date.now();
-    const cue = this.#playlist.advance(now);
-    if (cue.wakeAt !== null) {
-      this.#timer = setTimeout(() => this.play(), Math.max(1, cue.wakeAt - now));
+    const { clock, program, gallery, screen, sounds, voice } = this.#parts;
+    const localMs = performance.now();
+    const now = clock.at(localMs);
+    if (now === null) return;
+    const cue = program.at(now);
+    if (cue.wakeAtMs !== null) {
+      this.#timer = setTimeout(() => this.play(), Math.max(1, cue.wakeAtMs - now));
     }
+    if (program.next) gallery.prepare(program.next);
+    const muted = program.snapshot?.muted ?? { sound: false, speech: false };
     try {
-      this.#stage.show(cue, now);
+      screen.show(cue, localMs);
+      sounds.follow(cue, now, muted.sound);
+      voice.follow(cue, now, muted.speech);
     } catch (error) {
       console.error("an alert could not be drawn; the next one follows", error);
     }
-    this.#onMoved();
+    this.#onMoved(cue);
   }
 }

@@ -1,4 +1,4 @@
-import { isRecord } from "../feed/envelope";
+import { type Fields, isRecord } from "../wire/record";
 import type { Alert } from "./alert";
 
 /** What one alert says. Every field is plain text, and is put on the page as text. */
@@ -44,16 +44,22 @@ export function wordAlert({ type, data }: Alert): Wording {
       return wordGhost(data);
     case "friend":
       return wordFriend(data);
+    case "static":
+      return wordStatic(data);
+    case "notice":
+      return wordNotice(data);
+    case "tape":
+      return wordTape(data);
   }
 }
 
 /** The alert in one sentence, for screen readers. */
 export function sayAlert(wording: Wording): string {
-  const sentence = `${wording.tag}: ${wording.title} ${wording.fact}.`;
+  const sentence = `${wording.tag}: ${wording.title} ${wording.fact}`.trim().replace(/\.?$/, ".");
   return wording.words === "" ? sentence : `${sentence} ${wording.words}`;
 }
 
-function wordCheer(data: Record<string, unknown>): Wording {
+function wordCheer(data: Fields): Wording {
   const bits = count(data.bits);
   // A meter of ten lamps: 1 bit lights the first, 10,000 light the last.
   const level = Math.min(1, 0.1 + Math.log10(Math.max(1, bits)) * 0.225);
@@ -61,12 +67,12 @@ function wordCheer(data: Record<string, unknown>): Wording {
   return word(data, { tag: "Cheer", fact, count: grouped(bits), unit: noun(bits, "bit"), level });
 }
 
-function wordSub(data: Record<string, unknown>): Wording {
+function wordSub(data: Fields): Wording {
   const fact = `subscribed at ${tier(data)}`;
   return word(data, { tag: "New sub", fact, count: tierCount(data), unit: "tier" });
 }
 
-function wordResub(data: Record<string, unknown>): Wording {
+function wordResub(data: Fields): Wording {
   const months = count(data.months);
   const streak = count(data.streak);
   const run = streak > 1 ? `, ${streak} in a row` : "";
@@ -75,7 +81,7 @@ function wordResub(data: Record<string, unknown>): Wording {
   return word(data, { tag: "Resub", fact, count: grouped(months), unit: noun(months, "month") });
 }
 
-function wordGift(data: Record<string, unknown>): Wording {
+function wordGift(data: Fields): Wording {
   const subs = Math.max(1, count(data.count));
   const what = subs === 1 ? `a ${tier(data)} sub` : `${grouped(subs)} ${tier(data)} subs`;
   const tag = noun(subs, "Gift sub");
@@ -83,7 +89,7 @@ function wordGift(data: Record<string, unknown>): Wording {
   return word(data, { tag, fact: `gifted ${what}`, count: `×${grouped(subs)}`, unit });
 }
 
-function wordRaid(data: Record<string, unknown>): Wording {
+function wordRaid(data: Fields): Wording {
   const viewers = count(data.viewers);
   const fact = `is raiding with ${plural(viewers, "viewer")}`;
   return word(data, { tag: "Raid", fact, count: grouped(viewers), unit: noun(viewers, "viewer") });
@@ -95,7 +101,7 @@ const TRAINS: Record<string, string> = {
   golden_kappa: "Golden Kappa Train",
 };
 
-function wordHypeTrain(data: Record<string, unknown>): Wording {
+function wordHypeTrain(data: Fields): Wording {
   const level = Math.max(1, count(data.level));
   const total = count(data.total);
   const goal = count(data.goal);
@@ -114,13 +120,13 @@ function wordHypeTrain(data: Record<string, unknown>): Wording {
   };
 }
 
-function wordGhost(data: Record<string, unknown>): Wording {
+function wordGhost(data: Fields): Wording {
   const subject = text(data.subject);
   const fact = subject === "" ? "has called a ghost" : `has called the ghost of ${subject}`;
   return word(data, { tag: "From beyond the tape", fact });
 }
 
-function wordFriend(data: Record<string, unknown>): Wording {
+function wordFriend(data: Fields): Wording {
   const name = text(data.name);
   const subject = text(data.subject);
   const who = [name, subject].filter((part) => part !== "").join(", ");
@@ -128,7 +134,67 @@ function wordFriend(data: Record<string, unknown>): Wording {
   return word(data, { tag: "A new friend", fact });
 }
 
-function word(data: Record<string, unknown>, own: Partial<Wording>): Wording {
+const STATICS: Record<string, { tag: string; fact: string }> = {
+  "test-card": { tag: "Please stand by", fact: "has put up the test card" },
+  "tracking-error": { tag: "Check the tracking", fact: "has upset the tracking" },
+};
+
+function wordStatic(data: Fields): Wording {
+  return word(data, STATICS[text(data.id)] ?? { tag: "On the air", fact: "has something to say" });
+}
+
+/** Why there is no picture, in words for the viewer who asked for one. */
+function wordNotice(data: Fields): Wording {
+  const style = text(data.style) || "picture";
+  const price = count(data.price);
+  const points = price > 0 ? `${plural(price, "point")}` : "points";
+  const back = `Your ${points} ${price === 1 ? "is" : "are"} back.`;
+  const [tag, fact] = explain(text(data.reason), { style, price, back, data });
+  // What was refused for its words is not shown by its words.
+  const words = data.reason === "refused" ? "" : text(data.words);
+  return word(data, { tag, fact, words });
+}
+
+interface Explained {
+  style: string;
+  price: number;
+  back: string;
+  data: Fields;
+}
+
+function explain(reason: string, { style, price, back, data }: Explained): [string, string] {
+  switch (reason) {
+    case "declined": {
+      const cost = price > 0 ? `A ${style} takes ${plural(price, "point")}` : `Not enough points`;
+      const has = typeof data.available === "number" ? `, you have ${grouped(count(data.available))}` : "";
+      return ["Not quite enough yet", `${cost}${has}. Nothing was taken.`];
+    }
+    case "refused":
+      return ["Not this one", `The painter will not draw that. ${back}`];
+    case "failed":
+      return ["The tape jammed", `The ${style} did not come out. ${back}`];
+    case "expired":
+      return ["Out of time", `The ${style} took too long. ${back}`];
+    case "cancelled":
+      return ["Taken back", `The ${style} was called off. ${back}`];
+    case "unclear":
+      return ["Say that again?", "Nobody could make out what to draw. Nothing was taken."];
+    default:
+      return ["No picture this time", back];
+  }
+}
+
+function wordTape(data: Fields): Wording {
+  const title = text(data.title) || "Untitled tape";
+  const minutes = Math.round(count(data.runtime_s) / 60);
+  const year = count(data.year);
+  const facts = [year > 0 ? String(year) : "", minutes > 0 ? `${grouped(minutes)} min` : ""];
+  const fact = facts.filter((part) => part !== "").join(" · ");
+  const number = typeof data.id === "number" ? String(count(data.id)) : text(data.id);
+  return word(data, { tag: "Now playing", title, fact, words: "", count: number, unit: "tape" });
+}
+
+function word(data: Fields, own: Partial<Wording>): Wording {
   const words = typeof data.message === "string" ? tidy(data.message) : "";
   const plain = { tag: "", fact: "", count: "", unit: "", level: 0 };
   return { ...plain, title: viewerName(data.viewer), words, ...own };
@@ -156,11 +222,11 @@ function count(value: unknown): number {
   return typeof value === "number" && Number.isFinite(value) ? Math.max(0, Math.floor(value)) : 0;
 }
 
-function tierCount(data: Record<string, unknown>): string {
+function tierCount(data: Fields): string {
   return { "2000": "2", "3000": "3" }[String(data.tier)] ?? "1";
 }
 
-function tier(data: Record<string, unknown>): string {
+function tier(data: Fields): string {
   return `Tier ${tierCount(data)}`;
 }
 
@@ -176,4 +242,12 @@ function noun(value: number, singular: string): string {
 
 function plural(value: number, singular: string): string {
   return `${grouped(value)} ${noun(value, singular)}`;
+}
+
+const TAGS_MAX = 6;
+
+/** The tags of a tape, as many as fit. */
+export function tagsOf(data: Fields): string[] {
+  const tags = Array.isArray(data.tags) ? data.tags.map(text) : [];
+  return tags.filter((tag) => tag !== "").slice(0, TAGS_MAX);
 }

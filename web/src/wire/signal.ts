@@ -1,4 +1,4 @@
-import type { Failure } from "../feed/connection";
+import type { Failure } from "./link";
 
 const QUIET_MS = 10_000;
 
@@ -44,8 +44,8 @@ export class Signal {
       return "no key in this page's address: add #key=… from `tapedeck key issue`";
     }
     if (status === 401) return "key refused: make a new one with `tapedeck key issue`";
-    if (status === 403) return "this key may not read the feed: see `tapedeck key issue --help`";
-    if (status === 404) return "this server has no feed: check the address of the page";
+    if (status === 403) return "this key may not be used here: see `tapedeck key issue --help`";
+    if (status === 404) return "this server has nothing at this address: check it";
     return "";
   }
 }

@@ -1,0 +1,92 @@
+import { describe, expect, it } from "vitest";
+import { Identity, type Locks, type Shelf } from "../src/overlay/identity";
+
+/** Storage that can refuse to work. */
+class MemoryShelf implements Shelf {
+  readonly entries = new Map<string, string>();
+  broken = false;
+
+  getItem(name: string): string | null {
+    if (this.broken) throw new Error("no storage");
+    return this.entries.get(name) ?? null;
+  }
+
+  setItem(name: string, value: string): void {
+    if (this.broken) throw new Error("no storage");
+    this.entries.set(name, value);
+  }
+}
+
+/** Locks as a browser keeps them for its pages: each page gives its own back when it is gone. */
+class Page {
+  static taken = new Map<string, Page>();
+
+  static reset(): void {
+    Page.taken.clear();
+  }
+
+  readonly locks = {
+    request: async (name: string, options: LockOptions, work: (lock: unknown) => unknown) => {
+      if (Page.taken.has(name) && !options.ifAvailable) throw new Error("aborted");
+      if (Page.taken.has(name)) return work(null);
+      Page.taken.set(name, this);
+      return work({ name });
+    },
+  } as unknown as Locks;
+
+  close(): void {
+    for (const [name, page] of Page.taken) if (page === this) Page.taken.delete(name);
+  }
+}
+
+describe("who an overlay is", () => {
+  it("stays the same over reloads and is another for every other source", async () => {
+    Page.reset();
+    const shelf = new MemoryShelf();
+    const pages = [new Page(), new Page(), new Page()];
+    const tabs = pages.map(() => new MemoryShelf());
+    const load = (source: string, n: number) =>
+      Identity.take(source, shelf, tabs[n] ?? null, pages[n]?.locks ?? null);
+    const first = await load("main.all", 0);
+    const second = await load("main.all", 1);
+    const other = await load("main.screen", 2);
+    const ids = [first.id, second.id, other.id];
+    expect(new Set(ids).size).toBe(3);
+    for (const id of ids) expect(id).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+
+    // Both are loaded anew, in the other order: each tab knows its place.
+    pages.forEach((page) => page.close());
+    expect((await load("main.all", 1)).id).toBe(second.id);
+    expect((await load("main.all", 0)).id).toBe(first.id);
+
+    // OBS starts again: the tabs are new, the places are not.
+    pages.forEach((page) => page.close());
+    tabs.forEach((tab) => tab.entries.clear());
+    expect((await load("main.all", 1)).id).toBe(first.id);
+  });
+
+  it("keeps what was painted last", async () => {
+    const shelf = new MemoryShelf();
+    const one = await Identity.take("main", shelf, null, null);
+    expect(one.painted).toBeNull();
+    one.painted = { alert: "a", attempt: 2 };
+    const again = await Identity.take("main", shelf, null, null);
+    expect(again.id).toBe(one.id);
+    expect(again.painted).toEqual({ alert: "a", attempt: 2 });
+  });
+
+  it("is somebody even without storage, and with nonsense in it", async () => {
+    const shelf = new MemoryShelf();
+    shelf.broken = true;
+    const one = await Identity.take("main", shelf, shelf, null);
+    one.painted = { alert: "a", attempt: 1 };
+    expect(one.painted).toEqual({ alert: "a", attempt: 1 });
+    shelf.broken = false;
+    for (const nonsense of ["{", "7", '{"id":7,"painted":[]}', '{"id":"<b>"}']) {
+      shelf.entries.set("tapedeck.overlay.main", nonsense);
+      const other = await Identity.take("main", shelf, null, null);
+      expect(other.id).toHaveLength(36);
+      expect(other.painted).toBeNull();
+    }
+  });
+});

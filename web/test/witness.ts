@@ -1,0 +1,83 @@
+import type { BrowserContext, Page } from "playwright-core";
+
+/** One appearance of an alert on the screen of one page. */
+export interface Appearance {
+  id: string;
+  attempt: number;
+  /** Above 0 when it was taken up in its middle. */
+  elapsed: number;
+  /** The layer of the page. */
+  layer: string;
+  /** When the first frame with it was made, by the machine's clock. */
+  at: number;
+  /** When its movements began or would have, by the same clock. */
+  began: number;
+}
+
+/** What the pages of a browser show, and what they complain of, as seen from inside them. */
+export class Witness {
+  seen: Appearance[] = [];
+  complaints: string[] = [];
+
+  async attend(browser: BrowserContext): Promise<void> {
+    await browser.exposeFunction("noteAppearance", (one: Appearance) => this.seen.push(one));
+    await browser.exposeFunction("noteComplaint", (text: string) => this.complaints.push(text));
+    await browser.addInitScript(watchTheScreen);
+  }
+
+  listen(page: Page): Page {
+    page.on("pageerror", (error) => this.complaints.push(String(error)));
+    return page;
+  }
+
+  /** The ids of the alerts that began on the screen, in order. */
+  get begun(): string[] {
+    return this.seen.filter(({ elapsed }) => elapsed === 0).map(({ id }) => id);
+  }
+
+  forget(): void {
+    this.seen = [];
+    this.complaints = [];
+  }
+}
+
+/**
+ * Runs in the page before its own script: tells of each first frame in which an alert has begun to
+ * move, and keeps it in the page's storage too, for a page that is destroyed before it could tell.
+ */
+function watchTheScreen(): void {
+  const told = window as unknown as {
+    noteAppearance(one: Appearance): void;
+    noteComplaint(text: string): void;
+  };
+  document.addEventListener("securitypolicyviolation", (violation) => {
+    told.noteComplaint(`${violation.violatedDirective}: ${violation.blockedURI}`);
+  });
+  const nextFrame = window.requestAnimationFrame.bind(window);
+  const known = new WeakSet<Element>();
+  const look = () => {
+    nextFrame(look);
+    const card = document.querySelector<HTMLElement>(".alert");
+    const moving = card?.querySelector(".art, .third");
+    if (!card || !moving || known.has(card)) return;
+    const style = getComputedStyle(moving);
+    const isOutside = style.transform !== "none" && new DOMMatrix(style.transform).e < -400;
+    if (Number(style.opacity) === 0 || isOutside) return;
+    known.add(card);
+    const { id, attempt, elapsed } = card.dataset;
+    const [movement] = moving.getAnimations();
+    const startMs = Number(movement?.startTime) + Number(movement?.effect?.getTiming().delay);
+    const one: Appearance = {
+      id: id ?? "",
+      attempt: Number(attempt),
+      elapsed: Number(elapsed),
+      layer: document.getElementById("stage")?.dataset.layer ?? "",
+      at: Date.now(),
+      began: performance.timeOrigin + startMs,
+    };
+    const before = JSON.parse(localStorage.getItem("witness") ?? "[]") as Appearance[];
+    localStorage.setItem("witness", JSON.stringify([...before, one]));
+    told.noteAppearance(one);
+  };
+  nextFrame(look);
+}
