@@ -1,6 +1,7 @@
 //! Keeping projections up to date: each folds the journal in its own transaction, at its own pace.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -34,8 +35,9 @@ async fn follow_all(
 ) -> anyhow::Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     for projection in projections {
-        let folder = Folder { pool: pool.clone(), broker: broker.clone(), projection };
-        tasks.spawn(keep_following(pool.clone(), broker.clone(), folder, stop.clone()));
+        let (pool, broker, asleep) = (pool.clone(), broker.clone(), AtomicBool::new(false));
+        let folder = Folder { pool: pool.clone(), broker: broker.clone(), projection, asleep };
+        tasks.spawn(keep_following(pool, broker, folder, stop.clone()));
     }
     while let Some(task) = tasks.join_next().await {
         task?;
@@ -48,6 +50,8 @@ struct Folder {
     pool: PgPool,
     broker: Broker,
     projection: Arc<dyn Projection>,
+    /// There was no event yet of the type that it begins with, so nothing is for it.
+    asleep: AtomicBool,
 }
 
 /// A generation being folded: its tables, and the connection that holds its lock.
@@ -84,12 +88,17 @@ impl Follower for Folder {
         .bind(name)
         .fetch_all(&mut connection)
         .await?;
+        let asleep = match self.projection.begins_with() {
+            None => false,
+            Some(first) => !exists(&mut connection, first, generation.position).await?,
+        };
+        self.asleep.store(asleep, Ordering::Relaxed);
         self.said(generation.position).await;
         Ok(Folding { connection, generation, parked: parked.into_iter().collect() })
     }
 
     fn wants(&self, event: &Recorded) -> bool {
-        self.projection.wants(&event.content())
+        self.is_awake(&[event]) && self.projection.wants(&event.content())
     }
 
     fn position(&self, folding: &Folding) -> i64 {
@@ -102,6 +111,7 @@ impl Follower for Folder {
         events: &[&Recorded],
         until: i64,
     ) -> anyhow::Result<()> {
+        let events = if self.is_awake(events) { events } else { &[] };
         let moved = fold(
             &mut folding.connection,
             &*self.projection,
@@ -126,6 +136,17 @@ impl Follower for Folder {
 }
 
 impl Folder {
+    /// Whether anything of `events` may be for it; wakes it where the first such event is among them.
+    fn is_awake(&self, events: &[&Recorded]) -> bool {
+        if !self.asleep.load(Ordering::Relaxed) {
+            return true;
+        }
+        let first = self.projection.begins_with();
+        let wakes = events.iter().any(|event| Some(event.aggregate_type.as_str()) == first);
+        self.asleep.store(!wakes, Ordering::Relaxed);
+        wakes
+    }
+
     /// Tells those who wait.
     async fn said(&self, position: i64) {
         let name = self.projection.name();
@@ -201,4 +222,19 @@ impl Folder {
         folding.parked.remove(parked);
         Ok(())
     }
+}
+
+/// Whether there is an event of this type up to `position`.
+async fn exists(
+    connection: &mut PgConnection,
+    aggregate_type: &str,
+    position: i64,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM events WHERE aggregate_type = $1 AND position <= $2)",
+    )
+    .bind(aggregate_type)
+    .bind(position)
+    .fetch_one(connection)
+    .await
 }
