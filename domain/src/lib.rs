@@ -12,5 +12,6 @@ pub mod giving;
 pub mod identity;
 pub mod redemption;
 pub mod rules;
+pub mod tape;
 
 pub use identity::{Identified, Recent, entry_id};

@@ -16,4 +16,5 @@ pub mod overlay;
 pub mod pictures;
 pub mod processes;
 pub mod simulate;
+pub mod tapes;
 pub mod twitch;

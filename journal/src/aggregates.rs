@@ -10,6 +10,7 @@ use domain::Identified;
 use domain::account::Account;
 use domain::broadcast::Broadcast;
 use domain::generation::Generation;
+use domain::tape::Tape;
 use futures::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -68,6 +69,7 @@ pub(crate) fn kinds() -> HashMap<&'static str, Kind> {
         (Account::TYPE, kind::<Account>(1)),
         (Broadcast::TYPE, kind::<Broadcast>(1)),
         (Generation::TYPE, kind::<Generation>(1)),
+        (Tape::TYPE, kind::<Tape>(1)),
     ])
 }
 

@@ -16,7 +16,9 @@ pub mod grants;
 pub mod holds;
 pub mod leaderboard;
 pub mod reading;
+pub mod screenings;
 pub mod statements;
+pub mod tapes;
 
 pub use reading::{AsOf, Page, QueryError, Viewer};
 
@@ -30,5 +32,6 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(generations::Generations),
         Arc::new(holds::Holds),
         Arc::new(grants::Grants),
+        Arc::new(tapes::Tapes),
     ]
 }

@@ -143,6 +143,7 @@ impl Scene {
             prices,
             at: at(),
             retry_of: None,
+            state: None,
         };
         self.tell(request, &submit).await;
         self.tell(request, &Command::Fund { entry: entry_id("fund", name) }).await;

@@ -17,6 +17,7 @@ mod processes;
 mod projections;
 mod reader;
 mod redemption;
+mod tapes;
 mod tidy;
 mod traces;
 mod world;
