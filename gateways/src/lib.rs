@@ -7,6 +7,7 @@ pub mod embedded;
 pub mod expiry;
 pub mod feed;
 pub mod generation;
+pub mod golden_vcr;
 pub mod grants;
 pub mod http;
 pub mod observe;

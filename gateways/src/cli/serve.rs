@@ -17,7 +17,7 @@ use futures::FutureExt;
 use journal::broker::Broker;
 use journal::positions::Positions;
 use journal::replies::Replies;
-use journal::{Process, follower, head, process, processor, relay};
+use journal::{Process, follower, head, process, processor, publication, relay};
 use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -29,6 +29,7 @@ use super::Globals;
 use crate::config::Config;
 use crate::feed::{self, Hub};
 use crate::generation;
+use crate::golden_vcr::{self, GoldenVcr};
 use crate::http::keys::Keys;
 use crate::http::limits::Limits;
 use crate::http::{self, Api, health, listener};
@@ -83,16 +84,19 @@ pub enum Role {
     Processes,
     /// Makes the pictures that were asked for and paid for
     Making,
+    /// Says what happens to programs written against Golden VCR, where [compatibility] turns it on
+    Compatibility,
 }
 
 impl Role {
-    pub const ALL: [Role; 6] = [
+    pub const ALL: [Role; 7] = [
         Role::Gateway,
         Role::Processor,
         Role::Relay,
         Role::Projections,
         Role::Processes,
         Role::Making,
+        Role::Compatibility,
     ];
 }
 
@@ -105,6 +109,7 @@ impl std::fmt::Display for Role {
             Role::Projections => "projections",
             Role::Processes => "processes",
             Role::Making => "making",
+            Role::Compatibility => "compatibility",
         })
     }
 }
@@ -155,6 +160,9 @@ pub async fn serve(
     let processes = processes::all(prices_now);
     // Before anything is taken in: what is recorded from now on is for the processes.
     process::register(&pool, &processes).await?;
+    if config.compatibility.golden_vcr {
+        publication::register(&pool, golden_vcr::NAME).await?;
+    }
 
     let metrics_at = listener::bind(config.metrics_listen)?;
     let metrics_listen = metrics_at.local_addr()?;
@@ -233,7 +241,11 @@ async fn inside(
     if roles.contains(&Role::Making) {
         let publisher = parts.publisher(&broker).await?;
         let worker = making::worker(config, &pool, &broker, publisher).await?;
-        parts.runs("making", generation::run(worker, rest));
+        parts.runs("making", generation::run(worker, rest.clone()));
+    }
+    if roles.contains(&Role::Compatibility) && config.compatibility.golden_vcr {
+        let said = Arc::new(GoldenVcr::new(pool.clone(), &config.reached_at()));
+        parts.runs("golden_vcr", publication::run(pool, broker, said, rest));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod eventsub;
 mod fakes;
 mod feed;
 mod generation;
+mod golden_vcr;
 mod http;
 mod journal;
 mod journey;
