@@ -12,6 +12,7 @@ use crate::chat_request::{Colour, Wish};
 use crate::generation::{self, Picture, Settlement};
 use crate::rules::Tier;
 use crate::stage;
+use crate::tape::Card;
 
 /// What the overlay shows, without the viewer's name, which lives in a table that can be erased.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +64,16 @@ pub enum Data {
     },
     /// Whatever whoever tests wants to see, with `"test": true`.
     Test(Map<String, Value>),
+    Tape {
+        colour: Option<String>,
+        id: String,
+        runtime_s: Option<i64>,
+        tags: Vec<String>,
+        /// The name of a picture.
+        thumbnail: Option<String>,
+        title: String,
+        year: Option<i32>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,10 +89,12 @@ pub enum Kind {
     /// A picture that a viewer's points paid for, by its style.
     Ghost,
     Friend,
+    /// A tape begins to play.
+    Tape,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Follow,
         Kind::Cheer,
         Kind::Sub,
@@ -91,6 +104,7 @@ impl Kind {
         Kind::HypeTrain,
         Kind::Ghost,
         Kind::Friend,
+        Kind::Tape,
     ];
 
     pub fn name(self) -> &'static str {
@@ -104,6 +118,7 @@ impl Kind {
             Kind::HypeTrain => "hype_train",
             Kind::Ghost => "ghost",
             Kind::Friend => "friend",
+            Kind::Tape => "tape",
         }
     }
 }
@@ -152,9 +167,19 @@ pub fn for_broadcast(event: &broadcast::Event) -> Option<Alert> {
             let HypeTrain { level, total, goal, kind, .. } = train.clone();
             (Kind::HypeTrain, None, Data::HypeTrain { goal, kind, level, total })
         }
+        Event::ScreeningStarted { screening, card, .. } => {
+            (Kind::Tape, None, tape(&screening.tape, card.clone()))
+        }
         _ => return None,
     };
     Some(Alert { kind, viewer: viewer.cloned(), data })
+}
+
+/// What the lower third says of a tape. One that is not in the catalogue has its id for a title.
+fn tape(id: &str, card: Option<Card>) -> Data {
+    let card = card.unwrap_or_else(|| Card { title: id.to_owned(), ..Card::default() });
+    let Card { title, year, runtime_s, tags, colour, thumbnail, .. } = card;
+    Data::Tape { colour, id: id.to_owned(), runtime_s, tags, thumbnail, title, year }
 }
 
 /// The alert for something that happened to a request: the picture, once its points are captured. Whatever ended

@@ -11,10 +11,13 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::identity::{Identified, Recent};
+use crate::tape::Card;
 
 mod event;
+mod on_air;
 
 pub use event::{Event, HypeTrain, Moment, Reward, Screening};
+pub use on_air::{MOVES, OnAir};
 
 /// What to note about a channel. `entry` names the command; see [`Identified`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +49,9 @@ pub enum Command {
         entry: Uuid,
         tape: String,
         at: DateTime<Utc>,
+        /// What the catalogue says of the tape.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        card: Option<Card>,
     },
     EndScreening {
         entry: Uuid,
@@ -103,7 +109,9 @@ impl Broadcast {
                 let retitled = Event::Retitled { title, category, language, at };
                 Ok(if same || late { vec![] } else { vec![retitled] })
             }
-            Command::StartScreening { entry, tape, at } => self.decide_screening(entry, tape, at),
+            Command::StartScreening { entry, tape, at, card } => {
+                self.decide_screening(entry, tape, at, card)
+            }
             Command::EndScreening { at, .. } => {
                 if !self.live {
                     return Err(Rejection::NotLive);
@@ -159,6 +167,7 @@ impl Broadcast {
         entry: Uuid,
         tape: String,
         at: DateTime<Utc>,
+        card: Option<Card>,
     ) -> Result<Vec<Event>, Rejection> {
         if !self.live {
             return Err(Rejection::NotLive);
@@ -167,7 +176,7 @@ impl Broadcast {
             return Err(Rejection::SameTape { tape });
         }
         let screening = Screening { id: entry, tape, started_at: at };
-        let started = Event::ScreeningStarted { broadcast: self.number, screening };
+        let started = Event::ScreeningStarted { broadcast: self.number, screening, card };
         Ok(self.end_screening(at).into_iter().chain([started]).collect())
     }
 

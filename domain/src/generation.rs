@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::broadcast::OnAir;
 use crate::chat_request::Wish;
 use crate::identity::{Identified, Recent, derived_id};
 
@@ -38,6 +39,9 @@ pub enum Command {
         at: DateTime<Utc>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_of: Option<Uuid>,
+        /// What was on just then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<OnAir>,
     },
     /// The points are held.
     Fund {
@@ -215,7 +219,8 @@ impl Generation {
     }
 
     fn decide_submission(&self, command: Command) -> Result<Option<Event>, Rejection> {
-        let Command::Submit { entry, viewer, wish, price, prices, at, retry_of } = command else {
+        let Command::Submit { entry, viewer, wish, price, prices, at, retry_of, state } = command
+        else {
             return Ok(None);
         };
         if self.stage != Stage::Unknown {
@@ -224,7 +229,7 @@ impl Generation {
         if price <= 0 {
             return Err(Rejection::BadPrice { price });
         }
-        Ok(Some(Event::Submitted { entry, viewer, wish, price, prices, at, retry_of }))
+        Ok(Some(Event::Submitted { entry, viewer, wish, price, prices, at, retry_of, state }))
     }
 
     fn decide_funding(&self, entry: Uuid) -> Result<Option<Event>, Rejection> {

@@ -13,5 +13,6 @@ pub mod identity;
 pub mod redemption;
 pub mod rules;
 pub mod stage;
+pub mod tape;
 
 pub use identity::{Identified, Recent, entry_id};

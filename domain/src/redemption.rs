@@ -16,6 +16,7 @@ use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use crate::account::{self, Facts};
+use crate::broadcast::OnAir;
 use crate::chat_request::{ChatRequest, Prices, Wish, in_cheer};
 use crate::generation::{self, Settlement};
 use crate::identity::derived_id;
@@ -38,6 +39,19 @@ pub enum Next {
     Generation { request: Uuid, command: generation::Command },
 }
 
+impl Next {
+    /// The same; a request that is submitted carries what was on just then.
+    #[must_use]
+    pub fn stamped(mut self, on_air: Option<OnAir>) -> Self {
+        if let Next::Generation { command: generation::Command::Submit { state, .. }, .. } =
+            &mut self
+        {
+            *state = on_air;
+        }
+        self
+    }
+}
+
 /// What follows from an event of the account of `viewer` with the id `cause`, recorded `at`.
 pub fn after_account(
     viewer: &str,
@@ -56,7 +70,16 @@ pub fn after_account(
             let (viewer, prices) = (viewer.to_owned(), prices.version);
             (
                 request_id(entry),
-                Command::Submit { entry, viewer, wish, price, prices, at, retry_of: None },
+                Command::Submit {
+                    entry,
+                    viewer,
+                    wish,
+                    price,
+                    prices,
+                    at,
+                    retry_of: None,
+                    state: None,
+                },
             )
         }
         Event::Held { entry: hold, purpose, .. } if is_ours(purpose) => {

@@ -13,11 +13,12 @@ use uuid::Uuid;
 
 use domain::account::{self, Facts};
 use domain::alerting::Kind;
-use domain::broadcast::{self, HypeTrain, Reward, Screening};
+use domain::broadcast::{self, HypeTrain, OnAir, Reward, Screening};
 use domain::chat_request::{Colour, Wish};
 use domain::generation::{self, Picture, Settlement};
 use domain::rules::Tier;
 use domain::stage;
+use domain::tape::{self, Card, Provenance};
 
 const ENTRY: Uuid = Uuid::from_u128(0x5f3c_0000_0000_5000_8000_0000_0000_0001);
 const OTHER: Uuid = Uuid::from_u128(0x5f3c_0000_0000_5000_8000_0000_0000_0002);
@@ -131,7 +132,14 @@ fn broadcast_events() -> Vec<(&'static str, broadcast::Event)> {
         ("offline_noted", Event::OfflineNoted { live_id: Some(live_id), at }),
         ("retitled", retitled(None)),
         ("retitled_at", retitled(Some(at))),
-        ("screening_started", Event::ScreeningStarted { broadcast, screening: screening() }),
+        (
+            "screening_started",
+            Event::ScreeningStarted { broadcast, screening: screening(), card: None },
+        ),
+        (
+            "screening_started_of_the_catalogue",
+            Event::ScreeningStarted { broadcast, screening: screening(), card: Some(card()) },
+        ),
         ("screening_ended", Event::ScreeningEnded { broadcast, screening: screening(), at }),
         ("followed", Event::Followed { entry, viewer: viewer.clone(), at }),
         ("raided", Event::Raided { entry, viewer: viewer.clone(), viewers: 42, at }),
@@ -170,8 +178,21 @@ fn generation_events() -> Vec<(&'static str, generation::Event)> {
         prices: 1,
         at,
         retry_of,
+        state: None,
     };
     let submitted = |wish| submitted_for(wish, None);
+    let on_air =
+        |screening, tape| OnAir { broadcaster: "1000".to_owned(), broadcast: 3, screening, tape };
+    let submitted_while = |on_air| Event::Submitted {
+        entry,
+        viewer: viewer(),
+        wish: Wish::Ghost { subject: "a toaster".to_owned() },
+        price: 200,
+        prices: 1,
+        at,
+        retry_of: None,
+        state: Some(on_air),
+    };
     let ghost = || Wish::Ghost { subject: "a toaster \"hot\"".to_owned() };
     let friend = |colour| Wish::Friend { colour, subject: "an otter".to_owned() };
     let named = Wish::Static { id: "stand-back".to_owned(), message: "stand back!".to_owned() };
@@ -203,6 +224,11 @@ fn generation_events() -> Vec<(&'static str, generation::Event)> {
         ("submitted_friend", submitted(friend(Some(Colour::SkyBlue)))),
         ("submitted_friend_of_any_colour", submitted(friend(None))),
         ("submitted_static", submitted(named)),
+        ("submitted_on_air", submitted_while(on_air(None, None))),
+        (
+            "submitted_while_a_tape_played",
+            submitted_while(on_air(Some(OTHER), Some("88".to_owned()))),
+        ),
         ("submitted_again", submitted_for(ghost(), Some(OTHER))),
         ("funded", Event::Funded { entry }),
         ("funded_in_vain", Event::FundedInVain { entry, viewer: viewer() }),
@@ -252,6 +278,45 @@ fn stage_events() -> Vec<(&'static str, stage::Event)> {
         ("unmuted", Event::Unmuted { entry, what: Sound::Speech, actor: actor() }),
         ("tested", Event::Tested { entry, kind: Kind::HypeTrain, data, actor: actor() }),
     ]
+}
+
+fn card() -> Card {
+    Card {
+        title: "Aerobics at \"Sunrise\"".to_owned(),
+        year: Some(1987),
+        runtime_s: Some(3_540),
+        tags: vec!["fitness".to_owned(), "neon".to_owned()],
+        colour: Some("#f0a51c".to_owned()),
+        series: Some("Morning Moves".to_owned()),
+        contributor: Some("ReelDeal".to_owned()),
+        thumbnail: Some("0f".repeat(32)),
+    }
+}
+
+fn tape_events() -> Vec<(&'static str, tape::Event)> {
+    use tape::Event;
+    let (entry, at) = (ENTRY, at());
+    let from = || Provenance {
+        source: "tapes.csv".to_owned(),
+        file: "ab".repeat(32),
+        line: 89,
+        actor: "cli".to_owned(),
+    };
+    let bare = Card { title: "Untitled".to_owned(), ..Card::default() };
+    vec![
+        ("catalogued", Event::Catalogued { entry, card: card(), from: from(), at }),
+        (
+            "catalogued_by_its_title_alone",
+            Event::Catalogued { entry, card: bare, from: from(), at },
+        ),
+        ("changed", Event::Changed { entry, card: card(), from: from(), at }),
+        ("withdrawn", Event::Withdrawn { entry, actor: "cli".to_owned(), at }),
+    ]
+}
+
+#[test]
+fn every_event_of_a_tape_is_stored_as_it_always_was() {
+    check("tape", &tape_events());
 }
 
 #[test]

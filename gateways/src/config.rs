@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::generation;
+use crate::golden_vcr;
 use crate::pictures::bucket::Bucket;
 use crate::pictures::{self, Pictures};
 use crate::stage;
@@ -56,7 +57,7 @@ pub struct Config {
     pub database_connections: u32,
     /// NATS, without a user when `nats_passwords` has one for each role.
     pub nats_url: String,
-    /// By role of nats.conf: admin, gateway, processor, relay, follower, reader.
+    /// By role of nats.conf: admin, gateway, processor, relay, follower, compatibility, reader, golden_vcr.
     pub nats_passwords: BTreeMap<String, String>,
     /// Where webhooks, the API, the feed and the overlay are answered.
     pub listen: SocketAddr,
@@ -82,6 +83,8 @@ pub struct Config {
     pub prices: Prices,
     /// What plays in OBS, for how long, and what becomes of what nobody shows.
     pub stage: stage::Settings,
+    /// What is said to programs that were written against another system.
+    pub compatibility: golden_vcr::Compatibility,
     /// An OTLP/HTTP collector, such as `http://127.0.0.1:4318`. Without it no traces are sent.
     pub otlp_endpoint: Option<String>,
     /// What is logged, as `level` or `module=level,…`.
@@ -162,6 +165,7 @@ impl Default for Config {
             pictures_bucket: pictures::bucket::Settings::default(),
             prices: Prices::default(),
             stage: stage::Settings::default(),
+            compatibility: golden_vcr::Compatibility::default(),
             otlp_endpoint: None,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
@@ -255,6 +259,11 @@ impl Config {
             .and_then(config::Config::try_deserialize::<Config>)
             .map_err(|error| ConfigError::Refused(format!("{error} (environment TAPEDECK_*)")))?;
         read.checked()
+    }
+
+    /// Where the world reaches the API, as far as anybody has said.
+    pub fn reached_at(&self) -> String {
+        self.public_url.clone().unwrap_or_else(|| format!("http://{}", self.listen))
     }
 
     /// Where pictures are kept.

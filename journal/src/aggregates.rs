@@ -11,6 +11,7 @@ use domain::account::Account;
 use domain::broadcast::Broadcast;
 use domain::generation::Generation;
 use domain::stage::Stage;
+use domain::tape::Tape;
 use futures::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,6 +71,7 @@ pub(crate) fn kinds() -> HashMap<&'static str, Kind> {
         (Broadcast::TYPE, kind::<Broadcast>(1)),
         (Generation::TYPE, kind::<Generation>(1)),
         (Stage::TYPE, kind::<Stage>(1)),
+        (Tape::TYPE, kind::<Tape>(1)),
     ])
 }
 

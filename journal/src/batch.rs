@@ -27,6 +27,8 @@ const FULL: [u64; 3] = [10_077, 10_023, 10_047];
 pub(crate) struct Append {
     pub(crate) subject: String,
     pub(crate) payload: Bytes,
+    /// What is said beside it, for whoever reads it.
+    pub(crate) headers: HeaderMap,
 }
 
 #[derive(Debug, Error)]
@@ -53,7 +55,7 @@ pub(crate) async fn append(
     let count = messages.len();
     let batch = (count > 1).then(|| client.new_inbox());
     for (n, message) in messages.into_iter().enumerate() {
-        let mut headers = HeaderMap::new();
+        let mut headers = message.headers;
         if let (0, Some(after)) = (n, after) {
             headers.insert(NATS_EXPECTED_LAST_SEQUENCE, after.to_string());
         }
@@ -71,7 +73,7 @@ pub(crate) async fn append(
         if batch.is_some() {
             headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
         }
-        return acknowledged(client, message, headers, sent).await;
+        return acknowledged(client, (message.subject, message.payload), headers, sent).await;
     }
     Err(AppendError::Refused("there was nothing to append".to_owned()))
 }
@@ -83,15 +85,13 @@ fn batch_id(inbox: &str) -> &str {
 
 async fn acknowledged(
     client: &Client,
-    message: Append,
+    (subject, payload): (String, Bytes),
     headers: HeaderMap,
     sent: Option<oneshot::Sender<()>>,
 ) -> Result<u64, AppendError> {
-    let request = async_nats::Request::new()
-        .headers(headers)
-        .payload(message.payload)
-        .timeout(Some(REQUEST_LIMIT));
-    let mut answer = std::pin::pin!(client.send_request(message.subject, request));
+    let request =
+        async_nats::Request::new().headers(headers).payload(payload).timeout(Some(REQUEST_LIMIT));
+    let mut answer = std::pin::pin!(client.send_request(subject, request));
     // Asked once, the request is handed to the connection; what follows is waiting.
     let at_once = futures::poll!(answer.as_mut());
     if let Some(sent) = sent {

@@ -76,7 +76,8 @@ impl Prepared {
         if payload.len() > COMMAND_BYTES_MAX {
             return Err(PublishError::TooLarge { bytes: payload.len(), max: COMMAND_BYTES_MAX });
         }
-        Ok(Prepared(Append { subject, payload: Bytes::from(payload) }))
+        let (payload, headers) = (Bytes::from(payload), async_nats::HeaderMap::new());
+        Ok(Prepared(Append { subject, payload, headers }))
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Lock<'a> {
     Fold(&'a str),
     /// Running the process of this name.
     Process(&'a str),
+    /// Publishing what this name says.
+    Publication(&'a str),
     /// Doing the work of this name that is better not done twice at once, as the timer of holds.
     Work(&'a str),
 }
@@ -49,6 +51,9 @@ pub async fn wait(pool: &PgPool, lock: Lock<'_>) -> sqlx::Result<PgConnection> {
             }
             Lock::Process(name) => {
                 sqlx::query("SELECT pg_advisory_lock(hashtext('process:' || $1))").bind(name)
+            }
+            Lock::Publication(name) => {
+                sqlx::query("SELECT pg_advisory_lock(hashtext('publication:' || $1))").bind(name)
             }
             Lock::Work(name) => {
                 sqlx::query("SELECT pg_advisory_lock(hashtext('work:' || $1))").bind(name)

@@ -29,6 +29,7 @@ pub mod positions;
 pub mod process;
 pub mod processor;
 pub mod projection;
+pub mod publication;
 mod rebuild;
 pub mod recorded;
 pub mod relay;
@@ -42,6 +43,7 @@ pub use fold::try_fold;
 pub use outcome::{Decision, Outcome};
 pub use process::{Process, Unanswered};
 pub use projection::{Failure, Projection};
+pub use publication::{Publication, Said};
 pub use recorded::{Content, Hash, Recorded};
 
 /// The migrations under `migrations/`, applied by whoever owns the database.

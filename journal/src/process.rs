@@ -33,7 +33,8 @@ const RETRIED_MAX: i64 = 100;
 ///
 /// It gets every event at least once, in the order of positions, and none that was recorded before it first ran. The
 /// same event must always give the same command ids: make each with [`derived_id`] of the event's id, and its envelope
-/// with [`Envelope::following`]. Nothing else is kept between events: what it needs to know is in them.
+/// with [`Envelope::following`]. Nothing else is kept between events: what it needs to know is in them, or in the
+/// history before them, see [`begin`](Process::begin).
 ///
 /// An event that it cannot answer, with an error or a panic, is kept as a dead letter, and the next ones go on.
 ///
@@ -41,6 +42,12 @@ const RETRIED_MAX: i64 = 100;
 pub trait Process: Send + Sync + 'static {
     /// The business process: its position's name, and the source of its commands.
     fn name(&self) -> &'static str;
+
+    /// Reads what it has to know of what came before and at `position`, from which it now goes on. Called whenever it
+    /// begins, which may be after somebody else ran it, or after history was cut back.
+    fn begin<'a>(&'a self, _pool: &'a PgPool, _position: i64) -> BoxFuture<'a, anyhow::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Whether something may follow from `event`; others are not passed to [`react`](Process::react). A glance, not a
     /// reading: every event passes here.
@@ -137,6 +144,7 @@ impl Follower for Runner {
         // A power cut may take back the last positions: what came after them is answered again.
         sqlx::query("SET synchronous_commit TO off").execute(&mut connection).await?;
         let position = stored_position(&mut connection, name).await?;
+        self.process.begin(&self.pool, position).await?;
         self.said(position).await;
         Ok(Running { connection, position })
     }

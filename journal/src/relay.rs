@@ -258,7 +258,8 @@ async fn publish(client: &Client, events: &[&Recorded], mut last: i64) -> anyhow
         );
         let payload = Bytes::from(event.body()?);
         bytes += payload.len();
-        waiting.push(Append { subject: event.subject(), payload });
+        let headers = async_nats::HeaderMap::new();
+        waiting.push(Append { subject: event.subject(), payload, headers });
         if waiting.len() == BATCH_MAX || bytes > BATCH_BYTES_MAX || n + 1 == events.len() {
             crash::point("relay.read");
             let until = last + waiting.len() as i64;

@@ -28,6 +28,9 @@ pub struct Wanted {
     pub max_bytes: i64,
     pub max_message_bytes: i32,
     pub replicas: usize,
+    /// After so long a message is gone; never, if left out.
+    #[serde(default)]
+    pub max_age_s: u64,
     #[serde(default)]
     pub atomic_batches: bool,
 }
@@ -119,6 +122,7 @@ impl Wanted {
             max_messages_per_subject: -1,
             max_message_size: self.max_message_bytes,
             num_replicas: self.replicas,
+            max_age: std::time::Duration::from_secs(self.max_age_s),
             allow_atomic_publish: self.atomic_batches,
             ..Default::default()
         }

@@ -40,7 +40,11 @@ pub fn row(content: &Content<'_>) -> Result<Option<Row>, serde_json::Error> {
             let event: account::Event = serde_json::from_str(content.payload)?;
             alerting::for_account(content.aggregate_id, &event)
         }
-        ("broadcast", "followed" | "raided" | "cheered" | "subs_gifted" | "hype_train_started") => {
+        (
+            "broadcast",
+            "followed" | "raided" | "cheered" | "subs_gifted" | "hype_train_started"
+            | "screening_started",
+        ) => {
             let event: broadcast::Event = serde_json::from_str(content.payload)?;
             alerting::for_broadcast(&event)
         }
@@ -83,7 +87,9 @@ impl Alert {
     /// viewer of its own, who is nobody.
     pub fn feed_data(&self) -> Value {
         let mut data = self.data.clone();
-        if self.kind != Kind::HypeTrain.name()
+        // These are nobody's.
+        let of_nobody = [Kind::HypeTrain, Kind::Tape].map(Kind::name);
+        if !of_nobody.contains(&self.kind.as_str())
             && let Value::Object(fields) = &mut data
             && !(fields.contains_key("test") && fields.contains_key("viewer"))
         {

@@ -16,8 +16,10 @@ pub mod grants;
 pub mod holds;
 pub mod leaderboard;
 pub mod reading;
+pub mod screenings;
 pub mod stages;
 pub mod statements;
+pub mod tapes;
 
 pub use reading::{AsOf, Page, QueryError, Viewer};
 
@@ -32,5 +34,6 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(holds::Holds),
         Arc::new(grants::Grants),
         Arc::new(stages::Stages),
+        Arc::new(tapes::Tapes),
     ]
 }

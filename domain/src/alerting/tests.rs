@@ -6,7 +6,7 @@ use uuid::Uuid;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::broadcast::{Event, HypeTrain};
+use crate::broadcast::{Event, HypeTrain, Screening};
 use crate::chat_request::Colour;
 use crate::generation::Picture;
 use crate::rules::Tier;
@@ -125,6 +125,45 @@ fn a_hype_train_is_shown_when_it_begins_and_not_again() {
         None
     );
     assert_eq!(said(for_broadcast(&Event::HypeTrainEnded { entry, train: train(), at })), None);
+}
+
+#[test]
+fn a_tape_that_begins_is_shown_with_what_the_catalogue_says_of_it() {
+    let screening = Screening { id: ENTRY, tape: "88".to_owned(), started_at: now() };
+    let playing = |card| {
+        let screening = screening.clone();
+        said(for_broadcast(&Event::ScreeningStarted { broadcast: 1, screening, card }))
+    };
+    let card = Card {
+        title: "Aerobics at Sunrise".to_owned(),
+        year: Some(1987),
+        runtime_s: Some(3_540),
+        tags: vec!["fitness".to_owned()],
+        colour: Some("#f0a51c".to_owned()),
+        series: Some("Morning Moves".to_owned()),
+        contributor: None,
+        thumbnail: Some("ab".repeat(32)),
+    };
+    assert_eq!(
+        playing(Some(card)),
+        shown(
+            Kind::Tape,
+            None,
+            json!({"id": "88", "title": "Aerobics at Sunrise", "year": 1987, "runtime_s": 3_540,
+                   "tags": ["fitness"], "colour": "#f0a51c", "thumbnail": "ab".repeat(32)}),
+        )
+    );
+    assert_eq!(
+        playing(None),
+        shown(
+            Kind::Tape,
+            None,
+            json!({"id": "88", "title": "88", "year": null, "runtime_s": null, "tags": [],
+                   "colour": null, "thumbnail": null}),
+        )
+    );
+    let ended = Event::ScreeningEnded { broadcast: 1, screening, at: now() };
+    assert_eq!(said(for_broadcast(&ended)), None);
 }
 
 fn settled(wish: Wish, settlement: Settlement) -> generation::Event {

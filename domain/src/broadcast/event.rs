@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::rules::Tier;
+use crate::tape::Card;
 
 /// What happened in a channel. The names and shapes are the stored format: they never change, they are added to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +43,9 @@ pub enum Event {
     ScreeningStarted {
         broadcast: i64,
         screening: Screening,
+        /// What the catalogue said of the tape; nothing of a tape that is not in it, or was recorded before it was kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        card: Option<Card>,
     },
     ScreeningEnded {
         broadcast: i64,

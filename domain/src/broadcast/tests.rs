@@ -49,7 +49,12 @@ fn offline_noted(at: i64) -> Event {
 }
 
 fn start_screening(name: &str, tape: &str, at: i64) -> Command {
-    Command::StartScreening { entry: named(name), tape: tape.to_owned(), at: minute(at) }
+    Command::StartScreening {
+        entry: named(name),
+        tape: tape.to_owned(),
+        at: minute(at),
+        card: None,
+    }
 }
 
 fn screening(name: &str, tape: &str, at: i64) -> Screening {
@@ -57,7 +62,7 @@ fn screening(name: &str, tape: &str, at: i64) -> Screening {
 }
 
 fn screening_started(name: &str, tape: &str, at: i64) -> Event {
-    Event::ScreeningStarted { broadcast: 1, screening: screening(name, tape, at) }
+    Event::ScreeningStarted { broadcast: 1, screening: screening(name, tape, at), card: None }
 }
 
 fn train(level: i64) -> HypeTrain {

@@ -5,6 +5,7 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::broadcast::OnAir;
 use crate::chat_request::Wish;
 
 /// What happened to a request. The names and shapes are the stored format: they never change, they are added to.
@@ -22,6 +23,9 @@ pub enum Event {
         /// The request that ended without a picture and is tried again by this one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_of: Option<Uuid>,
+        /// What was on when it was asked for; nothing, or not known of those that were recorded before it was kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<OnAir>,
     },
     Funded {
         entry: Uuid,

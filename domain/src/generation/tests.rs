@@ -37,12 +37,30 @@ fn picture() -> Picture {
 
 fn submit(name: &str) -> Command {
     let (viewer, wish, at) = (viewer(), wish(), tonight());
-    Command::Submit { entry: named(name), viewer, wish, price: 200, prices: 1, at, retry_of: None }
+    Command::Submit {
+        entry: named(name),
+        viewer,
+        wish,
+        price: 200,
+        prices: 1,
+        at,
+        retry_of: None,
+        state: None,
+    }
 }
 
 fn submitted() -> Event {
     let (viewer, wish, at) = (viewer(), wish(), tonight());
-    Event::Submitted { entry: named("r"), viewer, wish, price: 200, prices: 1, at, retry_of: None }
+    Event::Submitted {
+        entry: named("r"),
+        viewer,
+        wish,
+        price: 200,
+        prices: 1,
+        at,
+        retry_of: None,
+        state: None,
+    }
 }
 
 fn funded() -> Event {
@@ -185,6 +203,7 @@ fn a_request_is_never_free() {
         prices: 1,
         at,
         retry_of: None,
+        state: None,
     };
     request(vec![]).when(free).then_expect_error(Rejection::BadPrice { price: 0 });
 }
@@ -202,9 +221,11 @@ fn a_retry_is_another_request_that_names_the_old_one() {
         prices: 1,
         at,
         retry_of,
+        state: None,
     };
     let entry = named("again");
-    let event = Event::Submitted { entry, viewer, wish, price: 200, prices: 1, at, retry_of };
+    let event =
+        Event::Submitted { entry, viewer, wish, price: 200, prices: 1, at, retry_of, state: None };
     request(vec![]).when(again).then_expect_events(vec![event]);
     assert_ne!(retry_id(old), old);
     assert_eq!(retry_id(old), retry_id(old), "pressing twice asks for the same request");

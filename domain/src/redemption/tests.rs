@@ -163,6 +163,7 @@ fn too_few_points_decline_the_request() {
         prices: 1,
         at: tonight(),
         retry_of: None,
+        state: None,
     };
     let request = request_id(entry);
     world.tell(request, second);

@@ -6,7 +6,7 @@ use crate::alerting::Kind;
 pub fn seconds(kind: Kind) -> f64 {
     match kind {
         Kind::Follow | Kind::Cheer | Kind::Resub => 6.0,
-        Kind::Sub | Kind::Gift | Kind::HypeTrain => 10.0,
+        Kind::Sub | Kind::Gift | Kind::HypeTrain | Kind::Tape => 10.0,
         Kind::Raid | Kind::Friend => 12.0,
         Kind::Ghost => 14.8,
     }
@@ -15,7 +15,7 @@ pub fn seconds(kind: Kind) -> f64 {
 /// How many minutes an alert may wait before it is not shown any more. `None`: for ever, as what was paid for.
 pub fn expire_minutes(kind: Kind) -> Option<u32> {
     match kind {
-        Kind::Follow | Kind::HypeTrain => Some(10),
+        Kind::Follow | Kind::HypeTrain | Kind::Tape => Some(10),
         Kind::Raid => Some(15),
         Kind::Cheer | Kind::Sub | Kind::Resub | Kind::Gift => Some(60),
         Kind::Ghost | Kind::Friend => None,

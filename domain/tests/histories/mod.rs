@@ -81,7 +81,7 @@ pub fn broadcast_command() -> impl Strategy<Value = broadcast::Command> {
         4 => (entry(), proptest::option::of(live_id()), minute())
             .prop_map(|(entry, live_id, at)| Command::End { entry, live_id, at }),
         2 => (entry(), tape, minute())
-            .prop_map(|(entry, tape, at)| Command::StartScreening { entry, tape, at }),
+            .prop_map(|(entry, tape, at)| Command::StartScreening { entry, tape, at, card: None }),
         1 => (entry(), minute()).prop_map(|(entry, at)| Command::EndScreening { entry, at }),
         1 => (entry(), "[ab]", proptest::option::of(minute())).prop_map(|(entry, title, at)| Command::Retitle {
             entry,

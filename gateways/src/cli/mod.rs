@@ -20,6 +20,8 @@ pub mod simulate;
 pub mod stage;
 pub mod statement;
 pub mod streams;
+pub mod tape;
+pub mod tapes;
 pub mod top;
 pub mod up;
 pub mod viewers;
@@ -122,6 +124,8 @@ enum Command {
     Grant(grant::Grant),
     Import(import::Import),
     Viewers(viewers::Viewers),
+    Tapes(tapes::Tapes),
+    Tape(tape::Tape),
     Events(events::Events),
     Streams(streams::Streams),
     Dead(dead::Dead),
@@ -197,6 +201,8 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Top(top) => top.run(&globals).await,
         Command::Give(give) => give.run(&globals).await,
         Command::Viewers(viewers) => viewers.run(&globals).await,
+        Command::Tapes(tapes) => tapes.run(&globals).await,
+        Command::Tape(tape) => tape.run(&globals).await,
         Command::Grant(grant) => grant.run(&globals).await,
         Command::Import(import) => import.run(&globals).await,
         Command::Statement(statement) => statement.run(&globals).await,

@@ -112,6 +112,8 @@ impl Requests {
                 let old = find(&pool, id).await?.generation;
                 let (entry, now) = (Uuid::new_v4(), Utc::now());
                 let (new, command) = by_hand::retry(entry, &old, &config.prices, now)?;
+                let on_air = by_hand::on_air(&pool, &config.broadcaster_id).await?;
+                let command = by_hand::stamped(command, on_air);
                 let said =
                     format!("Submitted. tapedeck requests show {new} says what comes of it.");
                 carry_out(&config, new, &command, json, &said).await?;

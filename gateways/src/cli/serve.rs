@@ -18,7 +18,7 @@ use futures::FutureExt;
 use journal::broker::Broker;
 use journal::positions::Positions;
 use journal::replies::Replies;
-use journal::{Process, follower, head, process, processor, relay};
+use journal::{Process, follower, head, process, processor, publication, relay};
 use sqlx::PgPool;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -30,6 +30,7 @@ use super::Globals;
 use crate::config::Config;
 use crate::feed::{self, Hub};
 use crate::generation;
+use crate::golden_vcr::{self, GoldenVcr};
 use crate::http::keys::Keys;
 use crate::http::limits::Limits;
 use crate::http::{self, Api, health, listener};
@@ -86,10 +87,12 @@ pub enum Role {
     Making,
     /// Decides what plays on the stage, and when
     Directing,
+    /// Says what happens to programs written against Golden VCR, where [compatibility] turns it on
+    Compatibility,
 }
 
 impl Role {
-    pub const ALL: [Role; 7] = [
+    pub const ALL: [Role; 8] = [
         Role::Gateway,
         Role::Processor,
         Role::Relay,
@@ -97,6 +100,7 @@ impl Role {
         Role::Processes,
         Role::Making,
         Role::Directing,
+        Role::Compatibility,
     ];
 }
 
@@ -110,6 +114,7 @@ impl std::fmt::Display for Role {
             Role::Processes => "processes",
             Role::Making => "making",
             Role::Directing => "directing",
+            Role::Compatibility => "compatibility",
         })
     }
 }
@@ -163,6 +168,9 @@ pub async fn serve(
     process::register(&pool, &processes).await?;
     if roles.contains(&Role::Directing) {
         directing::open(&pool, &broker, &config.stage, &mut parts).await?;
+    }
+    if config.compatibility.golden_vcr {
+        publication::register(&pool, golden_vcr::NAME).await?;
     }
 
     let metrics_at = listener::bind(config.metrics_listen)?;
@@ -247,7 +255,11 @@ async fn inside(
     if roles.contains(&Role::Making) {
         let publisher = parts.publisher(&broker).await?;
         let worker = making::worker(config, &pool, &broker, publisher).await?;
-        parts.runs("making", generation::run(worker, rest));
+        parts.runs("making", generation::run(worker, rest.clone()));
+    }
+    if roles.contains(&Role::Compatibility) && config.compatibility.golden_vcr {
+        let said = Arc::new(GoldenVcr::new(pool.clone(), &config.reached_at()));
+        parts.runs("golden_vcr", publication::run(pool, broker, said, rest));
     }
     Ok(())
 }

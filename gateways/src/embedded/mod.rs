@@ -77,7 +77,7 @@ impl Options {
 pub struct Connections {
     /// Without user and password, which are those of a role.
     pub nats_url: String,
-    /// By role: admin, gateway, processor, relay, follower, reader.
+    /// By role: admin, gateway, processor, relay, follower, compatibility, reader, golden_vcr.
     pub nats_passwords: BTreeMap<String, String>,
     /// As the role `tapedeck`, which may do what the migrations grant it.
     pub database_url: String,

@@ -1,9 +1,12 @@
 //! What a person does with requests: submit one, cancel one, try one again.
 
 use chrono::{DateTime, Utc};
+use domain::broadcast::OnAir;
 use domain::chat_request::{ChatRequest, Prices, Unclear, Wish, in_chat};
 use domain::generation::{Command, retry_id};
 use projections::generations::Generation;
+use projections::{QueryError, broadcasts};
+use sqlx::PgPool;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -47,7 +50,7 @@ pub fn submission(
     let line = format!("!{}", words.strip_prefix('!').unwrap_or(words));
     let ChatRequest { wish, price } = in_chat(&line, prices).ok_or(Refusal::NoRequest)??;
     let (viewer, prices) = (viewer.to_owned(), prices.version);
-    Ok(Command::Submit { entry, viewer, wish, price, prices, at, retry_of: None })
+    Ok(Command::Submit { entry, viewer, wish, price, prices, at, retry_of: None, state: None })
 }
 
 /// The request that tries `old` again, and its id: for today's price. What was completed needs no retry, what still goes
@@ -66,8 +69,29 @@ pub fn retry(
     let price = price.ok_or_else(|| Refusal::NotOffered { style: wish.style().to_owned() })?;
     let viewer = old.viewer.id.clone();
     let (prices, retry_of) = (prices.version, Some(old.id));
-    let command = Command::Submit { entry, viewer, wish, price, prices, at, retry_of };
+    let command = Command::Submit { entry, viewer, wish, price, prices, at, retry_of, state: None };
     Ok((retry_id(old.id), command))
+}
+
+/// What is on at `broadcaster`, as far as the projection has come: a request by hand has no event of its own that history
+/// could be asked at.
+pub async fn on_air(pool: &PgPool, broadcaster: &str) -> Result<Option<OnAir>, QueryError> {
+    let current = broadcasts::current(pool, broadcaster).await?;
+    let Some(broadcast) = current.broadcast.filter(|broadcast| broadcast.live) else {
+        return Ok(None);
+    };
+    let (screening, tape) =
+        current.screening.map(|screening| (screening.id, screening.tape)).unzip();
+    let (broadcaster, broadcast) = (current.broadcaster, broadcast.number);
+    Ok(Some(OnAir { broadcaster, broadcast, screening, tape }))
+}
+
+/// A request that is submitted, with what is on.
+pub fn stamped(mut command: Command, on_air: Option<OnAir>) -> Command {
+    if let Command::Submit { state, .. } = &mut command {
+        *state = on_air;
+    }
+    command
 }
 
 #[cfg(test)]

@@ -61,26 +61,33 @@ pub struct Lease {
     pub until: DateTime<Utc>,
 }
 
-/// What a try for a lease gave.
+/// What a try for leases gave.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Taken {
-    Lease(Box<Lease>),
+    /// One or more, in the order of submission.
+    Leases(Vec<Lease>),
     /// Nothing is due.
     Idle,
     /// Something may be due, and it has to wait.
     Waits(Standing),
 }
 
-/// Leases the first request, in the order of submission, that is due at `now`, and sets `cost_micros` aside for it.
+/// Leases the first requests, in the order of submission, that are due at `now`, and sets `cost_micros` aside for each: at
+/// most `most` of them, and no more than there is room for.
 pub async fn take(
     pool: &PgPool,
     owner: Uuid,
     now: DateTime<Utc>,
     limits: &Limits,
     cost_micros: i64,
+    most: i64,
 ) -> sqlx::Result<Taken> {
+    // Asked without standing in line, as a worker does whenever something moves, and nothing else has to be counted.
+    if in_hand(pool, now).await? >= limits.concurrency {
+        return Ok(Taken::Waits(Standing::Full));
+    }
     let mut transaction = first_in_line(pool).await?;
-    let due: Option<Due> = sqlx::query_as(
+    let mut due: Vec<Due> = sqlx::query_as(
         "SELECT g.request, g.viewer, g.wish, g.attempts
          FROM projections.generations g
          WHERE g.stage = 'funded' AND (g.retry_at IS NULL OR g.retry_at <= $1)
@@ -89,41 +96,62 @@ pub async fn take(
            AND NOT EXISTS (SELECT FROM generation_makings m
                            WHERE m.request = g.request AND m.attempt = g.attempts + 1
                              AND m.result = 'dead')
-         ORDER BY g.submitted_position LIMIT 1",
+         ORDER BY g.submitted_position LIMIT $2",
     )
     .bind(now)
-    .fetch_optional(&mut *transaction)
+    .bind(most)
+    .fetch_all(&mut *transaction)
     .await?;
-    let Some(due) = due else { return Ok(Taken::Idle) };
-    let state = state_on(&mut transaction, now, limits, cost_micros).await?;
+    if due.is_empty() {
+        return Ok(Taken::Idle);
+    }
+    let (state, room) = state_on(&mut transaction, now, limits, cost_micros).await?;
     if state.standing != Standing::Open {
         return Ok(Taken::Waits(state.standing));
     }
-    let lease = due.lease(owner, now, limits);
-    sqlx::query(
-        "INSERT INTO generation_leases (request, owner, lease_until, started_at)
-         VALUES ($1, $2, $3, $4)
-         ON CONFLICT (request) DO UPDATE SET owner = $2, lease_until = $3, started_at = $4",
-    )
-    .bind(lease.request)
-    .bind(owner)
-    .bind(lease.until)
-    .bind(now)
-    .execute(&mut *transaction)
-    .await?;
-    sqlx::query(
-        "INSERT INTO generation_makings (id, request, attempt, started_at, cost_micros)
-         VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(lease.making)
-    .bind(lease.request)
-    .bind(i64::from(lease.attempt))
-    .bind(now)
-    .bind(cost_micros)
-    .execute(&mut *transaction)
-    .await?;
+    due.truncate(usize::try_from(room).unwrap_or_default());
+    let leases: Vec<Lease> = due.into_iter().map(|due| due.lease(owner, now, limits)).collect();
+    note(&mut transaction, &leases, now, cost_micros).await?;
     transaction.commit().await?;
-    Ok(Taken::Lease(Box::new(lease)))
+    Ok(Taken::Leases(leases))
+}
+
+/// Writes down who has what, and what is set aside for it.
+async fn note(
+    transaction: &mut Transaction<'static, Postgres>,
+    leases: &[Lease],
+    now: DateTime<Utc>,
+    cost_micros: i64,
+) -> sqlx::Result<()> {
+    let Some(Lease { owner, until, .. }) = leases.first() else { return Ok(()) };
+    sqlx::query(
+        "WITH leased AS (
+             INSERT INTO generation_leases (request, owner, lease_until, started_at)
+             SELECT request, $2, $3, $4 FROM unnest($1::uuid[]) AS request
+             ON CONFLICT (request) DO UPDATE SET owner = $2, lease_until = $3, started_at = $4
+         )
+         INSERT INTO generation_makings (id, request, attempt, started_at, cost_micros)
+         SELECT id, request, attempt, $4, $7
+         FROM unnest($5::uuid[], $1::uuid[], $6::bigint[]) AS new (id, request, attempt)",
+    )
+    .bind(leases.iter().map(|lease| lease.request).collect::<Vec<Uuid>>())
+    .bind(owner)
+    .bind(until)
+    .bind(now)
+    .bind(leases.iter().map(|lease| lease.making).collect::<Vec<Uuid>>())
+    .bind(leases.iter().map(|lease| i64::from(lease.attempt)).collect::<Vec<i64>>())
+    .bind(cost_micros)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// How many pictures are being made.
+async fn in_hand(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM generation_leases WHERE lease_until > $1")
+        .bind(now)
+        .fetch_one(pool)
+        .await
 }
 
 /// Waits until nobody else takes, for a short time, and keeps all others waiting until the transaction is over.

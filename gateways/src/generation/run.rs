@@ -8,11 +8,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
-use super::lease::Taken;
+use super::lease::{Lease, Taken};
 use super::standing::Standing;
 
 /// How often the to-do list is looked at when nobody says that it has changed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How many requests are taken at once, so that others find some as well. What is begun together is reported together,
+/// which costs less than one after the other.
+const TAKEN_MAX: i64 = 32;
 /// How long it may take to find out what is due, with a database that answers slowly or not at all.
 const TAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take to give back what is in hand when all is to stop.
@@ -33,19 +36,14 @@ pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> 
         moved.mark_unchanged();
         let taken = tokio::select! {
             () = stop.cancelled() => break,
-            taken = timeout(TAKE_LIMIT, worker.take()) => taken,
+            taken = timeout(TAKE_LIMIT, worker.take(TAKEN_MAX)) => taken,
         };
         match taken {
-            Ok(Ok(Taken::Lease(lease))) => {
+            Ok(Ok(Taken::Leases(leases))) => {
                 note(&mut standing, Standing::Open);
-                let worker = worker.clone();
-                hands.spawn(async move {
-                    let request = lease.request;
-                    if let Err(error) = worker.work(&lease).await {
-                        let error = format!("{error:#}");
-                        tracing::error!(%request, error, "left for when its lease is over");
-                    }
-                });
+                for lease in leases {
+                    hands.spawn(work(worker.clone(), lease));
+                }
                 continue;
             }
             Ok(Ok(Taken::Idle)) => note(&mut standing, Standing::Open),
@@ -65,6 +63,13 @@ pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> 
     }
     finish(&worker, hands).await;
     Ok(())
+}
+
+async fn work(worker: Worker, lease: Lease) {
+    if let Err(error) = worker.work(&lease).await {
+        let (request, error) = (lease.request, format!("{error:#}"));
+        tracing::error!(%request, error, "left for when its lease is over");
+    }
 }
 
 /// Lets what is in hand come to its end for a while, and gives back what does not.

@@ -68,15 +68,17 @@ pub async fn state(
     limits: &Limits,
     cost_micros: i64,
 ) -> sqlx::Result<State> {
-    state_on(&mut *pool.acquire().await?, now, limits, cost_micros).await
+    let state = state_on(&mut *pool.acquire().await?, now, limits, cost_micros).await;
+    state.map(|(state, _)| state)
 }
 
+/// The same, and for how many pictures there is room where it is open.
 pub(super) async fn state_on(
     connection: &mut PgConnection,
     now: DateTime<Utc>,
     limits: &Limits,
     cost_micros: i64,
-) -> sqlx::Result<State> {
+) -> sqlx::Result<(State, i64)> {
     let seen: Seen = sqlx::query_as(
         "SELECT
              (SELECT coalesce(sum(cost_micros), 0)::bigint FROM generation_makings
@@ -98,12 +100,13 @@ pub(super) async fn state_on(
     .bind(limits.breaker_failures)
     .fetch_one(connection)
     .await?;
-    Ok(State {
+    let state = State {
         standing: seen.standing(now, limits, cost_micros),
         spent_micros: seen.spent,
         budget_micros: limits.daily_budget_micros,
         in_hand: seen.in_hand,
-    })
+    };
+    Ok((state, seen.room(limits, cost_micros)))
 }
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
@@ -148,6 +151,20 @@ impl Seen {
             }
             _ => Standing::Open,
         }
+    }
+}
+
+impl Seen {
+    /// How many pictures may be begun at once where nothing has to wait.
+    fn room(&self, limits: &Limits, cost_micros: i64) -> i64 {
+        if self.failing_since.is_some() {
+            // The one that closes the breaker or opens it again.
+            return 1;
+        }
+        let left = limits.daily_budget_micros.saturating_sub(self.spent);
+        let paid_for = if cost_micros > 0 { left / cost_micros } else { i64::MAX };
+        let (hands, asks) = (limits.concurrency - self.in_hand, limits.per_minute - self.asked);
+        paid_for.min(hands).min(asks)
     }
 }
 
@@ -200,6 +217,18 @@ mod tests {
         assert_eq!(seen.standing(at(30), &LIMITS, 0), Standing::Open);
         let trying = Seen { in_hand: 1, ..seen };
         assert_eq!(trying.standing(at(30), &LIMITS, 0), Standing::BreakerTrying);
+    }
+
+    #[test]
+    fn there_is_room_for_as_many_as_every_limit_allows() {
+        let room = |seen: Seen, cost| seen.room(&LIMITS, cost);
+        assert_eq!(room(Seen::default(), 0), 2, "two hands");
+        assert_eq!(room(Seen { in_hand: 1, ..Seen::default() }, 0), 1);
+        assert_eq!(room(Seen { asked: 2, ..Seen::default() }, 0), 1, "three in a minute");
+        assert_eq!(room(Seen { spent: 20, ..Seen::default() }, 50), 1, "paid for");
+        assert_eq!(room(Seen { spent: 51, ..Seen::default() }, 50), 0);
+        let failing = Seen { failing_since: Some(at(-60)), ..Seen::default() };
+        assert_eq!(room(failing, 0), 1, "the breaker lets one through");
     }
 
     #[test]

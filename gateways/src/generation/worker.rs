@@ -79,10 +79,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Leases the next request that is due.
-    pub async fn take(&self) -> sqlx::Result<Taken> {
+    /// Leases the next requests that are due, at most `most`.
+    pub async fn take(&self, most: i64) -> sqlx::Result<Taken> {
         let (limits, cost) = (&self.options.limits, self.provider.cost_micros_max().max(0));
-        lease::take(&self.pool, self.id, (self.clock)(), limits, cost).await
+        lease::take(&self.pool, self.id, (self.clock)(), limits, cost, most).await
     }
 
     /// Gives back what is in hand and will not be finished here.

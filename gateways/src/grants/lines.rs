@@ -124,7 +124,7 @@ impl List {
 }
 
 /// The rows of a comma-, semicolon- or tab-separated text with their line numbers, without empty ones.
-pub(super) fn rows(text: &str, wrong: &mut Wrong) -> Vec<(usize, Vec<String>)> {
+pub(crate) fn rows(text: &str, wrong: &mut Wrong) -> Vec<(usize, Vec<String>)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let separator = [',', ';', '\t'].into_iter().max_by_key(|c| first.matches(*c).count());

@@ -22,7 +22,8 @@ use thiserror::Error;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub use lines::{BadLine, Line};
+pub(crate) use lines::rows;
+pub use lines::{BadLine, Line, Wrong};
 pub use preview::preview;
 pub use sender::{PART, Sender};
 pub use undo::Undo;

@@ -15,6 +15,7 @@ use super::error::{ApiError, ErrorBody};
 use super::extract::{Body, Path, Query};
 use super::keys::Scope;
 use super::query::{AtLeast, PageNow, answer, wait};
+use super::tapes::card_of;
 use super::{Api, State};
 
 const TAPE_LENGTH_MAX: usize = 200;
@@ -93,7 +94,8 @@ pub struct ScreeningAnswer {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewScreening {
-    #[schema(example = "Tape 42: Aerobics at Sunrise")]
+    /// Its id in the catalogue; any name, where there is no catalogue.
+    #[schema(example = "88")]
     tape: String,
 }
 
@@ -159,6 +161,9 @@ pub(crate) async fn one(
 }
 
 /// Puts a tape on screen; one that is on screen ends.
+///
+/// Where there is a catalogue of tapes, the tape is the id of one of them, and what the catalogue says
+/// of it is shown; any other is refused with 422 `not_in_catalogue`.
 #[utoipa::path(
     post, path = "/broadcasts/current/screenings", tag = "broadcasts", request_body = NewScreening,
     params(("Idempotency-Key" = String, Header, description = "The same for each attempt")),
@@ -176,9 +181,10 @@ pub(crate) async fn start_screening(
         let words = format!("tape is 1 to {TAPE_LENGTH_MAX} characters");
         return Err(ApiError::unprocessable("bad_text", words));
     }
+    let card = card_of(&app, &tape).await?;
     let at = Utc::now();
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at: at };
-    let command = Command::StartScreening { entry: wish.id(), tape: tape.clone(), at };
+    let command = Command::StartScreening { entry: wish.id(), tape: tape.clone(), at, card };
     wish.carry_out::<Aggregate>(&app, broadcaster(&app)?, &command, |event| {
         matches!(event, Event::ScreeningStarted { screening, .. } if screening.tape == tape)
     })

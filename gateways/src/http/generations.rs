@@ -141,6 +141,7 @@ pub(crate) async fn submit(
     let entry = wish.id();
     let prices = &app.config.prices;
     let command = by_hand::submission(entry, &new.viewer, &new.request, prices, received_at)?;
+    let command = stamped(&app, command).await?;
     carry_out(&app, &wish, request_id(entry), &command).await
 }
 
@@ -190,7 +191,14 @@ pub(crate) async fn retry(
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at };
     let old = find(&app, request).await?.generation;
     let (new, command) = by_hand::retry(wish.id(), &old, &app.config.prices, received_at)?;
+    let command = stamped(&app, command).await?;
     carry_out(&app, &wish, new, &command).await
+}
+
+/// The request with what is on now.
+async fn stamped(app: &State, command: Command) -> Result<Command, ApiError> {
+    let on_air = by_hand::on_air(&app.pool, &app.config.broadcaster_id).await?;
+    Ok(by_hand::stamped(command, on_air))
 }
 
 /// Sends the command; the same key for something else is refused.

@@ -26,6 +26,7 @@ pub mod proofs;
 pub mod query;
 mod requests;
 pub mod stages;
+pub mod tapes;
 pub mod viewers;
 
 use std::sync::Arc;
@@ -124,6 +125,9 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(broadcasts::current))
         .routes(routes!(broadcasts::one))
         .routes(routes!(broadcasts::start_screening, broadcasts::end_screening))
+        .routes(routes!(tapes::list))
+        .routes(routes!(tapes::one))
+        .routes(routes!(tapes::screenings))
         .routes(routes!(alerts::list))
         .routes(routes!(generations::list, generations::submit))
         .routes(routes!(generations::one))

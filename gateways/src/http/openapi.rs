@@ -24,6 +24,7 @@ use super::{API, State};
         (name = "accounts", description = "Viewers' points: balance, statement, manual credit and reversal"),
         (name = "holds", description = "Points set aside, for services that deliver something for them"),
         (name = "broadcasts", description = "What is on, what was on, and what is screened"),
+        (name = "tapes", description = "The catalogue of tapes, and when each was on screen"),
         (name = "alerts", description = "What was shown, newest first"),
         (name = "generations", description = "What viewers asked for with points, and the pictures made of it"),
         (name = "feed", description = "Alerts as they happen"),

@@ -2,7 +2,8 @@
 //! and puts their commands into envelopes; `journal::process` runs them.
 
 pub mod giving;
-mod redemption;
+mod on_air;
+pub mod redemption;
 
 use std::sync::Arc;
 

@@ -1,15 +1,22 @@
 //! The process `redemption`: from what a viewer asked for to the points it took. What follows from what is decided in
-//! `domain::redemption`.
+//! `domain::redemption`, and what was on at the event is stamped on the request.
+
+use std::sync::{Mutex, PoisonError};
 
 use cqrs_es::Aggregate;
 use domain::account::{self, Account};
+use domain::broadcast::{self, Broadcast, MOVES};
 use domain::chat_request::Prices;
 use domain::generation::{self, Generation};
 use domain::redemption::{Next, after_account, after_generation};
+use futures::future::BoxFuture;
 use journal::{Content, Envelope, Process, Recorded, Unanswered};
 use serde::de::Error as _;
+use sqlx::PgPool;
 use tokio::sync::watch;
 use uuid::Uuid;
+
+use super::on_air::Timeline;
 
 /// The process's name, to wait for its position under.
 pub const NAME: &str = "redemption";
@@ -17,11 +24,14 @@ pub const NAME: &str = "redemption";
 /// The process `redemption`, at the prices of the moment.
 pub struct Redemption {
     prices: watch::Receiver<Prices>,
+    /// From the history before the position that it began at, and from every event since: what was on at an event is
+    /// known exactly, and the same whenever it is asked.
+    on_air: Mutex<Timeline>,
 }
 
 impl Redemption {
     pub fn new(prices: watch::Receiver<Prices>) -> Self {
-        Redemption { prices }
+        Redemption { prices, on_air: Mutex::default() }
     }
 }
 
@@ -30,8 +40,17 @@ impl Process for Redemption {
         NAME
     }
 
+    fn begin<'a>(&'a self, pool: &'a PgPool, position: i64) -> BoxFuture<'a, anyhow::Result<()>> {
+        Box::pin(async move {
+            let timeline = Timeline::until(pool, position).await?;
+            *self.on_air.lock().unwrap_or_else(PoisonError::into_inner) = timeline;
+            Ok(())
+        })
+    }
+
     fn wants(&self, event: &Content<'_>) -> bool {
         match (event.aggregate_type, event.event_type) {
+            (Broadcast::TYPE, kind) => MOVES.contains(&kind),
             (Account::TYPE, "credited") => event.payload.contains("cheer"),
             (Account::TYPE, kind) => kind != "reversed",
             (aggregate, _) => aggregate == Generation::TYPE,
@@ -40,6 +59,12 @@ impl Process for Redemption {
 
     fn react(&self, event: &Recorded) -> Result<Vec<Envelope>, Unanswered> {
         let id = &event.aggregate_id;
+        let mut on_air = self.on_air.lock().unwrap_or_else(PoisonError::into_inner);
+        if event.aggregate_type == Broadcast::TYPE {
+            let read: broadcast::Event = event.event()?;
+            on_air.add(event.position, id, &read);
+            return Ok(Vec::new());
+        }
         let next = if event.aggregate_type == Account::TYPE {
             let read: account::Event = event.event()?;
             after_account(id, &read, event.event_id, event.recorded_at, &self.prices.borrow())
@@ -48,7 +73,7 @@ impl Process for Redemption {
             let request = id.parse::<Uuid>().map_err(serde_json::Error::custom)?;
             after_generation(request, &read, event.event_id)
         };
-        next.map(|next| addressed(event, &next))
+        next.map(|next| addressed(event, &next.stamped(on_air.at(event.position))))
             .transpose()
             .map(|envelope| envelope.into_iter().collect())
     }
@@ -124,6 +149,39 @@ mod tests {
         assert!(process.react(&event).expect("answered").is_empty(), "too few bits now");
         prices.send_modify(|prices| prices.points.clear());
         assert!(process.react(&event).expect("answered").is_empty(), "not offered now");
+    }
+
+    fn moved(position: i64, event: &broadcast::Event) -> Recorded {
+        let json = serde_json::to_value(event).expect("JSON");
+        let kind = json.as_object().and_then(|keys| keys.keys().next()).expect("a key").clone();
+        Recorded { position, ..recorded((Broadcast::TYPE, "1000"), &kind, &json) }
+    }
+
+    #[test]
+    fn a_request_carries_what_was_on_at_its_event_however_late_it_is_answered() {
+        let process = Redemption::new(watch::Sender::new(Prices::default()).subscribe());
+        let at = DateTime::from_timestamp(1_750_000_000, 0).expect("a time");
+        let tape = || "88".to_owned();
+        let screening = broadcast::Screening { id: Uuid::nil(), tape: tape(), started_at: at };
+        let started = broadcast::Event::Started { broadcast: 3, live_id: "l".to_owned(), at };
+        let playing = broadcast::Event::ScreeningStarted { broadcast: 3, screening, card: None };
+        let ended = broadcast::Event::Ended { broadcast: 3, at, screening: None };
+        for event in [moved(4, &started), moved(6, &playing), moved(9, &ended)] {
+            assert!(process.wants(&event.content()));
+            assert!(process.react(&event).expect("answered").is_empty(), "nothing follows");
+        }
+        let stamped = |position| {
+            let event = Recorded { position, ..cheer("Cheer200 ghost of a toaster") };
+            let envelope = process.react(&event).expect("answered").pop().expect("a command");
+            match serde_json::from_str(envelope.command.get()).expect("a command") {
+                generation::Command::Submit { state, .. } => state,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(stamped(3), None);
+        assert_eq!(stamped(5).map(|on_air| (on_air.broadcast, on_air.tape)), Some((3, None)));
+        assert_eq!(stamped(8).map(|on_air| on_air.tape), Some(Some(tape())));
+        assert_eq!(stamped(10), None);
     }
 
     #[test]

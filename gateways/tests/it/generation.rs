@@ -4,6 +4,7 @@ mod erasure;
 mod failing;
 mod journey;
 mod stopping;
+mod ten_thousand;
 mod worked;
 
 use std::collections::VecDeque;
@@ -134,8 +135,16 @@ impl Scene {
         let wish = Wish::Ghost { subject: name.to_owned() };
         let (viewer, entry) = ("5001".to_owned(), entry_id("submit", name));
         let (price, prices) = (200, 1);
-        let submit =
-            Command::Submit { entry, viewer, wish, price, prices, at: at(), retry_of: None };
+        let submit = Command::Submit {
+            entry,
+            viewer,
+            wish,
+            price,
+            prices,
+            at: at(),
+            retry_of: None,
+            state: None,
+        };
         self.tell(request, &submit).await;
         self.tell(request, &Command::Fund { entry: entry_id("fund", name) }).await;
         self.world.caught_up().await;
@@ -149,19 +158,7 @@ impl Scene {
 
     /// A worker as another process would have it.
     async fn worker(&self, provider: Arc<dyn Provider>, options: Options) -> Worker {
-        let broker = broker(&self.world.servers);
-        let now = Arc::clone(&self.now);
-        Worker {
-            pool: self.world.pool.clone(),
-            publisher: self.world.publisher().await,
-            replies: Replies::start(&broker).await.expect("the gateway gets in"),
-            positions: Positions::start(self.world.pool.clone(), &broker).await.expect("positions"),
-            pictures: Pictures::in_folder(self.world.servers.data.join("pictures")),
-            provider,
-            options,
-            clock: Arc::new(move || *now.lock().expect("whole")),
-            id: Uuid::new_v4(),
-        }
+        worker(&self.world, &self.now, provider, options).await
     }
 
     async fn state(&self, limits: &Limits, cost: i64) -> State {
@@ -188,6 +185,27 @@ impl Scene {
     }
 }
 
+/// A worker of `world`, by the clock `now`.
+async fn worker(
+    world: &World,
+    now: &Arc<Mutex<DateTime<Utc>>>,
+    provider: Arc<dyn Provider>,
+    options: Options,
+) -> Worker {
+    let (broker, now) = (broker(&world.servers), Arc::clone(now));
+    Worker {
+        pool: world.pool.clone(),
+        publisher: world.publisher().await,
+        replies: Replies::start(&broker).await.expect("the gateway gets in"),
+        positions: Positions::start(world.pool.clone(), &broker).await.expect("positions"),
+        pictures: Pictures::in_folder(world.servers.data.join("pictures")),
+        provider,
+        options,
+        clock: Arc::new(move || *now.lock().expect("whole")),
+        id: Uuid::new_v4(),
+    }
+}
+
 /// Limits that a test comes to only when it wants to.
 pub fn options() -> Options {
     let limits = Limits {
@@ -203,8 +221,8 @@ pub fn options() -> Options {
 }
 
 pub async fn lease(worker: &Worker) -> Lease {
-    match worker.take().await.expect("an answer") {
-        Taken::Lease(lease) => *lease,
+    match worker.take(1).await.expect("an answer") {
+        Taken::Leases(mut leases) => leases.pop().expect("a lease"),
         other => panic!("nothing to take: {other:?}"),
     }
 }
@@ -217,14 +235,14 @@ pub async fn turn(worker: &Worker) -> Uuid {
 }
 
 pub async fn waits(worker: &Worker) -> Standing {
-    match worker.take().await.expect("an answer") {
+    match worker.take(1).await.expect("an answer") {
         Taken::Waits(standing) => standing,
         other => panic!("nothing waits: {other:?}"),
     }
 }
 
 pub async fn is_idle(worker: &Worker) -> bool {
-    worker.take().await.expect("an answer") == Taken::Idle
+    worker.take(1).await.expect("an answer") == Taken::Idle
 }
 
 fn retry(after: Option<u64>) -> Deed {

@@ -114,7 +114,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 41] = [
+const ENDPOINTS: [(&str, &str, Scope); 44] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
@@ -136,6 +136,9 @@ const ENDPOINTS: [(&str, &str, Scope); 41] = [
     ("get", "/broadcasts/{number}", Scope::BroadcastsRead),
     ("post", "/broadcasts/current/screenings", Scope::BroadcastsWrite),
     ("delete", "/broadcasts/current/screenings", Scope::BroadcastsWrite),
+    ("get", "/tapes", Scope::BroadcastsRead),
+    ("get", "/tapes/{id}", Scope::BroadcastsRead),
+    ("get", "/tapes/{id}/screenings", Scope::BroadcastsRead),
     ("get", "/alerts", Scope::AlertsRead),
     ("get", "/generations", Scope::GenerationsRead),
     ("post", "/generations", Scope::GenerationsWrite),

@@ -57,6 +57,7 @@ pub fn submit(viewer: &str, key: &str) -> (Uuid, Envelope) {
         prices: 1,
         at: now(),
         retry_of: None,
+        state: None,
     };
     let request = request_id(entry);
     (request, to_request(request, key, &command))

@@ -80,7 +80,7 @@ pub(super) async fn apply(
         Event::Retitled { title, category, language, .. } => {
             retitle(connection, broadcaster, [&title, &category, &language]).await
         }
-        Event::ScreeningStarted { broadcast, screening } => {
+        Event::ScreeningStarted { broadcast, screening, .. } => {
             let at = screening.started_at;
             let place = Place { broadcaster, number: broadcast, position, at };
             start_screening(connection, place, screening.id, &screening.tape).await

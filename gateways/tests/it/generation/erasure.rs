@@ -26,7 +26,16 @@ impl Scene {
         let (request, viewer, at) = (entry("request"), viewer.to_owned(), at());
         let (price, prices, retry_of) = (200, 1, None);
         let (submit, points, settlement) = (entry("submit"), 200, Settlement::Captured);
-        let submit = Command::Submit { entry: submit, viewer, wish, price, prices, at, retry_of };
+        let submit = Command::Submit {
+            entry: submit,
+            viewer,
+            wish,
+            price,
+            prices,
+            at,
+            retry_of,
+            state: None,
+        };
         self.tell(request, &submit).await;
         self.tell(request, &Command::Fund { entry: entry("fund") }).await;
         self.world.caught_up().await;

@@ -14,14 +14,14 @@ async fn a_taker_that_freezes_in_line_does_not_hold_up_the_others() {
     let worker = scene.worker(Studio::new([]), options()).await;
     // It is first in line, and its host is cut off: it neither goes on nor hangs up.
     let frozen = first_in_line(&scene.world.pool).await.expect("first in line");
-    let taken = tokio::time::timeout(Duration::from_secs(4), worker.take()).await;
+    let taken = tokio::time::timeout(Duration::from_secs(4), worker.take(1)).await;
     let refused = taken.expect("nobody waits in line for ever").expect_err("the line stands");
     assert!(refused.to_string().contains("lock timeout"), "{refused}");
 
     let mut leased = None;
-    until("the frozen one is thrown out", async || match worker.take().await {
-        Ok(Taken::Lease(lease)) => {
-            leased = Some(lease);
+    until("the frozen one is thrown out", async || match worker.take(1).await {
+        Ok(Taken::Leases(mut leases)) => {
+            leased = leases.pop();
             true
         }
         _ => false,

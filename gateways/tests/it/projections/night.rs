@@ -52,7 +52,7 @@ pub fn retitle(title: &str) -> Envelope {
 pub fn screen(tape: &str, minute: i64) -> Envelope {
     let at = at() + chrono::TimeDelta::minutes(minute);
     let (entry, tape) = (entry_id("test", tape), tape.to_owned());
-    to_broadcast(&tape.clone(), broadcast::Command::StartScreening { entry, tape, at })
+    to_broadcast(&tape.clone(), broadcast::Command::StartScreening { entry, tape, at, card: None })
 }
 
 pub fn note(key: &str, moment: broadcast::Moment) -> Envelope {
@@ -124,7 +124,16 @@ async fn requests(asker: &Asker) {
         };
         let (price, prices, retry_of) = (200, 1, None);
         for command in [
-            Command::Submit { entry: entry(), viewer, wish, price, prices, at, retry_of },
+            Command::Submit {
+                entry: entry(),
+                viewer,
+                wish,
+                price,
+                prices,
+                at,
+                retry_of,
+                state: None,
+            },
             Command::Fund { entry: entry() },
             Command::FailAttempt { entry: entry(), attempt: 1, reason, retry_at },
             end,
