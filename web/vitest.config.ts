@@ -7,6 +7,6 @@ export default defineConfig(({ mode }) => ({
     testTimeout: 10_000,
     fileParallelism: false,
     // Node.js 20 has the WebSocket of browsers, and does not show it unless asked.
-    execArgv: ["--experimental-websocket"],
+    execArgv: "WebSocket" in globalThis ? [] : ["--experimental-websocket"],
   },
 }));

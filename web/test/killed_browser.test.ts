@@ -41,8 +41,8 @@ class Killable {
   }
 
   async kill(): Promise<void> {
-    const { pid } = this.#process;
-    if (pid === undefined || this.#process.exitCode !== null) return;
+    const { pid, exitCode, signalCode } = this.#process;
+    if (pid === undefined || exitCode !== null || signalCode !== null) return;
     const ended = new Promise((resolve) => this.#process.once("exit", resolve));
     process.kill(-pid, "SIGKILL");
     await ended;
@@ -65,13 +65,14 @@ describe.skipIf(executable === null)("a browser that is killed with -9", () => {
 
   it("shows none of the old alerts again, and goes on with the next", async () => {
     server.speed = 4;
+    server.graceMs = 5_000;
     browser = await Killable.start(executable ?? "", folder);
     const page = await browser.open(server.page());
     await expect.poll(() => server.clients, { timeout: 15_000 }).toBe(1);
     const ids = Array.from({ length: 8 }, () => server.give(follow));
     await page.locator(`.alert[data-id="${ids[4]}"]`).waitFor();
     await browser.kill();
-    await expect.poll(() => server.clients).toBe(0);
+    await expect.poll(() => server.clients, { timeout: 10_000 }).toBe(0);
 
     browser = await Killable.start(executable ?? "", folder);
     const again = await browser.open(server.page());

@@ -66,7 +66,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     await page.locator(".alert").waitFor({ state: "detached" });
     const shown = server.deeds.filter(({ deed }) => deed === "shown").map(({ id }) => id);
     expect(shown).toEqual(ids);
-    expect([...new Set(witness.seen.map(({ id }) => id))]).toEqual(ids);
+    await expect.poll(() => [...new Set(witness.seen.map(({ id }) => id))]).toEqual(ids);
     expect(server.count("unknown")).toBe(0);
     expect(witness.begun.length).toBe(new Set(witness.begun).size);
     expect(new Set(server.requests.map((url) => url.searchParams.get("overlay"))).size).toBe(1);
@@ -99,7 +99,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     page = witness.listen(await browser.newPage());
     await open();
     await expect.poll(() => server.count("shown"), { timeout: 20_000 }).toBe(3);
-    expect(new Set(witness.seen.map(({ id }) => id))).toEqual(new Set(ids));
+    await expect.poll(() => [...new Set(witness.seen.map(({ id }) => id))]).toEqual(ids);
     expect(new Set(server.requests.map((url) => url.searchParams.get("overlay"))).size).toBe(1);
   }, 40_000);
 

@@ -15,7 +15,14 @@ export const SAMPLES: Record<string, Record<string, unknown>> = {
   ghost: { viewer, subject: "a toaster", picture: null, background: "#10101e" },
   friend: { viewer, subject: "a heron", colour: "blue", name: "Waldo", picture: null },
   static: { viewer, id: "test-card", message: "back in a minute" },
-  notice: { viewer, reason: "declined", style: "ghost", price: 200, available: 150, words: "" },
+  notice: {
+    viewer,
+    reason: "too_few_points",
+    style: "ghost",
+    price: 200,
+    available: 150,
+    words: "ghost takes 200 points, and there are 150",
+  },
   tape: {
     id: 88,
     title: "Harbour Lights",

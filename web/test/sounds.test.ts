@@ -91,6 +91,31 @@ describe.skipIf(executable === null)("the sounds in a real Chromium", () => {
     await expect.poll(loudest, { interval: 20 }).toBeLessThan(0.001);
   }, 30_000);
 
+  it("of a voice are what viewers wrote, once, where that is wanted and speech is not muted", async () => {
+    await page.addInitScript(() => {
+      const spoken: string[] = [];
+      const voice = {
+        speak: ({ text }: SpeechSynthesisUtterance) => spoken.push(text),
+        cancel: () => spoken.push("(cancelled)"),
+      };
+      Object.defineProperty(window, "speechSynthesis", { value: voice });
+      Object.assign(window, { spoken });
+    });
+    const spoken = () => page.evaluate(() => (window as unknown as { spoken: string[] }).spoken);
+    await open("&speech=on&sound=off");
+    const cheer = { type: "cheer", data: { ...SAMPLES.cheer, message: "hello tape" } };
+    server.give(cheer);
+    await expect.poll(spoken).toEqual(["hello tape"]);
+    server.tell();
+    server.muted.speech = true;
+    server.tell();
+    await expect.poll(spoken).toEqual(["hello tape", "(cancelled)"]);
+    server.skip();
+    server.give(cheer);
+    await expect.poll(() => server.count("shown")).toBe(2);
+    expect(await spoken()).toHaveLength(2);
+  }, 20_000);
+
   it("are not made where they are not wanted, and their lack holds nothing up", async () => {
     await open("&sound=off");
     server.give(sample(1));

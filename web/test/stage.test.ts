@@ -62,7 +62,8 @@ describe.skipIf(executable === null)("a stage and its overlays in a real Chromiu
   }
 
   it("keeps two layers within 50 ms of each other over 50 alerts", async () => {
-    server.speed = 12;
+    server.speed = 16;
+    server.leadMs = 200;
     await open("&layer=normal");
     await open("&layer=screen");
     const ids = Array.from({ length: 50 }, () => server.give(ghost));
@@ -106,6 +107,7 @@ describe.skipIf(executable === null)("a stage and its overlays in a real Chromiu
   it("loses none of 200 alerts and doubles none while a page dies 50 times", async () => {
     server.speed = 20;
     server.leadMs = 100;
+    server.paintMs = 600;
     const ids = Array.from({ length: 200 }, (_, index) => server.give(sample(index)));
     const random = randomFrom(11);
     for (let death = 1; death <= 50; death += 1) {

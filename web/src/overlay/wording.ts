@@ -55,8 +55,8 @@ export function wordAlert({ type, data }: Alert): Wording {
 
 /** The alert in one sentence, for screen readers. */
 export function sayAlert(wording: Wording): string {
-  const sentence = `${wording.tag}: ${wording.title} ${wording.fact}`.trim().replace(/\.?$/, ".");
-  return wording.words === "" ? sentence : `${sentence} ${wording.words}`;
+  const said = sentence(`${wording.tag}: ${wording.title} ${wording.fact}`.trim());
+  return wording.words === "" ? said : `${said} ${wording.words}`;
 }
 
 function wordCheer(data: Fields): Wording {
@@ -143,45 +143,35 @@ function wordStatic(data: Fields): Wording {
   return word(data, STATICS[text(data.id)] ?? { tag: "On the air", fact: "has something to say" });
 }
 
-/** Why there is no picture, in words for the viewer who asked for one. */
+/**
+ * Why there is no picture, for the viewer who asked for one: what the server says of it, which knows
+ * what became of the points, or else what its reason means.
+ */
 function wordNotice(data: Fields): Wording {
-  const style = text(data.style) || "picture";
+  const reason = text(data.reason);
+  const [tag, meaning] = REASONS[reason] ?? ["No picture this time", "{points} back"];
   const price = count(data.price);
-  const points = price > 0 ? `${plural(price, "point")}` : "points";
-  const back = `Your ${points} ${price === 1 ? "is" : "are"} back.`;
-  const [tag, fact] = explain(text(data.reason), { style, price, back, data });
-  // What was refused for its words is not shown by its words.
-  const words = data.reason === "refused" ? "" : text(data.words);
-  return word(data, { tag, fact, words });
+  const points = price > 0 ? plural(price, "point") : "the points";
+  const back = `your ${points} ${price === 1 ? "is" : "are"}`.replace("your the", "the");
+  const style = text(data.style) || "picture";
+  const fact = text(data.words) || meaning.replace("{style}", style).replace("{points}", back);
+  return word(data, { tag, fact: sentence(fact), words: "" });
 }
 
-interface Explained {
-  style: string;
-  price: number;
-  back: string;
-  data: Fields;
-}
+const TOO_FEW = ["Not quite enough yet", "the {style} takes more points than there are"] as const;
+const REASONS: Record<string, readonly [tag: string, meaning: string]> = {
+  declined: TOO_FEW,
+  too_few_points: TOO_FEW,
+  refused: ["Not this one", "the painter will not draw that: {points} back"],
+  failed: ["The tape jammed", "the {style} did not come out: {points} back"],
+  expired: ["Out of time", "the {style} took too long: {points} back"],
+  cancelled: ["Called off", "the {style} was called off: {points} back"],
+  unclear: ["Say that again?", "nobody could make out what to draw: nothing was taken"],
+};
 
-function explain(reason: string, { style, price, back, data }: Explained): [string, string] {
-  switch (reason) {
-    case "declined": {
-      const cost = price > 0 ? `A ${style} takes ${plural(price, "point")}` : `Not enough points`;
-      const has = typeof data.available === "number" ? `, you have ${grouped(count(data.available))}` : "";
-      return ["Not quite enough yet", `${cost}${has}. Nothing was taken.`];
-    }
-    case "refused":
-      return ["Not this one", `The painter will not draw that. ${back}`];
-    case "failed":
-      return ["The tape jammed", `The ${style} did not come out. ${back}`];
-    case "expired":
-      return ["Out of time", `The ${style} took too long. ${back}`];
-    case "cancelled":
-      return ["Taken back", `The ${style} was called off. ${back}`];
-    case "unclear":
-      return ["Say that again?", "Nobody could make out what to draw. Nothing was taken."];
-    default:
-      return ["No picture this time", back];
-  }
+function sentence(words: string): string {
+  const first = words.charAt(0).toUpperCase() + words.slice(1);
+  return /[.!?…]$/.test(first) ? first : `${first}.`;
 }
 
 function wordTape(data: Fields): Wording {
