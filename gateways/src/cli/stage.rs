@@ -51,7 +51,7 @@ const DECISION_LIMIT: Duration = Duration::from_secs(10);
     tapedeck stage alerts --state unknown   of what nobody knows whether it was shown\n  \
     tapedeck stage replay 5f3c0000-0000-5000-8000-000000000001\n  \
     tapedeck stage mute sound\n  \
-    tapedeck stage test ghost --data '{\"subject\": \"a lighthouse\"}'"
+    tapedeck stage test ghost --with '{\"subject\": \"a lighthouse\"}'"
 )]
 pub struct Stage {
     /// Which stage, where there are several
@@ -117,9 +117,9 @@ enum Command {
         /// follow, cheer, sub, resub, gift, raid, hype_train, ghost or friend
         #[arg(value_parser = kind, value_name = "TYPE")]
         kind: Kind,
-        /// What is to be different, as JSON: {"bits": 5000}
+        /// What is to be different from the ordinary test of this type: {"bits": 5000}
         #[arg(long, value_name = "JSON")]
-        data: Option<String>,
+        with: Option<String>,
     },
 }
 
@@ -218,9 +218,11 @@ impl Desk {
             }
             Command::Mute { what } => (Decision::Mute { entry, what, actor }, "Muted."),
             Command::Unmute { what } => (Decision::Unmute { entry, what, actor }, "Unmuted."),
-            Command::Test { kind, data } => {
-                let wanted: Map<String, Value> = match data {
-                    Some(json) => serde_json::from_str(&json).context("--data is a JSON object")?,
+            Command::Test { kind, with } => {
+                let wanted: Map<String, Value> = match with {
+                    Some(json) => {
+                        serde_json::from_str(&json).context("--with wants a JSON object")?
+                    }
                     None => Map::new(),
                 };
                 let data = samples::data(&self.config.pictures(), kind, &wanted, entry).await?;

@@ -148,7 +148,9 @@ impl Hub {
         if sender.receiver_count() == 0 {
             sender.send_replace(None);
         }
-        let receiver = sender.subscribe();
+        let mut receiver = sender.subscribe();
+        // What was said to others is news here.
+        receiver.mark_changed();
         drop(stages);
         self.joined.notify_one();
         receiver

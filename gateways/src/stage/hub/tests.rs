@@ -87,6 +87,16 @@ fn what_says_nothing_new_is_not_said_and_who_joins_later_hears_nothing_old() {
 }
 
 #[test]
+fn who_joins_others_hears_at_once_what_they_have_heard() {
+    let hub = Hub::new();
+    let _first = hub.join("main");
+    hub.tell("main", state(&view(7)));
+    let mut second = hub.join("main");
+    assert!(second.has_changed().expect("open"));
+    assert_eq!(second.borrow_and_update().as_ref().expect("told").revision, 7);
+}
+
+#[test]
 fn what_was_shown_and_waits_again_is_not_to_be_shown_by_its_old_start() {
     let replayed = View { playing: Some(showing("cheer", 1, "waiting")), ..view(7) };
     assert!(state(&replayed).playing.is_some_and(|playing| playing.shown));

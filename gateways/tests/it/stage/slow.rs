@@ -78,7 +78,11 @@ async fn one_that_talks_too_much_or_too_long_is_cut() {
     let hearing = async {
         let mut bye = None;
         while let Some(Ok(message)) = heard.next().await {
-            bye = message.into_text().ok().filter(|text| text.contains("bye")).or(bye);
+            if let Message::Text(text) = message
+                && text.contains("bye")
+            {
+                bye = Some(text);
+            }
         }
         bye
     };

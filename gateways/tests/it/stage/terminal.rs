@@ -32,7 +32,7 @@ async fn a_stage_is_directed_at_a_terminal() {
     let (done, words) = said(&site, &["stage", "pause"]).await;
     assert!(done && words.contains("so already"), "{words}");
     let data = r#"{"viewers": 1234}"#;
-    let (done, words) = said(&site, &["stage", "test", "raid", "--data", data]).await;
+    let (done, words) = said(&site, &["stage", "test", "raid", "--with", data]).await;
     assert!(done, "{words}");
     let outcome = json_of(&site, &["stage", "test", "cheer", "--json"]).await;
     assert_eq!(outcome["event_types"], json!(["tested"]), "{outcome}");
@@ -73,7 +73,7 @@ async fn a_stage_is_directed_at_a_terminal() {
         (vec!["stage", "show", "--stage", "other"], "main"),
         (vec!["stage", "replay", "00000000-0000-0000-0000-000000000001"], "no alert"),
         (vec!["stage", "test", "raids"], "hype_train"),
-        (vec!["stage", "test", "raid", "--data", "7"], "object"),
+        (vec!["stage", "test", "raid", "--with", "7"], "object"),
         (vec!["stage", "mute", "all"], "speech"),
     ] {
         let (done, said) = said(&site, &wrong).await;
