@@ -76,7 +76,11 @@ pub fn retry(
 /// What is on at `broadcaster`, as far as the projection has come: a request by hand has no event of its own that history
 /// could be asked at.
 pub async fn on_air(pool: &PgPool, broadcaster: &str) -> Result<Option<OnAir>, QueryError> {
-    let current = broadcasts::current(pool, broadcaster).await?;
+    let current = match broadcasts::current(pool, broadcaster).await {
+        // Just started: a request does not wait for what is only noted on it.
+        Err(QueryError::NotBuilt(_)) => return Ok(None),
+        current => current?,
+    };
     let Some(broadcast) = current.broadcast.filter(|broadcast| broadcast.live) else {
         return Ok(None);
     };

@@ -15,6 +15,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use super::{Api, State};
+use crate::golden_vcr;
 
 /// How long a dependency may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -79,18 +80,25 @@ async fn look(app: &Api) -> Readiness {
     Readiness { ready: checks.iter().all(|check| check.ok), checks }
 }
 
-/// PostgreSQL and, where it answers, each projection and each process.
+/// PostgreSQL and, where it answers, each projection, each process, and what is said to programs of others.
 async fn postgres(app: &Api) -> Vec<Check> {
     let name = "postgres".to_owned();
-    let behind =
-        async { tokio::try_join!(projections_behind(&app.pool), processes_behind(&app.pool)) };
+    let said: Vec<&str> =
+        app.config.compatibility.golden_vcr.then_some(golden_vcr::NAME).into_iter().collect();
+    let behind = async {
+        tokio::try_join!(
+            projections_behind(&app.pool),
+            processes_behind(&app.pool),
+            publications_behind(&app.pool, &said),
+        )
+    };
     match tokio::time::timeout(ANSWER_LIMIT, behind).await {
         Err(_) => vec![Check { name, ok: false, words: "does not answer".to_owned() }],
         Ok(Err(error)) => {
             tracing::warn!(%error, "PostgreSQL cannot be asked how far projections and processes are");
             vec![Check { name, ok: false, words: "cannot be asked".to_owned() }]
         }
-        Ok(Ok((lags, processes))) => {
+        Ok(Ok((lags, processes, publications))) => {
             let unbuilt: Vec<Check> = projections::all()
                 .iter()
                 .filter(|projection| !lags.iter().any(|lag| lag.name == projection.name()))
@@ -101,7 +109,7 @@ async fn postgres(app: &Api) -> Vec<Check> {
                 })
                 .collect();
             let answers = Check { name, ok: true, words: "answers".to_owned() };
-            let built = lags.into_iter().chain(processes).map(Check::from);
+            let built = lags.into_iter().chain(processes).chain(publications).map(Check::from);
             [answers].into_iter().chain(built).chain(unbuilt).collect()
         }
     }
@@ -170,6 +178,19 @@ pub async fn processes_behind(pool: &PgPool) -> sqlx::Result<Vec<Lag>> {
          FROM processes p CROSS JOIN head h LEFT JOIN events e ON e.position = p.position + 1
          ORDER BY p.name",
     )
+    .fetch_all(pool)
+    .await
+}
+
+/// How far each publication of these names is behind.
+pub async fn publications_behind(pool: &PgPool, names: &[&str]) -> sqlx::Result<Vec<Lag>> {
+    sqlx::query_as(
+        "SELECT p.name, p.position, GREATEST(h.position - p.position, 0) AS events,
+                coalesce(extract(epoch FROM clock_timestamp() - e.recorded_at), 0)::float8 AS seconds
+         FROM publications p CROSS JOIN head h LEFT JOIN events e ON e.position = p.position + 1
+         WHERE p.name = ANY($1) ORDER BY p.name",
+    )
+    .bind(names)
     .fetch_all(pool)
     .await
 }

@@ -106,6 +106,10 @@ async fn what_happens_is_said_on_the_four_queues_with_its_event_beside_it() {
     )
     .await;
     said_all(world).await;
+    let ready = serving.client.get(format!("http://{}/readyz", serving.listen));
+    let ready: Value = ready.send().await.expect("an answer").json().await.expect("JSON");
+    let checks = ready["checks"].as_array().expect("checks");
+    assert!(checks.iter().any(|check| check["name"] == golden_vcr::NAME), "{ready}");
 
     let messages = messages(world).await;
     let events = world.recorded().await;

@@ -622,6 +622,7 @@ async fn health_names_each_dependency_and_metrics_have_a_listener_of_their_own()
         "redemption",
         "relay",
         "statements",
+        "tapes",
     ];
     assert_eq!(names, BTreeSet::from(expected));
     assert_eq!(get("/metrics").await.status(), StatusCode::NOT_FOUND);

@@ -8,6 +8,7 @@ use domain::chat_request::Wish;
 use domain::entry_id;
 use domain::generation::{self, Generation, Picture};
 use domain::rules::Rules;
+use domain::tape::{self, Card, Provenance, Tape};
 use journal::{Envelope, Recorded};
 use projections::balances::Sums;
 use rand::rngs::StdRng;
@@ -146,6 +147,27 @@ async fn requests(asker: &Asker) {
     }
 }
 
+/// A tape of the catalogue whose card changes, and one that is withdrawn.
+async fn tapes(asker: &Asker) {
+    let card = |title: &str| Card { title: title.to_owned(), ..Card::default() };
+    let catalogue = |key: &str, card| {
+        let (entry, at) = (entry_id("tape", key), at());
+        let (source, file) = ("tapes.csv".to_owned(), "ab".repeat(32));
+        let from = Provenance { source, file, line: 2, actor: "cli".to_owned() };
+        tape::Command::Catalogue { entry, card, from, at }
+    };
+    let (entry, actor) = (entry_id("tape", "gone"), "cli".to_owned());
+    for (id, command) in [
+        ("88", catalogue("first", card("Aerobics"))),
+        ("9", catalogue("other", card("Bowling"))),
+        ("88", catalogue("newer", card("Aerobics at Sunrise"))),
+        ("9", tape::Command::Withdraw { entry, actor, at: at() }),
+    ] {
+        let envelope = Envelope::new::<Tape>(id, &command, origin("tapes"));
+        asker.ask(envelope.expect("a good address")).await;
+    }
+}
+
 /// Two broadcasts, the first with an interruption, and points before, during, between and after them.
 pub async fn play(world: &World) -> Vec<Recorded> {
     let asker = world.asker().await;
@@ -165,6 +187,7 @@ pub async fn play(world: &World) -> Vec<Recorded> {
     asker.ask(retitle("Second night")).await;
     traffic(&asker, &mut random, "second", 30).await;
     requests(&asker).await;
+    tapes(&asker).await;
     world.caught_up().await;
     let events = world.recorded().await;
     let kinds: Vec<&str> = events.iter().map(|event| event.event_type.as_str()).collect();
