@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::{self, Facts};
 use crate::broadcast::{self, HypeTrain};
 use crate::chat_request::{Colour, Wish};
-use crate::generation::{self, Picture, Settlement};
+use crate::generation::{self, Asked, Picture, Settlement};
 use crate::rules::Tier;
 
 /// What the overlay shows, without the viewer's name, which lives in a table that can be erased.
@@ -59,6 +59,31 @@ pub enum Data {
         picture: String,
         subject: String,
     },
+    Notice {
+        /// How many points there were, where they were too few.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        available: Option<i64>,
+        price: Option<i64>,
+        reason: Reason,
+        style: Option<String>,
+        words: String,
+    },
+    Static {
+        id: String,
+        message: String,
+    },
+}
+
+/// Why a request came to nothing, for programs. What went wrong inside is nobody's business on screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    Unclear,
+    TooFewPoints,
+    Refused,
+    Failed,
+    Cancelled,
+    Expired,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,10 +99,14 @@ pub enum Kind {
     /// A picture that a viewer's points paid for, by its style.
     Ghost,
     Friend,
+    /// A ready-made alert that was paid for, by its id.
+    Static,
+    /// A request that came to nothing: its viewer is told why.
+    Notice,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Follow,
         Kind::Cheer,
         Kind::Sub,
@@ -87,6 +116,8 @@ impl Kind {
         Kind::HypeTrain,
         Kind::Ghost,
         Kind::Friend,
+        Kind::Static,
+        Kind::Notice,
     ];
 
     pub fn name(self) -> &'static str {
@@ -100,6 +131,8 @@ impl Kind {
             Kind::HypeTrain => "hype_train",
             Kind::Ghost => "ghost",
             Kind::Friend => "friend",
+            Kind::Static => "static",
+            Kind::Notice => "notice",
         }
     }
 }
@@ -153,24 +186,71 @@ pub fn for_broadcast(event: &broadcast::Event) -> Option<Alert> {
     Some(Alert { kind, viewer: viewer.cloned(), data })
 }
 
-/// The alert for something that happened to a request: the picture, once its points are captured. Whatever ended
-/// otherwise shows nothing.
+/// The alert for something that happened to a request: what was made, once its points are captured, or why it came to
+/// nothing. Each request has one of these: where it ends before its points do, that is told, and not their release.
 pub fn for_generation(event: &generation::Event) -> Option<Alert> {
-    let generation::Event::Settled { settlement, viewer, wish, picture, .. } = event else {
-        return None;
-    };
-    let (Settlement::Captured, Some(wish), Some(picture)) = (settlement, wish, picture) else {
-        return None;
-    };
+    use generation::Event;
+    match event {
+        Event::Settled { settlement: Settlement::Captured, viewer, wish, picture, .. } => {
+            let (kind, data) = delivered(wish.as_ref()?, picture.as_ref())?;
+            Some(Alert { kind, viewer: Some(viewer.clone()), data })
+        }
+        Event::Settled { settlement: Settlement::Released, viewer, wish, points, .. } => {
+            let (style, price) = (wish.as_ref()?.style().to_owned(), *points);
+            Some(notice(Reason::Expired, &Asked { viewer: viewer.clone(), style, price }, None))
+        }
+        Event::Declined { available, asked, .. } => {
+            Some(notice(Reason::TooFewPoints, asked.as_ref()?, Some(*available)))
+        }
+        Event::Refused { asked, .. } => Some(notice(Reason::Refused, asked.as_ref()?, None)),
+        Event::Failed { asked, .. } => Some(notice(Reason::Failed, asked.as_ref()?, None)),
+        Event::Cancelled { asked, .. } => Some(notice(Reason::Cancelled, asked.as_ref()?, None)),
+        Event::TurnedDown { viewer, unclear, .. } => {
+            let (style, price) = (unclear.style().map(str::to_owned), unclear.price());
+            let (reason, words) = (Reason::Unclear, unclear.to_string());
+            let data = Data::Notice { available: None, price, reason, style, words };
+            Some(Alert { kind: Kind::Notice, viewer: Some(viewer.clone()), data })
+        }
+        Event::Submitted { .. }
+        | Event::Funded { .. }
+        | Event::FundedInVain { .. }
+        | Event::AttemptFailed { .. }
+        | Event::Completed { .. } => None,
+    }
+}
+
+/// What was paid for. A picture that is not there, of an event that says there is one, shows nothing.
+fn delivered(wish: &Wish, picture: Option<&Picture>) -> Option<(Kind, Data)> {
     let (kind, subject, colour) = match wish {
         Wish::Ghost { subject } => (Kind::Ghost, subject, None),
         Wish::Friend { colour, subject } => (Kind::Friend, subject, *colour),
-        Wish::Static { .. } => return None,
+        Wish::Static { id, message } => {
+            return Some((Kind::Static, Data::Static { id: id.clone(), message: message.clone() }));
+        }
     };
-    let Picture { content, media_type, background, name, .. } = picture.clone();
+    let Picture { content, media_type, background, name, .. } = picture?.clone();
     let (picture, subject) = (content, subject.clone());
-    let data = Data::Picture { background, colour, media_type, name, picture, subject };
-    Some(Alert { kind, viewer: Some(viewer.clone()), data })
+    Some((kind, Data::Picture { background, colour, media_type, name, picture, subject }))
+}
+
+fn notice(reason: Reason, asked: &Asked, available: Option<i64>) -> Alert {
+    let Asked { viewer, style, price } = asked;
+    let words = match reason {
+        Reason::TooFewPoints => {
+            let available = available.unwrap_or_default();
+            format!("{style} takes {price} points, and there are {available}")
+        }
+        Reason::Refused => {
+            format!("this {style} cannot be made here: the {price} points are back")
+        }
+        Reason::Failed => format!("the {style} did not work out: the {price} points are back"),
+        Reason::Cancelled => format!("the {style} was called off: no points are taken"),
+        Reason::Expired => format!("the {style} took too long: the {price} points are back"),
+        Reason::Unclear => format!("what {style} was meant?"),
+    };
+    let (price, style) = (Some(*price), Some(style.clone()));
+    let data = Data::Notice { available, price, reason, style, words };
+    Alert { kind: Kind::Notice, viewer: Some(viewer.clone()), data }
 }
 
 #[cfg(test)]

@@ -301,7 +301,15 @@ impl Config {
         if let Some(words) = self.generation.refusal() {
             return refuse(words);
         }
-        for (style, points) in &self.prices.points {
+        if let Some(style) = self.prices.points.keys().find(|style| !is_made(style)) {
+            return refuse(&format!(
+                "prices.points: {style:?} is nothing that can be made; what is ready-made belongs into [prices.static]"
+            ));
+        }
+        if let Some(id) = self.prices.fixed.keys().find(|id| is_made(id)) {
+            return refuse(&format!("prices.static: {id} is made when it is asked for"));
+        }
+        for (style, points) in self.prices.points.iter().chain(&self.prices.fixed) {
             let plain =
                 |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             if style.is_empty() || style.len() > STYLE_LENGTH_MAX || !style.bytes().all(plain) {
@@ -329,6 +337,11 @@ impl std::fmt::Debug for Config {
             .field("log", &self.log)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether there is a style of this name.
+fn is_made(style: &str) -> bool {
+    matches!(style, "ghost" | "friend")
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

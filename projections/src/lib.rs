@@ -16,6 +16,7 @@ pub mod grants;
 pub mod holds;
 pub mod leaderboard;
 pub mod reading;
+pub mod replies;
 pub mod statements;
 
 pub use reading::{AsOf, Page, QueryError, Viewer};
@@ -30,5 +31,6 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(generations::Generations),
         Arc::new(holds::Holds),
         Arc::new(grants::Grants),
+        Arc::new(replies::Replies),
     ]
 }

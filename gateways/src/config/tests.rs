@@ -102,7 +102,14 @@ fn only_what_changed_and_can_change_now_takes_effect() {
 fn a_price_is_at_least_a_point_and_its_name_can_be_said_in_chat() {
     let named = layered("[prices.points]\nghost = 50", &[]).expect("readable");
     assert_eq!(Vec::from_iter(named.prices.points), [("ghost".to_owned(), 50)], "the others go");
-    for wrong in ["ghost = 0", "ghost = -5", "\"Stand Back\" = 300", "\"\" = 1"] {
+    let fixed = layered("[prices.static]\nstand-back = 300", &[]).expect("readable").prices.fixed;
+    assert_eq!(Vec::from_iter(fixed), [("stand-back".to_owned(), 300)], "the others go");
+    for wrong in ["stand-back = 0", "\"Stand Back\" = 300", "ghost = 200"] {
+        let error = layered(&format!("[prices.static]\n{wrong}"), &[]).expect_err("refused");
+        assert!(error.to_string().contains("prices"), "{wrong}: {error}");
+    }
+    for wrong in ["stand-back = 300", "ghost = 0", "ghost = -5", "\"Stand Back\" = 300", "\"\" = 1"]
+    {
         let error = layered(&format!("[prices.points]\n{wrong}"), &[]).expect_err("refused");
         assert!(error.to_string().contains("prices"), "{wrong}: {error}");
     }

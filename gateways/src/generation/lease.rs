@@ -83,7 +83,7 @@ pub async fn take(
     let due: Option<Due> = sqlx::query_as(
         "SELECT g.request, g.viewer, g.wish, g.attempts
          FROM projections.generations g
-         WHERE g.stage = 'funded' AND (g.retry_at IS NULL OR g.retry_at <= $1)
+         WHERE g.stage = 'funded' AND g.wish -> 'static' IS NULL AND (g.retry_at IS NULL OR g.retry_at <= $1)
            AND NOT EXISTS (SELECT FROM generation_leases l
                            WHERE l.request = g.request AND l.lease_until > $1)
            AND NOT EXISTS (SELECT FROM generation_makings m
