@@ -16,18 +16,18 @@ use journal::broker::BrokerConfig;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::chat::replies;
 use crate::generation;
 use crate::pictures::Pictures;
+use crate::twitch;
 
+mod checks;
 mod servers;
 
 pub use servers::{CONNECT_FILE, Connect, NotReachable, open_database};
 
 /// The file that is read when `--config` names no other. It may be absent.
 pub const FILE: &str = "tapedeck.toml";
-
-/// The longest name of something that can be asked for.
-const STYLE_LENGTH_MAX: usize = 64;
 
 /// Variables with our prefix that are no keys: flags of the command line, and where programs and
 /// rehearsals are.
@@ -54,7 +54,7 @@ pub struct Config {
     pub database_connections: u32,
     /// NATS, without a user when `nats_passwords` has one for each role.
     pub nats_url: String,
-    /// By role of nats.conf: admin, gateway, processor, relay, follower, reader.
+    /// By role of nats.conf: admin, gateway, processor, relay, follower, chat, reader.
     pub nats_passwords: BTreeMap<String, String>,
     /// Where webhooks, the API, the feed and the overlay are answered.
     pub listen: SocketAddr,
@@ -76,6 +76,13 @@ pub struct Config {
     pub pictures_folder: Option<PathBuf>,
     /// What can be asked for with points, and for how many; raise `version` with any change.
     pub prices: Prices,
+    /// Who may ask for what in chat and how often, and what has a fixed answer; raise `version` with
+    /// any change.
+    pub chat: domain::chat::Settings,
+    /// How that is answered.
+    pub replies: replies::Settings,
+    /// What we do at Twitch.
+    pub twitch: twitch::Settings,
     /// An OTLP/HTTP collector, such as `http://127.0.0.1:4318`. Without it no traces are sent.
     pub otlp_endpoint: Option<String>,
     /// What is logged, as `level` or `module=level,…`.
@@ -153,6 +160,9 @@ impl Default for Config {
             generation: generation::Settings::default(),
             pictures_folder: None,
             prices: Prices::default(),
+            chat: domain::chat::Settings::default(),
+            replies: replies::Settings::default(),
+            twitch: twitch::Settings::default(),
             otlp_endpoint: None,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
@@ -280,47 +290,6 @@ impl Config {
             data.display(),
         )))
     }
-
-    fn checked(self) -> Result<Self, ConfigError> {
-        let refuse = |words: &str| Err(ConfigError::Refused(words.to_owned()));
-        let length = self.eventsub_secret.len();
-        if length > 0 && !(10..=100).contains(&length) {
-            return refuse("eventsub_secret: Twitch wants 10 to 100 characters");
-        }
-        if !self.eventsub_secret.is_ascii() {
-            return refuse("eventsub_secret: Twitch wants ASCII characters");
-        }
-        if self.database_connections < 4 {
-            return refuse("database_connections: fewer than 4 cannot serve");
-        }
-        if !self.broadcaster_id.is_empty()
-            && journal::command::check_id(&self.broadcaster_id).is_err()
-        {
-            return refuse("broadcaster_id: a Twitch user id is made of digits");
-        }
-        if let Some(words) = self.generation.refusal() {
-            return refuse(words);
-        }
-        if let Some(style) = self.prices.points.keys().find(|style| !is_made(style)) {
-            return refuse(&format!(
-                "prices.points: {style:?} is nothing that can be made; what is ready-made belongs into [prices.static]"
-            ));
-        }
-        if let Some(id) = self.prices.fixed.keys().find(|id| is_made(id)) {
-            return refuse(&format!("prices.static: {id} is made when it is asked for"));
-        }
-        for (style, points) in self.prices.points.iter().chain(&self.prices.fixed) {
-            let plain =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            if style.is_empty() || style.len() > STYLE_LENGTH_MAX || !style.bytes().all(plain) {
-                return refuse(&format!("prices: {style:?} is not made of a-z, 0-9 and hyphens"));
-            }
-            if *points < 1 {
-                return refuse(&format!("prices: {style} costs 1 point or more, not {points}"));
-            }
-        }
-        Ok(self)
-    }
 }
 
 impl std::fmt::Debug for Config {
@@ -337,11 +306,6 @@ impl std::fmt::Debug for Config {
             .field("log", &self.log)
             .finish_non_exhaustive()
     }
-}
-
-/// Whether there is a style of this name.
-fn is_made(style: &str) -> bool {
-    matches!(style, "ghost" | "friend")
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

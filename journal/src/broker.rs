@@ -41,6 +41,8 @@ pub enum Role {
     Processor,
     Relay,
     Follower,
+    /// Writes and reads the lines of chat.
+    Chat,
 }
 
 impl Role {
@@ -51,6 +53,7 @@ impl Role {
             Role::Processor => "processor",
             Role::Relay => "relay",
             Role::Follower => "follower",
+            Role::Chat => "chat",
         }
     }
 }
@@ -72,8 +75,8 @@ pub struct Broker {
 
 struct Inner {
     config: BrokerConfig,
-    clients: [OnceCell<async_nats::Client>; 5],
-    connections: [watch::Sender<u64>; 5],
+    clients: [OnceCell<async_nats::Client>; 6],
+    connections: [watch::Sender<u64>; 6],
     committed: broadcast::Sender<Arc<Vec<Recorded>>>,
     positions: Local,
     news: Mutex<Weak<News>>,

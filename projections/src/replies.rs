@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use domain::chat::{self, Ending, Request, awaited, ending};
 use domain::chat_reply::{self, Receipt, reply_id};
+use domain::chat_request::Wish;
 use domain::{account, generation};
 use journal::{Content, Failure, Projection, Recorded};
 
@@ -67,7 +68,7 @@ pub async fn list(pool: &PgPool, stage: Option<&str>, page: Page) -> Result<List
     let rows: Vec<Stored> = sqlx::query_as(
         "SELECT r.reply, r.line, r.viewer, v.name, r.request, r.ending, r.stage, r.attempts,
                 r.retry_at, r.receipt, r.reason, r.asked_position, r.asked_at, r.ended_at,
-                r.position
+                r.position, v.erased_at IS NOT NULL AS erased
          FROM replies r LEFT JOIN public.viewer_names v ON v.viewer_id = r.viewer
          WHERE r.asked_position < $1 AND ($2::text IS NULL OR r.stage = $2)
          ORDER BY r.asked_position DESC LIMIT $3",
@@ -103,10 +104,14 @@ struct Stored {
     asked_at: DateTime<Utc>,
     ended_at: Option<DateTime<Utc>>,
     position: i64,
+    erased: bool,
 }
 
 impl From<Stored> for Reply {
-    fn from(row: Stored) -> Self {
+    fn from(mut row: Stored) -> Self {
+        if row.erased {
+            forget_words(&mut row.request.0);
+        }
         Reply {
             id: row.reply,
             line: row.line,
@@ -122,6 +127,16 @@ impl From<Stored> for Reply {
             asked_at: row.asked_at,
             ended_at: row.ended_at,
             position: row.position,
+        }
+    }
+}
+
+/// What somebody wrote who wants to be forgotten stays in history and is not shown.
+fn forget_words(request: &mut Request) {
+    if let Request::Wish { wish, .. } = request {
+        match wish {
+            Wish::Ghost { subject } | Wish::Friend { subject, .. } => subject.clear(),
+            Wish::Static { message, .. } => message.clear(),
         }
     }
 }

@@ -5,6 +5,7 @@ mod making;
 mod parts;
 mod reach;
 mod reload;
+mod talking;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::parts::Parts;
 use self::reach::reach;
 use super::Globals;
+use crate::chat;
 use crate::config::Config;
 use crate::feed::{self, Hub};
 use crate::generation;
@@ -83,16 +85,19 @@ pub enum Role {
     Processes,
     /// Makes the pictures that were asked for and paid for
     Making,
+    /// Answers what was asked in chat
+    Replies,
 }
 
 impl Role {
-    pub const ALL: [Role; 6] = [
+    pub const ALL: [Role; 7] = [
         Role::Gateway,
         Role::Processor,
         Role::Relay,
         Role::Projections,
         Role::Processes,
         Role::Making,
+        Role::Replies,
     ];
 }
 
@@ -105,6 +110,7 @@ impl std::fmt::Display for Role {
             Role::Projections => "projections",
             Role::Processes => "processes",
             Role::Making => "making",
+            Role::Replies => "replies",
         })
     }
 }
@@ -233,7 +239,12 @@ async fn inside(
     if roles.contains(&Role::Making) {
         let publisher = parts.publisher(&broker).await?;
         let worker = making::worker(config, &pool, &broker, publisher).await?;
-        parts.runs("making", generation::run(worker, rest));
+        parts.runs("making", generation::run(worker, rest.clone()));
+    }
+    if roles.contains(&Role::Replies) {
+        let publisher = parts.publisher(&broker).await?;
+        let worker = talking::worker(config, &pool, &broker, publisher).await?;
+        parts.runs("replies", chat::replies::run(worker, rest));
     }
     Ok(())
 }
@@ -283,6 +294,9 @@ async fn gateway(
     });
     let rest = parts.rest.clone();
     parts.runs("feed", feed::run(hub.clone(), pool.clone(), positions.clone(), rest));
+    let (chat, lines) = (Arc::new(chat::Hub::default()), chat::Lines::start(broker).await?);
+    let rest = parts.rest.clone();
+    parts.runs("chat", chat::hub::run(chat.clone(), lines.clone(), rest));
     Ok(Api {
         config: Arc::clone(config),
         pool: pool.clone(),
@@ -291,6 +305,8 @@ async fn gateway(
         positions,
         broker: broker.clone(),
         hub,
+        chat,
+        lines,
         keys: Keys::new(pool.clone()),
         limits: Arc::new(Limits::default()),
         readied: Arc::default(),
@@ -305,8 +321,10 @@ fn router(api: &Api, secrets: &Secrets) -> Router {
     let broadcaster_id =
         Some(config.broadcaster_id.clone()).filter(|broadcaster| !broadcaster.is_empty());
     let (secrets, rules) = (secrets.clone(), Arc::new(config.rules.clone()));
-    let inbound = Inbound { secrets, rules, broadcaster_id };
-    let webhooks = twitch::router(Webhook { inbound, publisher: api.publisher.clone() });
+    let listening = Arc::new(talking::listening(config));
+    let inbound = Inbound { secrets, rules, broadcaster_id, listening };
+    let (publisher, lines, pool) = (api.publisher.clone(), api.lines.clone(), api.pool.clone());
+    let webhooks = twitch::router(Webhook { inbound, publisher, lines, pool });
     http::router(Arc::new(api.clone()), webhooks)
 }
 

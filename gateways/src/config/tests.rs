@@ -27,6 +27,9 @@ fn every_key_is_in_the_example_and_the_example_is_the_default() {
     assert_eq!(value.prices_points, toml_keys::names(&known["prices"]["points"]));
     assert_eq!(value.generation, toml_keys::names(&known["generation"]));
     assert_eq!(value.openai, toml_keys::names(&known["generation"]["openai"]));
+    for table in ["chat", "replies", "twitch"] {
+        assert_eq!(value.all[table], toml_keys::deep(&known[table]), "{table}");
+    }
     assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
     let plain = layered(EXAMPLE, &[]).expect("readable as it is");
     assert_eq!(
@@ -116,6 +119,29 @@ fn a_price_is_at_least_a_point_and_its_name_can_be_said_in_chat() {
 }
 
 #[test]
+fn what_is_said_in_chat_can_be_said_and_a_token_is_not_shown() {
+    for wrong in [
+        "[chat.help]\nbalance = \"no\"",
+        "[chat.commands.dance]\nwho = \"vip\"",
+        "[chat.answers]\nwho = \"everyone\"\ncooldown_s = 9999\nviewer_cooldown_s = 1",
+        "[prices.static]\ngive = 5",
+        "[replies]\nper_30_s = 0",
+        "[replies.texts]\nbalance = \"/ban {available}\"",
+        "[replies.texts]\nbalance = \"{secret}\"",
+        "[twitch.chat]\nsender_id = \"1\"",
+        "[twitch.chat]\nbase_url = \"http://api.twitch.tv\"",
+    ] {
+        layered(wrong, &[]).expect_err(wrong);
+    }
+    let token = [("TAPEDECK_TWITCH__CHAT__TOKEN", "hush")];
+    let file = "[twitch.chat]\nclient_id = \"c\"\nsender_id = \"42\"";
+    let config = layered(file, &token).expect("readable");
+    assert_eq!(config.twitch.bot("1000").as_deref(), Some("42"));
+    assert_eq!(config.twitch.bot("42"), None, "the broadcaster's own account asks for things");
+    assert!(!format!("{config:?} {:?}", config.twitch).contains("hush"));
+}
+
+#[test]
 fn a_limit_of_the_making_of_pictures_is_one_that_can_be_kept() {
     layered("[generation]\ndaily_budget_cents = 0", &[]).expect("nothing may be spent");
     for wrong in ["concurrency = 0", "per_minute = 0", "attempts_max = 0", "time_limit_s = 601"] {
@@ -154,7 +180,7 @@ fn printing_shows_no_secret() {
 
 /// The names of the keys of a TOML text and of a JSON object.
 mod toml_keys {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     pub struct Keys {
         pub top: BTreeSet<String>,
@@ -164,6 +190,19 @@ mod toml_keys {
         pub generation: BTreeSet<String>,
         pub openai: BTreeSet<String>,
         pub requests: BTreeSet<String>,
+        /// By table, with the keys of tables within as `table.key`.
+        pub all: BTreeMap<String, BTreeSet<String>>,
+    }
+
+    /// All keys, but for what is listed by names of one's own.
+    pub fn deep(value: &serde_json::Value) -> BTreeSet<String> {
+        let mut all = names(value);
+        for (table, within) in value.as_object().into_iter().flatten() {
+            if within.is_object() && table != "commands" && table != "help" {
+                all.extend(deep(within).into_iter().map(|key| format!("{table}.{key}")));
+            }
+        }
+        all
     }
 
     pub fn of(text: &str) -> Keys {
@@ -178,6 +217,12 @@ mod toml_keys {
             generation: names(&value["generation"]),
             openai: names(&value["generation"]["openai"]),
             requests: names(&value["requests_per_minute"]),
+            all: value
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(table, within)| (table.clone(), deep(within)))
+                .collect(),
         }
     }
 

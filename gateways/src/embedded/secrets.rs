@@ -12,7 +12,8 @@ use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
 
 /// The users of nats.conf. Each takes its password from `NATS_<ROLE>_PASSWORD`.
-pub const NATS_ROLES: [&str; 6] = ["admin", "gateway", "processor", "relay", "follower", "reader"];
+pub const NATS_ROLES: [&str; 7] =
+    ["admin", "gateway", "processor", "relay", "follower", "chat", "reader"];
 
 /// The roles of the private PostgreSQL: for tests and dumps, for migrations, for everything else.
 pub const POSTGRES_ROLES: [&str; 3] = ["postgres", "tapedeck_owner", "tapedeck"];

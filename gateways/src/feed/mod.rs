@@ -36,6 +36,7 @@ use crate::http::{Api, State as AppState};
 pub use self::envelope::{Frame, Mode};
 pub use self::hub::{Hub, run};
 use self::reader::{Reader, Until};
+pub use self::websocket::PROTOCOL;
 
 /// After this much silence a reader gets a `ping`.
 pub const PING_EVERY: Duration = Duration::from_secs(10);

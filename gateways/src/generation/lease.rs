@@ -131,6 +131,11 @@ pub async fn take(
 /// Whoever freezes in it, or is on a host that has vanished, is thrown out by PostgreSQL after seconds: otherwise all
 /// making everywhere would stand still until the kernel gives its connection up, which takes hours.
 pub async fn first_in_line(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    first_in(pool, LINE).await
+}
+
+/// The same for the line with this number.
+pub async fn first_in(pool: &PgPool, line: i64) -> sqlx::Result<Transaction<'static, Postgres>> {
     let mut transaction = pool.begin().await?;
     sqlx::query(
         "SELECT set_config('lock_timeout', '2s', true), set_config('statement_timeout', '5s', true),
@@ -138,7 +143,7 @@ pub async fn first_in_line(pool: &PgPool) -> sqlx::Result<Transaction<'static, P
     )
     .execute(&mut *transaction)
     .await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINE).execute(&mut *transaction).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(line).execute(&mut *transaction).await?;
     Ok(transaction)
 }
 

@@ -27,6 +27,7 @@ use super::{API, State};
         (name = "alerts", description = "What was shown, newest first"),
         (name = "generations", description = "What viewers asked for with points, and the pictures made of it"),
         (name = "feed", description = "Alerts as they happen"),
+        (name = "chat", description = "What is said in chat, as it is to be shown"),
         (name = "commands", description = "What became of a command"),
     ),
 )]

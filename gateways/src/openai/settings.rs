@@ -63,7 +63,7 @@ impl ApiKey {
         self.0.is_empty()
     }
 
-    pub(super) fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -81,7 +81,7 @@ pub struct BaseUrl(Url);
 
 impl BaseUrl {
     /// The address of a resource under it.
-    pub(super) fn at(&self, path: &[&str]) -> Url {
+    pub(crate) fn at(&self, path: &[&str]) -> Url {
         let mut url = self.0.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);

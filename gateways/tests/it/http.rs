@@ -114,7 +114,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 30] = [
+const ENDPOINTS: [(&str, &str, Scope); 32] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
@@ -145,6 +145,8 @@ const ENDPOINTS: [(&str, &str, Scope); 30] = [
     ("get", "/commands/{id}", Scope::CommandsRead),
     ("get", "/feed", Scope::FeedRead),
     ("get", "/feed/ws", Scope::FeedRead),
+    ("get", "/chat/ws", Scope::FeedRead),
+    ("get", "/replies", Scope::CommandsRead),
 ];
 
 /// The endpoints that want no key.

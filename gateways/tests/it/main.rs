@@ -1,6 +1,7 @@
 //! The parts together, on a real nats-server and a real PostgreSQL.
 
 mod audit;
+mod chat;
 mod cli;
 mod embedded;
 mod eventsub;
