@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::account::{self, Facts};
 use crate::broadcast::{self, HypeTrain};
 use crate::chat_request::{Colour, Wish};
-use crate::generation::{self, Picture, Settlement};
+use crate::generation::{self, Asked, Picture, Settlement};
 use crate::rules::Tier;
 use crate::stage;
 use crate::tape::Card;
@@ -74,6 +74,31 @@ pub enum Data {
         title: String,
         year: Option<i32>,
     },
+    Notice {
+        /// How many points there were, where they were too few.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        available: Option<i64>,
+        price: Option<i64>,
+        reason: Reason,
+        style: Option<String>,
+        words: String,
+    },
+    Static {
+        id: String,
+        message: String,
+    },
+}
+
+/// Why a request came to nothing, for programs. What went wrong inside is nobody's business on screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    Unclear,
+    TooFewPoints,
+    Refused,
+    Failed,
+    Cancelled,
+    Expired,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,10 +116,14 @@ pub enum Kind {
     Friend,
     /// A tape begins to play.
     Tape,
+    /// A ready-made alert that was paid for, by its id.
+    Static,
+    /// A request that came to nothing: its viewer is told why.
+    Notice,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Follow,
         Kind::Cheer,
         Kind::Sub,
@@ -105,6 +134,8 @@ impl Kind {
         Kind::Ghost,
         Kind::Friend,
         Kind::Tape,
+        Kind::Static,
+        Kind::Notice,
     ];
 
     pub fn name(self) -> &'static str {
@@ -119,6 +150,8 @@ impl Kind {
             Kind::Ghost => "ghost",
             Kind::Friend => "friend",
             Kind::Tape => "tape",
+            Kind::Static => "static",
+            Kind::Notice => "notice",
         }
     }
 }
@@ -182,24 +215,71 @@ fn tape(id: &str, card: Option<Card>) -> Data {
     Data::Tape { colour, id: id.to_owned(), runtime_s, tags, thumbnail, title, year }
 }
 
-/// The alert for something that happened to a request: the picture, once its points are captured. Whatever ended
-/// otherwise shows nothing.
+/// The alert for something that happened to a request: what was made, once its points are captured, or why it came to
+/// nothing. Each request has one of these: where it ends before its points do, that is told, and not their release.
 pub fn for_generation(event: &generation::Event) -> Option<Alert> {
-    let generation::Event::Settled { settlement, viewer, wish, picture, .. } = event else {
-        return None;
-    };
-    let (Settlement::Captured, Some(wish), Some(picture)) = (settlement, wish, picture) else {
-        return None;
-    };
+    use generation::Event;
+    match event {
+        Event::Settled { settlement: Settlement::Captured, viewer, wish, picture, .. } => {
+            let (kind, data) = delivered(wish.as_ref()?, picture.as_ref())?;
+            Some(Alert { kind, viewer: Some(viewer.clone()), data })
+        }
+        Event::Settled { settlement: Settlement::Released, viewer, wish, points, .. } => {
+            let (style, price) = (wish.as_ref()?.style().to_owned(), *points);
+            Some(notice(Reason::Expired, &Asked { viewer: viewer.clone(), style, price }, None))
+        }
+        Event::Declined { available, asked, .. } => {
+            Some(notice(Reason::TooFewPoints, asked.as_ref()?, Some(*available)))
+        }
+        Event::Refused { asked, .. } => Some(notice(Reason::Refused, asked.as_ref()?, None)),
+        Event::Failed { asked, .. } => Some(notice(Reason::Failed, asked.as_ref()?, None)),
+        Event::Cancelled { asked, .. } => Some(notice(Reason::Cancelled, asked.as_ref()?, None)),
+        Event::TurnedDown { viewer, unclear, .. } => {
+            let (style, price) = (unclear.style().map(str::to_owned), unclear.price());
+            let (reason, words) = (Reason::Unclear, unclear.to_string());
+            let data = Data::Notice { available: None, price, reason, style, words };
+            Some(Alert { kind: Kind::Notice, viewer: Some(viewer.clone()), data })
+        }
+        Event::Submitted { .. }
+        | Event::Funded { .. }
+        | Event::FundedInVain { .. }
+        | Event::AttemptFailed { .. }
+        | Event::Completed { .. } => None,
+    }
+}
+
+/// What was paid for. A picture that is not there, of an event that says there is one, shows nothing.
+fn delivered(wish: &Wish, picture: Option<&Picture>) -> Option<(Kind, Data)> {
     let (kind, subject, colour) = match wish {
         Wish::Ghost { subject } => (Kind::Ghost, subject, None),
         Wish::Friend { colour, subject } => (Kind::Friend, subject, *colour),
-        Wish::Static { .. } => return None,
+        Wish::Static { id, message } => {
+            return Some((Kind::Static, Data::Static { id: id.clone(), message: message.clone() }));
+        }
     };
-    let Picture { content, media_type, background, name, .. } = picture.clone();
+    let Picture { content, media_type, background, name, .. } = picture?.clone();
     let (picture, subject) = (content, subject.clone());
-    let data = Data::Picture { background, colour, media_type, name, picture, subject };
-    Some(Alert { kind, viewer: Some(viewer.clone()), data })
+    Some((kind, Data::Picture { background, colour, media_type, name, picture, subject }))
+}
+
+fn notice(reason: Reason, asked: &Asked, available: Option<i64>) -> Alert {
+    let Asked { viewer, style, price } = asked;
+    let words = match reason {
+        Reason::TooFewPoints => {
+            let available = available.unwrap_or_default();
+            format!("{style} takes {price} points, and there are {available}")
+        }
+        Reason::Refused => {
+            format!("this {style} cannot be made here: the {price} points are back")
+        }
+        Reason::Failed => format!("the {style} did not work out: the {price} points are back"),
+        Reason::Cancelled => format!("the {style} was called off: no points are taken"),
+        Reason::Expired => format!("the {style} took too long: the {price} points are back"),
+        Reason::Unclear => format!("what {style} was meant?"),
+    };
+    let (price, style) = (Some(*price), Some(style.clone()));
+    let data = Data::Notice { available, price, reason, style, words };
+    Alert { kind: Kind::Notice, viewer: Some(viewer.clone()), data }
 }
 
 /// The alert for something that happened on a stage: a test of one.

@@ -24,6 +24,9 @@ pub use colour::Colour;
 /// The longest subject, in characters.
 pub const SUBJECT_CHARS_MAX: usize = 120;
 
+/// The longest message of a static alert, in characters: as much as Twitch lets anybody say at once.
+const MESSAGE_CHARS_MAX: usize = 500;
+
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -75,27 +78,64 @@ pub enum Unclear {
     NotOffered { style: String },
 }
 
+impl Unclear {
+    /// What was meant, where that much is clear.
+    pub fn style(&self) -> Option<&str> {
+        match self {
+            Unclear::NoSubject { style }
+            | Unclear::WrongAmount { style, .. }
+            | Unclear::NotOffered { style } => Some(style),
+            Unclear::TooLong { .. } => None,
+        }
+    }
+
+    pub fn price(&self) -> Option<i64> {
+        match self {
+            Unclear::WrongAmount { price, .. } => Some(*price),
+            Unclear::NoSubject { .. } | Unclear::TooLong { .. } | Unclear::NotOffered { .. } => {
+                None
+            }
+        }
+    }
+}
+
 /// What can be asked for and for how many points. What has no price is not offered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prices {
     /// Goes into every request; raise it with any change.
     pub version: u32,
+    /// By style: what is made when it is asked for.
     pub points: BTreeMap<String, i64>,
+    /// By id: alerts that are ready-made.
+    #[serde(rename = "static")]
+    pub fixed: BTreeMap<String, i64>,
 }
 
-/// What can be made and shown. No static alert is among it, until one can be.
 impl Default for Prices {
     fn default() -> Self {
-        let points = [("ghost", 200), ("friend", 200)];
-        Prices { version: 1, points: points.map(|(style, n)| (style.to_owned(), n)).into() }
+        let list = |of: [(&str, i64); 2]| of.map(|(name, points)| (name.to_owned(), points)).into();
+        Prices {
+            version: 1,
+            points: list([("ghost", 200), ("friend", 200)]),
+            fixed: list([("test-card", 200), ("tracking-error", 300)]),
+        }
     }
 }
 
 impl Prices {
+    /// The price of `wish`, if it is offered.
+    pub fn price(&self, wish: &Wish) -> Option<i64> {
+        let list = match wish {
+            Wish::Ghost { .. } | Wish::Friend { .. } => &self.points,
+            Wish::Static { .. } => &self.fixed,
+        };
+        list.get(wish.style()).copied()
+    }
+
     fn of(&self, wish: Wish) -> Result<ChatRequest, Unclear> {
-        match self.points.get(wish.style()) {
-            Some(price) => Ok(ChatRequest { price: *price, wish }),
+        match self.price(&wish) {
+            Some(price) => Ok(ChatRequest { price, wish }),
             None => Err(Unclear::NotOffered { style: wish.style().to_owned() }),
         }
     }
@@ -218,8 +258,7 @@ fn friend(words: &Words, marked: Marked) -> Option<Result<Wish, Unclear>> {
 /// A static alert is named alone or at the beginning: by its id, with a space or nothing for each hyphen. In a cheer
 /// it has to be the whole text, because its name consists of ordinary words.
 fn static_alert(words: &Words, marked: Marked, prices: &Prices) -> Option<Wish> {
-    let ids = prices.points.keys().filter(|id| !matches!(id.as_str(), "ghost" | "friend"));
-    for id in ids {
+    for id in prices.fixed.keys() {
         let parts: Vec<&str> = id.split('-').collect();
         let joined = words.first().eq_ignore_ascii_case(&parts.concat())
             || words.first().eq_ignore_ascii_case(id);
@@ -232,7 +271,8 @@ fn static_alert(words: &Words, marked: Marked, prices: &Prices) -> Option<Wish> 
         if marked == Marked::No && words.words.len() > length {
             continue;
         }
-        return Some(Wish::Static { id: id.clone(), message: words.text() });
+        let message = words.text().chars().take(MESSAGE_CHARS_MAX).collect();
+        return Some(Wish::Static { id: id.clone(), message });
     }
     None
 }

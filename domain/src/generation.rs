@@ -4,7 +4,10 @@
 //! ```text
 //! submitted ─▶ funded ─▶ completed, refused, failed or cancelled ─▶ settled (captured or released)
 //!           └▶ declined
+//! turned down
 //! ```
+//!
+//! What is ready-made is completed as soon as it is funded.
 //!
 //! Every request ends in one of these, and its points are captured or released once: by the process `redemption`,
 //! which reads these events and those of the account.
@@ -17,12 +20,12 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::broadcast::OnAir;
-use crate::chat_request::Wish;
+use crate::chat_request::{Unclear, Wish};
 use crate::identity::{Identified, Recent, derived_id};
 
 mod event;
 
-pub use event::{Event, Picture, Settlement};
+pub use event::{Asked, Event, Picture, Settlement};
 
 /// What to do about a request. `entry` names the command; see [`Identified`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +45,14 @@ pub enum Command {
         /// What was on just then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         state: Option<OnAir>,
+    },
+    /// `viewer` meant to ask for something, and it cannot be granted as it was said.
+    TurnDown {
+        entry: Uuid,
+        viewer: String,
+        unclear: Unclear,
+        prices: u32,
+        at: DateTime<Utc>,
     },
     /// The points are held.
     Fund {
@@ -122,6 +133,7 @@ pub enum Stage {
     Failed,
     Cancelled,
     Settled,
+    TurnedDown,
 }
 
 /// The id of the request that tries `request` again. A request that has ended stays ended, and its points are settled:
@@ -145,6 +157,7 @@ impl Stage {
             Stage::Failed => "failed",
             Stage::Cancelled => "cancelled",
             Stage::Settled => "settled",
+            Stage::TurnedDown => "turned down",
         }
     }
 
@@ -159,6 +172,7 @@ pub struct Generation {
     pub stage: Stage,
     pub viewer: String,
     pub wish: Option<Wish>,
+    pub price: i64,
     /// Attempts that failed.
     pub attempts: u32,
     pub picture: Option<Picture>,
@@ -170,8 +184,8 @@ impl Generation {
         if self.recent.contains(command.entry()) {
             return Ok(None);
         }
-        if let Command::Submit { .. } = command {
-            return self.decide_submission(command);
+        if let Command::Submit { .. } | Command::TurnDown { .. } = command {
+            return self.decide_beginning(command);
         }
         if self.stage == Stage::Unknown {
             return Err(Rejection::Unknown);
@@ -179,7 +193,9 @@ impl Generation {
         match command {
             Command::Fund { entry } => self.decide_funding(entry),
             Command::Decline { entry, available } => match self.stage {
-                Stage::Submitted => Ok(Some(Event::Declined { entry, available })),
+                Stage::Submitted => {
+                    Ok(Some(Event::Declined { entry, available, asked: self.asked() }))
+                }
                 // Cancelled while the points were asked for: there are none to give back.
                 Stage::Cancelled => Ok(None),
                 _ => Err(Rejection::Ended),
@@ -194,42 +210,56 @@ impl Generation {
             }
             Command::Complete { entry, picture } => {
                 self.require_funded()?;
-                Ok(Some(Event::Completed { entry, viewer: self.viewer.clone(), picture }))
+                Ok(Some(self.completed(entry, Some(picture))))
             }
             Command::Refuse { entry, code, reason } => {
                 self.require_funded()?;
-                Ok(Some(Event::Refused { entry, viewer: self.viewer.clone(), code, reason }))
+                let (viewer, asked) = (self.viewer.clone(), self.asked());
+                Ok(Some(Event::Refused { entry, viewer, code, reason, asked }))
             }
             Command::Fail { entry, reason } => {
                 self.require_funded()?;
-                Ok(Some(Event::Failed { entry, viewer: self.viewer.clone(), reason }))
+                let (viewer, asked) = (self.viewer.clone(), self.asked());
+                Ok(Some(Event::Failed { entry, viewer, reason, asked }))
             }
             Command::Cancel { entry, actor, reason } => {
                 if self.stage.ended() {
                     return Err(Rejection::Ended);
                 }
                 let (viewer, held) = (self.viewer.clone(), self.stage == Stage::Funded);
-                Ok(Some(Event::Cancelled { entry, viewer, actor, reason, held }))
+                let asked = self.asked();
+                Ok(Some(Event::Cancelled { entry, viewer, actor, reason, held, asked }))
             }
             Command::Settle { entry, points, settlement } => {
                 self.decide_settlement(entry, points, settlement)
             }
-            Command::Submit { .. } => Err(Rejection::SubmittedBefore),
+            Command::Submit { .. } | Command::TurnDown { .. } => Err(Rejection::SubmittedBefore),
         }
     }
 
-    fn decide_submission(&self, command: Command) -> Result<Option<Event>, Rejection> {
-        let Command::Submit { entry, viewer, wish, price, prices, at, retry_of, state } = command
-        else {
-            return Ok(None);
-        };
+    fn decide_beginning(&self, command: Command) -> Result<Option<Event>, Rejection> {
         if self.stage != Stage::Unknown {
             return Err(Rejection::SubmittedBefore);
         }
-        if price <= 0 {
-            return Err(Rejection::BadPrice { price });
+        match command {
+            Command::Submit { price, .. } if price <= 0 => Err(Rejection::BadPrice { price }),
+            Command::Submit { entry, viewer, wish, price, prices, at, retry_of, state } => {
+                Ok(Some(Event::Submitted {
+                    entry,
+                    viewer,
+                    wish,
+                    price,
+                    prices,
+                    at,
+                    retry_of,
+                    state,
+                }))
+            }
+            Command::TurnDown { entry, viewer, unclear, prices, at } => {
+                Ok(Some(Event::TurnedDown { entry, viewer, unclear, prices, at }))
+            }
+            _ => Ok(None),
         }
-        Ok(Some(Event::Submitted { entry, viewer, wish, price, prices, at, retry_of, state }))
     }
 
     fn decide_funding(&self, entry: Uuid) -> Result<Option<Event>, Rejection> {
@@ -255,22 +285,37 @@ impl Generation {
             Stage::Funded | Stage::Refused | Stage::Failed | Stage::Cancelled => {
                 settlement == Settlement::Released
             }
-            Stage::Settled | Stage::Declined => return Err(Rejection::Ended),
+            Stage::Settled | Stage::Declined | Stage::TurnedDown => return Err(Rejection::Ended),
             Stage::Unknown | Stage::Submitted => return Err(Rejection::NotFunded),
         };
         if !fits {
             let (stage, settlement) = (self.stage.name().to_owned(), settlement.name().to_owned());
             return Err(Rejection::WrongSettlement { stage, settlement });
         }
-        let shown = match (&self.picture, &self.wish) {
-            (Some(picture), Some(wish)) if settlement == Settlement::Captured => {
-                Some((wish.clone(), picture.clone()))
-            }
-            _ => None,
-        };
-        let (wish, picture) = shown.unzip();
+        let was_told = matches!(self.stage, Stage::Refused | Stage::Failed | Stage::Cancelled);
+        let wish = self.wish.clone().filter(|_| !was_told);
+        let picture = self.picture.clone().filter(|_| settlement == Settlement::Captured);
         let viewer = self.viewer.clone();
         Ok(Some(Event::Settled { entry, points, settlement, viewer, wish, picture }))
+    }
+
+    fn completed(&self, entry: Uuid, picture: Option<Picture>) -> Event {
+        Event::Completed { entry, viewer: self.viewer.clone(), picture }
+    }
+
+    /// What follows from `event` at once: for what is ready-made there is nothing to wait for once it is funded.
+    fn at_once(&self, event: &Event) -> Option<Event> {
+        match (event, &self.wish) {
+            (Event::Funded { entry }, Some(Wish::Static { .. })) => {
+                Some(self.completed(*entry, None))
+            }
+            _ => None,
+        }
+    }
+
+    fn asked(&self) -> Option<Asked> {
+        let (viewer, style) = (self.viewer.clone(), self.wish.as_ref()?.style().to_owned());
+        Some(Asked { viewer, style, price: self.price })
     }
 
     fn require_funded(&self) -> Result<(), Rejection> {
@@ -295,8 +340,11 @@ impl Aggregate for Generation {
         _services: &(),
         sink: &EventSink<Self>,
     ) -> Result<(), Rejection> {
-        if let Some(event) = self.decide(command)? {
-            sink.write(event, self).await;
+        let Some(event) = self.decide(command)? else { return Ok(()) };
+        let next = self.at_once(&event);
+        sink.write(event, self).await;
+        if let Some(next) = next {
+            sink.write(next, self).await;
         }
         Ok(())
     }
@@ -304,10 +352,15 @@ impl Aggregate for Generation {
     fn apply(&mut self, event: Event) {
         self.recent.push(event.entry(), ());
         match event {
-            Event::Submitted { viewer, wish, .. } => {
+            Event::Submitted { viewer, wish, price, .. } => {
                 self.stage = Stage::Submitted;
                 self.viewer = viewer;
                 self.wish = Some(wish);
+                self.price = price;
+            }
+            Event::TurnedDown { viewer, .. } => {
+                self.stage = Stage::TurnedDown;
+                self.viewer = viewer;
             }
             Event::Funded { .. } => self.stage = Stage::Funded,
             Event::FundedInVain { .. } => {}
@@ -315,7 +368,7 @@ impl Aggregate for Generation {
             Event::AttemptFailed { attempt, .. } => self.attempts = attempt,
             Event::Completed { picture, .. } => {
                 self.stage = Stage::Completed;
-                self.picture = Some(picture);
+                self.picture = picture;
             }
             Event::Refused { .. } => self.stage = Stage::Refused,
             Event::Failed { .. } => self.stage = Stage::Failed,
@@ -329,6 +382,7 @@ impl Identified for Command {
     fn entry(&self) -> Uuid {
         match self {
             Command::Submit { entry, .. }
+            | Command::TurnDown { entry, .. }
             | Command::Fund { entry, .. }
             | Command::Decline { entry, .. }
             | Command::FailAttempt { entry, .. }

@@ -3,6 +3,7 @@
 //! Pure functions from a recorded event to the command that follows from it, with ids derived from the event's.
 //!
 //! ```text
+//! chat      asked to give             ─▶ giver    hold
 //! giver     held for a gift           ─▶ receiver credit
 //! giver     declined                  ─▶ nothing: the points were not there
 //! receiver  credited by a gift        ─▶ giver    capture
@@ -18,6 +19,7 @@ use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use crate::account::{Command, Event, Facts};
+use crate::chat::{self, Request};
 use crate::identity::derived_id;
 
 /// How the purposes of this process begin; nobody else may hold, capture or release with one.
@@ -53,6 +55,15 @@ fn credit_of(hold: Uuid) -> Uuid {
 /// Nobody outside can choose it, since the ids of what is asked for from outside are derived from other names.
 pub fn ending(hold: Uuid) -> Uuid {
     arrival(derived_id(credit_of(hold), 0))
+}
+
+/// What follows from an event of the chat with the id `cause`, recorded `at`.
+pub fn after_chat(event: &chat::Event, cause: Uuid, at: DateTime<Utc>) -> Option<Next> {
+    let chat::Event::Asked { viewer, request: Request::Give { to, points }, .. } = event else {
+        return None;
+    };
+    let command = begin(derived_id(cause, 0), to, *points, at);
+    Some(Next { viewer: viewer.clone(), command })
 }
 
 /// What follows from an event of the account of `viewer` with the id `cause`, under version `rules` of the earn rules.
@@ -107,7 +118,7 @@ pub(crate) fn refusal(from: &str, hold: Uuid) -> String {
     format!("{FROM}{from}{HOLD}{hold}")
 }
 
-fn refused(purpose: &str) -> Option<(&str, Uuid)> {
+pub(crate) fn refused(purpose: &str) -> Option<(&str, Uuid)> {
     let (from, hold) = purpose.strip_prefix(FROM)?.split_once(HOLD)?;
     Some((from, hold.parse().ok()?))
 }

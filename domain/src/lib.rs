@@ -6,6 +6,8 @@
 pub mod account;
 pub mod alerting;
 pub mod broadcast;
+pub mod chat;
+pub mod chat_reply;
 pub mod chat_request;
 pub mod generation;
 pub mod giving;

@@ -4,7 +4,8 @@
 //! that seeing an event again changes nothing; wherever the process stops, it goes on from the event it had come to.
 //!
 //! ```text
-//! account    credited by a cheer whose message asks ─▶ generation submit
+//! account    credited by a cheer whose message asks ─▶ generation submit, or turn down
+//! chat       asked for something that takes points  ─▶ generation submit
 //! generation submitted                              ─▶ account hold, under the id of the request
 //! account    held, declined                         ─▶ generation fund, decline
 //! generation completed                              ─▶ account capture
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use crate::account::{self, Facts};
 use crate::broadcast::OnAir;
+use crate::chat::{self, Request};
 use crate::chat_request::{ChatRequest, Prices, Wish, in_cheer};
 use crate::generation::{self, Settlement};
 use crate::identity::derived_id;
@@ -65,12 +67,10 @@ pub fn after_account(
     let entry = derived_id(cause, 0);
     let (request, command) = match event {
         Event::Credited { facts: Facts::Cheer { bits, message }, .. } => {
-            // What is wrong with a request is told to the viewer by whoever shows the cheer.
-            let ChatRequest { wish, price } = in_cheer(message, *bits, prices)?.ok()?;
-            let (viewer, prices) = (viewer.to_owned(), prices.version);
-            (
-                request_id(entry),
-                Command::Submit {
+            let (asked, viewer, prices) =
+                (in_cheer(message, *bits, prices)?, viewer.to_owned(), prices.version);
+            let command = match asked {
+                Ok(ChatRequest { wish, price }) => Command::Submit {
                     entry,
                     viewer,
                     wish,
@@ -80,7 +80,10 @@ pub fn after_account(
                     retry_of: None,
                     state: None,
                 },
-            )
+                // The bits are credited. That nothing else comes of them is recorded, so that the viewer is told.
+                Err(unclear) => Command::TurnDown { entry, viewer, unclear, prices, at },
+            };
+            (request_id(entry), command)
         }
         Event::Held { entry: hold, purpose, .. } if is_ours(purpose) => {
             (*hold, Command::Fund { entry })
@@ -97,6 +100,27 @@ pub fn after_account(
         _ => return None,
     };
     Some(Next::Generation { request, command })
+}
+
+/// What follows from an event of the chat with the id `cause`, recorded `at`.
+pub fn after_chat(event: &chat::Event, cause: Uuid, at: DateTime<Utc>) -> Option<Next> {
+    let chat::Event::Asked { viewer, request: Request::Wish { wish, price, prices }, .. } = event
+    else {
+        return None;
+    };
+    let (entry, viewer, wish) = (derived_id(cause, 0), viewer.clone(), wish.clone());
+    let (price, prices) = (*price, *prices);
+    let command = generation::Command::Submit {
+        entry,
+        viewer,
+        wish,
+        price,
+        prices,
+        at,
+        retry_of: None,
+        state: None,
+    };
+    Some(Next::Generation { request: request_id(entry), command })
 }
 
 /// What follows from an event of the request `request`, with the id `cause`.
@@ -119,6 +143,7 @@ pub fn after_generation(request: Uuid, event: &generation::Event, cause: Uuid) -
         Event::Cancelled { held: false, .. }
         | Event::Funded { .. }
         | Event::Declined { .. }
+        | Event::TurnedDown { .. }
         | Event::AttemptFailed { .. }
         | Event::Settled { .. } => return None,
     };

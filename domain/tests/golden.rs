@@ -1,24 +1,23 @@
 //! Every event as it is stored. A difference here is a change of history: what was recorded before must stay readable,
 //! so a stored file is never edited. A new variant gets a new file.
 
+mod stored;
+
 use std::collections::BTreeSet;
-use std::fmt::Debug;
-use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use cqrs_es::DomainEvent;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use domain::account::{self, Facts};
 use domain::alerting::Kind;
 use domain::broadcast::{self, HypeTrain, OnAir, Reward, Screening};
-use domain::chat_request::{Colour, Wish};
-use domain::generation::{self, Picture, Settlement};
+use domain::chat_request::{Colour, Unclear, Wish};
+use domain::generation::{self, Asked, Picture, Settlement};
 use domain::rules::Tier;
 use domain::stage;
 use domain::tape::{self, Card, Provenance};
+
+use stored::{check, key_of, variants};
 
 const ENTRY: Uuid = Uuid::from_u128(0x5f3c_0000_0000_5000_8000_0000_0000_0001);
 const OTHER: Uuid = Uuid::from_u128(0x5f3c_0000_0000_5000_8000_0000_0000_0002);
@@ -195,6 +194,7 @@ fn generation_events() -> Vec<(&'static str, generation::Event)> {
     };
     let ghost = || Wish::Ghost { subject: "a toaster \"hot\"".to_owned() };
     let friend = |colour| Wish::Friend { colour, subject: "an otter".to_owned() };
+    let fixed = || Wish::Static { id: "test-card".to_owned(), message: "test card!".to_owned() };
     let named = Wish::Static { id: "stand-back".to_owned(), message: "stand back!".to_owned() };
     let picture = |name: Option<&str>| Picture {
         content: "0f".repeat(32),
@@ -204,13 +204,27 @@ fn generation_events() -> Vec<(&'static str, generation::Event)> {
         cost_micros: 42_000,
     };
     let (code, reason) = ("moderation_blocked".to_owned(), "it is not offered".to_owned());
-    let cancelled = |held| Event::Cancelled {
+    let cancelled = |held, asked| Event::Cancelled {
         entry,
         viewer: viewer(),
         actor: "timer".to_owned(),
         reason: "expired".to_owned(),
         held,
+        asked,
     };
+    let asked = || Some(Asked { viewer: viewer(), style: "ghost".to_owned(), price: 200 });
+    let refused = |asked| Event::Refused {
+        entry,
+        viewer: viewer(),
+        code: code.clone(),
+        reason: reason.clone(),
+        asked,
+    };
+    let failed = |asked| Event::Failed { entry, viewer: viewer(), reason: reason.clone(), asked };
+    let turned_down =
+        |unclear| Event::TurnedDown { entry, viewer: viewer(), unclear, prices: 1, at };
+    let style = || "ghost".to_owned();
+    let completed = |picture| Event::Completed { entry, viewer: viewer(), picture };
     let settled = |settlement, wish, picture| Event::Settled {
         entry,
         points: 200,
@@ -232,22 +246,33 @@ fn generation_events() -> Vec<(&'static str, generation::Event)> {
         ("submitted_again", submitted_for(ghost(), Some(OTHER))),
         ("funded", Event::Funded { entry }),
         ("funded_in_vain", Event::FundedInVain { entry, viewer: viewer() }),
-        ("declined", Event::Declined { entry, available: 50 }),
+        ("declined", Event::Declined { entry, available: 50, asked: None }),
+        ("declined_by_whom", Event::Declined { entry, available: 50, asked: asked() }),
+        ("turned_down_no_subject", turned_down(Unclear::NoSubject { style: style() })),
+        ("turned_down_too_long", turned_down(Unclear::TooLong { chars: 121 })),
+        (
+            "turned_down_wrong_amount",
+            turned_down(Unclear::WrongAmount { style: style(), price: 200, amount: 1 }),
+        ),
+        ("turned_down_not_offered", turned_down(Unclear::NotOffered { style: style() })),
         (
             "attempt_failed",
             Event::AttemptFailed { entry, attempt: 2, reason: reason.clone(), retry_at: at },
         ),
-        ("completed", Event::Completed { entry, viewer: viewer(), picture: picture(None) }),
-        (
-            "completed_friend",
-            Event::Completed { entry, viewer: viewer(), picture: picture(Some("Otto")) },
-        ),
-        ("refused", Event::Refused { entry, viewer: viewer(), code, reason: reason.clone() }),
-        ("failed", Event::Failed { entry, viewer: viewer(), reason }),
-        ("cancelled", cancelled(true)),
-        ("cancelled_before_it_was_funded", cancelled(false)),
+        ("completed", completed(Some(picture(None)))),
+        ("completed_friend", completed(Some(picture(Some("Otto"))))),
+        ("completed_static", completed(None)),
+        ("refused", refused(None)),
+        ("refused_by_whom", refused(asked())),
+        ("failed", failed(None)),
+        ("failed_by_whom", failed(asked())),
+        ("cancelled", cancelled(true, None)),
+        ("cancelled_before_it_was_funded", cancelled(false, None)),
+        ("cancelled_by_whom", cancelled(true, asked())),
         ("settled_captured", settled(Settlement::Captured, Some(ghost()), Some(picture(None)))),
+        ("settled_captured_static", settled(Settlement::Captured, Some(fixed()), None)),
         ("settled_released", settled(Settlement::Released, None, None)),
+        ("settled_expired", settled(Settlement::Released, Some(ghost()), None)),
     ]
 }
 
@@ -360,6 +385,18 @@ fn every_kind_of_wish_has_a_golden_file() {
 }
 
 #[test]
+fn everything_that_is_unclear_has_a_golden_file() {
+    let covered: BTreeSet<String> = generation_events()
+        .iter()
+        .filter_map(|(_, event)| match event {
+            generation::Event::TurnedDown { unclear, .. } => Some(key_of(unclear)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(covered, variants::<Unclear>(), "something unclear has no golden file");
+}
+
+#[test]
 fn every_kind_of_facts_has_a_golden_file() {
     let covered: BTreeSet<String> = account_events()
         .iter()
@@ -369,53 +406,4 @@ fn every_kind_of_facts_has_a_golden_file() {
         })
         .collect();
     assert_eq!(covered, variants::<Facts>(), "a kind of facts has no golden file");
-}
-
-/// The names of all variants of `E`, as serde knows them: whatever is added to the type is added here by itself.
-fn variants<E: DeserializeOwned + Debug>() -> BTreeSet<String> {
-    let refused = serde_json::from_str::<E>(r#"{"?": {}}"#).expect_err("there is no such variant");
-    let names = refused.to_string();
-    let names = names.split("expected one of").nth(1).expect("a list of variants");
-    names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-/// The key under which a variant is stored.
-fn key_of(value: &impl Serialize) -> String {
-    let json = serde_json::to_value(value).expect("json");
-    let keys: Vec<&String> = json.as_object().expect("an object").keys().collect();
-    assert_eq!(keys.len(), 1, "a variant is stored under its one name");
-    keys[0].clone()
-}
-
-/// The stored file reads as the event, and the event is written as the stored file, byte for byte: stored bytes are
-/// hashed bytes. The key that names the variant is the event's type. There is no file without an event.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the golden files are read by the test, not by the domain"
-)]
-fn check<E>(aggregate: &str, events: &[(&str, E)])
-where
-    E: DomainEvent + Serialize + DeserializeOwned + PartialEq + Debug,
-{
-    let covered: BTreeSet<String> = events.iter().map(|(_, event)| key_of(event)).collect();
-    assert_eq!(covered, variants::<E>(), "a variant has no golden file");
-    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden", aggregate].iter().collect();
-    for (name, event) in events {
-        let path = folder.join(format!("{name}.json"));
-        let written = serde_json::to_string(event).expect("json");
-        let stored = std::fs::read_to_string(&path).unwrap_or_else(|error| {
-            panic!("{}: {error}. If this event is new, its file is: {written}", path.display())
-        });
-        assert_eq!(stored.trim_end(), written, "{name} would be stored differently");
-        assert_eq!(&serde_json::from_str::<E>(&stored).expect("readable"), event, "{name}");
-        assert_eq!(key_of(event), event.event_type(), "{name}");
-        assert_eq!(event.event_version(), "1.0", "{name}");
-    }
-    let files: BTreeSet<String> = std::fs::read_dir(&folder)
-        .expect("the folder of golden files")
-        .map(|file| file.expect("a file").file_name().to_string_lossy().into_owned())
-        .collect();
-    let expected: BTreeSet<String> =
-        events.iter().map(|(name, _)| format!("{name}.json")).collect();
-    assert_eq!(files, expected, "a file without an event, or the other way round");
 }

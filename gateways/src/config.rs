@@ -16,21 +16,21 @@ use journal::broker::BrokerConfig;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::chat::replies;
 use crate::generation;
 use crate::golden_vcr;
 use crate::pictures::bucket::Bucket;
 use crate::pictures::{self, Pictures};
 use crate::stage;
+use crate::twitch;
 
+mod checks;
 mod servers;
 
 pub use servers::{CONNECT_FILE, Connect, NotReachable, open_database};
 
 /// The file that is read when `--config` names no other. It may be absent.
 pub const FILE: &str = "tapedeck.toml";
-
-/// The longest name of something that can be asked for.
-const STYLE_LENGTH_MAX: usize = 64;
 
 /// Variables with our prefix that are no keys: flags of the command line, and where programs and
 /// rehearsals are.
@@ -57,7 +57,7 @@ pub struct Config {
     pub database_connections: u32,
     /// NATS, without a user when `nats_passwords` has one for each role.
     pub nats_url: String,
-    /// By role of nats.conf: admin, gateway, processor, relay, follower, compatibility, reader, golden_vcr.
+    /// By role of nats.conf: admin, gateway, processor, relay, follower, chat, compatibility, reader, golden_vcr.
     pub nats_passwords: BTreeMap<String, String>,
     /// Where webhooks, the API, the feed and the overlay are answered.
     pub listen: SocketAddr,
@@ -85,6 +85,13 @@ pub struct Config {
     pub stage: stage::Settings,
     /// What is said to programs that were written against another system.
     pub compatibility: golden_vcr::Compatibility,
+    /// Who may ask for what in chat and how often, and what has a fixed answer; raise `version` with
+    /// any change.
+    pub chat: domain::chat::Settings,
+    /// How that is answered.
+    pub replies: replies::Settings,
+    /// What we do at Twitch.
+    pub twitch: twitch::Settings,
     /// An OTLP/HTTP collector, such as `http://127.0.0.1:4318`. Without it no traces are sent.
     pub otlp_endpoint: Option<String>,
     /// What is logged, as `level` or `module=level,…`.
@@ -166,6 +173,9 @@ impl Default for Config {
             prices: Prices::default(),
             stage: stage::Settings::default(),
             compatibility: golden_vcr::Compatibility::default(),
+            chat: domain::chat::Settings::default(),
+            replies: replies::Settings::default(),
+            twitch: twitch::Settings::default(),
             otlp_endpoint: None,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
@@ -302,45 +312,6 @@ impl Config {
              set DATABASE_URL and NATS_URL, or write them into {FILE}",
             data.display(),
         )))
-    }
-
-    fn checked(self) -> Result<Self, ConfigError> {
-        let refuse = |words: &str| Err(ConfigError::Refused(words.to_owned()));
-        let length = self.eventsub_secret.len();
-        if length > 0 && !(10..=100).contains(&length) {
-            return refuse("eventsub_secret: Twitch wants 10 to 100 characters");
-        }
-        if !self.eventsub_secret.is_ascii() {
-            return refuse("eventsub_secret: Twitch wants ASCII characters");
-        }
-        if self.database_connections < 4 {
-            return refuse("database_connections: fewer than 4 cannot serve");
-        }
-        if !self.broadcaster_id.is_empty()
-            && journal::command::check_id(&self.broadcaster_id).is_err()
-        {
-            return refuse("broadcaster_id: a Twitch user id is made of digits");
-        }
-        if let Some(words) = self.pictures_bucket.refusal() {
-            return refuse(words);
-        }
-        if let Some(words) = self.generation.refusal() {
-            return refuse(words);
-        }
-        if let Some(words) = self.stage.refusal() {
-            return refuse(&words);
-        }
-        for (style, points) in &self.prices.points {
-            let plain =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            if style.is_empty() || style.len() > STYLE_LENGTH_MAX || !style.bytes().all(plain) {
-                return refuse(&format!("prices: {style:?} is not made of a-z, 0-9 and hyphens"));
-            }
-            if *points < 1 {
-                return refuse(&format!("prices: {style} costs 1 point or more, not {points}"));
-            }
-        }
-        Ok(self)
     }
 }
 

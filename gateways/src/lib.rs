@@ -1,6 +1,7 @@
 //! How the world reaches us and how we reach the world.
 
 pub mod audit;
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod embedded;

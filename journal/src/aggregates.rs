@@ -9,6 +9,8 @@ use cqrs_es::{Aggregate, DomainEvent};
 use domain::Identified;
 use domain::account::Account;
 use domain::broadcast::Broadcast;
+use domain::chat::Chat;
+use domain::chat_reply::Reply;
 use domain::generation::Generation;
 use domain::stage::Stage;
 use domain::tape::Tape;
@@ -69,7 +71,9 @@ pub(crate) fn kinds() -> HashMap<&'static str, Kind> {
     HashMap::from([
         (Account::TYPE, kind::<Account>(1)),
         (Broadcast::TYPE, kind::<Broadcast>(1)),
-        (Generation::TYPE, kind::<Generation>(1)),
+        (Chat::TYPE, kind::<Chat>(1)),
+        (Generation::TYPE, kind::<Generation>(2)),
+        (Reply::TYPE, kind::<Reply>(1)),
         (Stage::TYPE, kind::<Stage>(1)),
         (Tape::TYPE, kind::<Tape>(1)),
     ])

@@ -43,6 +43,8 @@ pub enum Role {
     Follower,
     /// Publishes for programs that were written against another system.
     Compatibility,
+    /// Writes and reads the lines of chat.
+    Chat,
 }
 
 impl Role {
@@ -54,6 +56,7 @@ impl Role {
             Role::Relay => "relay",
             Role::Follower => "follower",
             Role::Compatibility => "compatibility",
+            Role::Chat => "chat",
         }
     }
 }

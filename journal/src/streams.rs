@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::jetstream::{self, stream};
@@ -33,6 +34,16 @@ pub struct Wanted {
     pub max_age_s: u64,
     #[serde(default)]
     pub atomic_batches: bool,
+    /// How long a message of the same id is taken for the same; the server's own, if left out.
+    #[serde(default)]
+    pub duplicates_s: Option<u64>,
+    /// Whether what is acknowledged is on disk.
+    #[serde(default = "synced")]
+    pub synced: bool,
+}
+
+fn synced() -> bool {
+    true
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -122,8 +133,10 @@ impl Wanted {
             max_messages_per_subject: -1,
             max_message_size: self.max_message_bytes,
             num_replicas: self.replicas,
-            max_age: std::time::Duration::from_secs(self.max_age_s),
             allow_atomic_publish: self.atomic_batches,
+            max_age: Duration::from_secs(self.max_age_s),
+            duplicate_window: Duration::from_secs(self.duplicates_s.unwrap_or_default()),
+            persist_mode: (!self.synced).then_some(stream::PersistenceMode::Async),
             ..Default::default()
         }
     }
@@ -202,7 +215,7 @@ fn step(name: &str, current: &stream::Config, wanted: &stream::Config) -> Step {
     limit("max_messages", current.max_messages, wanted.max_messages);
     limit("max_message_bytes", current.max_message_size.into(), wanted.max_message_size.into());
     limit("replicas", current.num_replicas as i64, wanted.num_replicas as i64);
-    let age = |age: std::time::Duration| i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+    let age = |age: Duration| i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
     limit("max_age", age(current.max_age), age(wanted.max_age));
     match (current.discard, wanted.discard) {
         (stream::DiscardPolicy::New, stream::DiscardPolicy::Old) => {
@@ -256,7 +269,7 @@ mod tests {
             stream::Config { subjects: vec!["other.>".into()], ..commands() },
             stream::Config { storage: stream::StorageType::Memory, ..commands() },
             stream::Config { discard: stream::DiscardPolicy::Old, ..commands() },
-            stream::Config { max_age: std::time::Duration::from_secs(60), ..commands() },
+            stream::Config { max_age: Duration::from_secs(60), ..commands() },
             stream::Config { allow_atomic_publish: false, ..commands() },
         ];
         for wanted in refused {

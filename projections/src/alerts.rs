@@ -48,7 +48,10 @@ pub fn row(content: &Content<'_>) -> Result<Option<Row>, serde_json::Error> {
             let event: broadcast::Event = serde_json::from_str(content.payload)?;
             alerting::for_broadcast(&event)
         }
-        ("generation", "settled") => {
+        (
+            "generation",
+            "settled" | "declined" | "refused" | "failed" | "cancelled" | "turned_down",
+        ) => {
             let event: generation::Event = serde_json::from_str(content.payload)?;
             alerting::for_generation(&event)
         }
@@ -190,7 +193,7 @@ impl From<Stored> for Alert {
 
 /// What somebody wrote who wants to be forgotten, and what was drawn of it, stays in history and is not shown.
 fn forget_words(data: &mut Value) {
-    for field in ["message", "subject", "name", "picture"] {
+    for field in ["message", "subject", "name", "picture", "words"] {
         if let Some(text @ Value::String(_)) = data.get_mut(field) {
             *text = Value::String(String::new());
         }

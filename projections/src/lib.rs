@@ -16,6 +16,7 @@ pub mod grants;
 pub mod holds;
 pub mod leaderboard;
 pub mod reading;
+pub mod replies;
 pub mod screenings;
 pub mod stages;
 pub mod statements;
@@ -35,5 +36,6 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(grants::Grants),
         Arc::new(stages::Stages),
         Arc::new(tapes::Tapes),
+        Arc::new(replies::Replies),
     ]
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::broadcast::{Event, HypeTrain, Screening};
-use crate::chat_request::Colour;
+use crate::chat_request::{Colour, Unclear};
 use crate::generation::Picture;
 use crate::rules::Tier;
 
@@ -175,7 +175,8 @@ fn settled(wish: Wish, settlement: Settlement) -> generation::Event {
         name: is_friend.then(|| "Waldo".to_owned()),
         cost_micros: 0,
     };
-    let (wish, picture) = (Some(wish), Some(picture));
+    let picture = Some(picture).filter(|_| settlement == Settlement::Captured);
+    let wish = Some(wish);
     let viewer = "5001".to_owned();
     generation::Event::Settled { entry: ENTRY, points: 200, settlement, viewer, wish, picture }
 }
@@ -206,10 +207,99 @@ fn a_picture_is_shown_once_it_is_paid_for() {
 }
 
 #[test]
-fn a_picture_whose_points_went_back_is_not_shown() {
+fn what_is_ready_made_is_shown_once_it_is_paid_for() {
+    let (id, message) = ("test-card".to_owned(), "test card, please".to_owned());
+    let settled = generation::Event::Settled {
+        entry: ENTRY,
+        points: 200,
+        settlement: Settlement::Captured,
+        viewer: "5001".to_owned(),
+        wish: Some(Wish::Static { id, message }),
+        picture: None,
+    };
+    let data = json!({"id": "test-card", "message": "test card, please"});
+    assert_eq!(said(for_generation(&settled)), shown(Kind::Static, Some("5001"), data));
+}
+
+fn told(event: &generation::Event) -> Value {
+    let (kind, viewer, data) = said(for_generation(event)).expect("the viewer is told");
+    assert_eq!((kind, viewer.as_deref()), (Kind::Notice, Some("5001")));
+    data
+}
+
+#[test]
+fn w24_whoever_asked_and_gets_nothing_is_told_why_on_screen() {
+    use generation::Event;
+    let (entry, viewer, at) = (ENTRY, "5001".to_owned(), now());
+    let of = Asked { viewer: viewer.clone(), style: "ghost".to_owned(), price: 200 };
+    let asked = || Some(of.clone());
+    let hidden = || "HTTP 400 from https://api.example/v1 (sk-1)".to_owned();
     let ghost = Wish::Ghost { subject: "a toaster".to_owned() };
-    assert_eq!(said(for_generation(&settled(ghost, Settlement::Released))), None);
-    assert_eq!(said(for_generation(&generation::Event::Funded { entry: ENTRY })), None);
+    let refused = Event::Refused {
+        entry,
+        viewer: viewer.clone(),
+        code: "moderation_blocked".to_owned(),
+        reason: hidden(),
+        asked: asked(),
+    };
+    let failed = Event::Failed { entry, viewer: viewer.clone(), reason: hidden(), asked: asked() };
+    let cancelled = Event::Cancelled {
+        entry,
+        viewer: viewer.clone(),
+        actor: "mod_jane".to_owned(),
+        reason: hidden(),
+        held: true,
+        asked: asked(),
+    };
+    for (event, reason) in [
+        (refused, "refused"),
+        (failed, "failed"),
+        (cancelled, "cancelled"),
+        (settled(ghost, Settlement::Released), "expired"),
+    ] {
+        let data = told(&event);
+        assert_eq!((&data["reason"], &data["price"]), (&json!(reason), &json!(200)));
+        assert_eq!(data["style"], "ghost");
+        let words = data["words"].as_str().expect("words");
+        assert!(!words.contains("400") && !words.contains("api") && !words.contains("jane"));
+    }
+    assert_eq!(
+        told(&Event::Declined { entry, available: 150, asked: asked() }),
+        json!({"reason": "too_few_points", "style": "ghost", "price": 200, "available": 150,
+               "words": "ghost takes 200 points, and there are 150"})
+    );
+    let unclear = Unclear::WrongAmount { style: "ghost".to_owned(), price: 200, amount: 100 };
+    assert_eq!(
+        told(&Event::TurnedDown { entry, viewer, unclear, prices: 1, at }),
+        json!({"reason": "unclear", "style": "ghost", "price": 200,
+               "words": "ghost costs 200 points, and 100 were named"})
+    );
+}
+
+#[test]
+fn each_request_is_shown_or_told_of_once() {
+    use generation::Event;
+    let (entry, viewer) = (ENTRY, "5001".to_owned());
+    // The release that follows when the end was told of, and events from before anybody was told.
+    let released = Event::Settled {
+        entry,
+        points: 200,
+        settlement: Settlement::Released,
+        viewer: viewer.clone(),
+        wish: None,
+        picture: None,
+    };
+    let reason = String::new();
+    for event in [
+        released,
+        Event::Funded { entry },
+        Event::FundedInVain { entry, viewer: viewer.clone() },
+        Event::Completed { entry, viewer: viewer.clone(), picture: None },
+        Event::Declined { entry, available: 1, asked: None },
+        Event::Failed { entry, viewer, reason, asked: None },
+    ] {
+        assert_eq!(said(for_generation(&event)), None, "{event:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::*;
 fn prices() -> Prices {
     let mut prices = Prices::default();
     let fixed = [("prayer-bear", 200), ("stand-back", 300)];
-    prices.points.extend(fixed.map(|(id, points)| (id.to_owned(), points)));
+    prices.fixed.extend(fixed.map(|(id, points)| (id.to_owned(), points)));
     prices
 }
 
@@ -119,7 +119,7 @@ fn the_amount_that_is_named_is_the_price_or_refused() {
 
 #[test]
 fn what_has_no_price_is_not_offered() {
-    let none = Prices { version: 2, points: BTreeMap::new() };
+    let none = Prices { version: 2, points: BTreeMap::new(), fixed: BTreeMap::new() };
     let refused = Some(Err(Unclear::NotOffered { style: "ghost".to_owned() }));
     assert_eq!(in_chat("!ghost of a seal", &none), refused);
     assert_eq!(in_chat("!prayerbear", &none), None);
@@ -128,7 +128,8 @@ fn what_has_no_price_is_not_offered() {
 #[test]
 fn no_static_alert_is_sold_that_was_not_priced() {
     let sold = Prices::default();
-    assert_eq!(Vec::from_iter(sold.points.keys()), ["friend", "ghost"], "what can be shown");
+    assert_eq!(Vec::from_iter(sold.points.keys()), ["friend", "ghost"], "what can be made");
+    assert_eq!(Vec::from_iter(sold.fixed.keys()), ["test-card", "tracking-error"]);
     for line in ["!prayerbear", "!prayer bear", "!stand-back", "!300 stand back"] {
         assert_eq!(in_chat(line, &sold), None, "{line}");
         assert_eq!(in_cheer(&format!("Cheer300 {line}"), 300, &sold), None, "{line}");

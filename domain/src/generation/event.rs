@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::broadcast::OnAir;
-use crate::chat_request::Wish;
+use crate::chat_request::{Unclear, Wish};
 
 /// What happened to a request. The names and shapes are the stored format: they never change, they are added to.
 /// Events that move points say whose, so that the process needs nothing but the event.
@@ -38,6 +38,16 @@ pub enum Event {
     Declined {
         entry: Uuid,
         available: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Asked>,
+    },
+    /// What was meant as a request, such as the message of a cheer, cannot be granted as it was said.
+    TurnedDown {
+        entry: Uuid,
+        viewer: String,
+        unclear: Unclear,
+        prices: u32,
+        at: DateTime<Utc>,
     },
     AttemptFailed {
         entry: Uuid,
@@ -45,21 +55,27 @@ pub enum Event {
         reason: String,
         retry_at: DateTime<Utc>,
     },
+    /// What is ready-made has no picture of its own.
     Completed {
         entry: Uuid,
         viewer: String,
-        picture: Picture,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        picture: Option<Picture>,
     },
     Refused {
         entry: Uuid,
         viewer: String,
         code: String,
         reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Asked>,
     },
     Failed {
         entry: Uuid,
         viewer: String,
         reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Asked>,
     },
     /// `held` says whether there are points to give back.
     Cancelled {
@@ -68,8 +84,11 @@ pub enum Event {
         actor: String,
         reason: String,
         held: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Asked>,
     },
-    /// The end of its points. What was captured is shown: whom it is for, what was asked for and what was made.
+    /// The end of its points. What was captured is shown: whom it is for, what was asked for and what was made. What
+    /// was released has a wish only where nothing had ended the request before: then its time was over.
     Settled {
         entry: Uuid,
         points: i64,
@@ -87,6 +106,7 @@ impl Event {
             | Event::Funded { entry }
             | Event::FundedInVain { entry, .. }
             | Event::Declined { entry, .. }
+            | Event::TurnedDown { entry, .. }
             | Event::AttemptFailed { entry, .. }
             | Event::Completed { entry, .. }
             | Event::Refused { entry, .. }
@@ -95,6 +115,16 @@ impl Event {
             | Event::Settled { entry, .. } => *entry,
         }
     }
+}
+
+/// What had been asked for by whom and for how much, in an event that ends it: whoever tells the viewer needs nothing
+/// but the event. Events from before viewers were told have none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    pub viewer: String,
+    pub style: String,
+    pub price: i64,
 }
 
 /// What was made: the name of its content in the object store, and what belongs to it.
@@ -136,6 +166,7 @@ impl DomainEvent for Event {
             Event::Funded { .. } => "funded",
             Event::FundedInVain { .. } => "funded_in_vain",
             Event::Declined { .. } => "declined",
+            Event::TurnedDown { .. } => "turned_down",
             Event::AttemptFailed { .. } => "attempt_failed",
             Event::Completed { .. } => "completed",
             Event::Refused { .. } => "refused",

@@ -68,7 +68,7 @@ fn funded() -> Event {
 }
 
 fn completed() -> Event {
-    Event::Completed { entry: named("c"), viewer: viewer(), picture: picture() }
+    Event::Completed { entry: named("c"), viewer: viewer(), picture: Some(picture()) }
 }
 
 fn complete() -> Command {
@@ -82,7 +82,11 @@ fn cancel() -> Command {
 
 fn cancelled(held: bool) -> Event {
     let (actor, reason) = ("mod_jane".to_owned(), "not tonight".to_owned());
-    Event::Cancelled { entry: named("x"), viewer: viewer(), actor, reason, held }
+    Event::Cancelled { entry: named("x"), viewer: viewer(), actor, reason, held, asked: asked() }
+}
+
+fn asked() -> Option<Asked> {
+    Some(Asked { viewer: viewer(), style: "ghost".to_owned(), price: 200 })
 }
 
 fn settle(settlement: Settlement) -> Command {
@@ -106,7 +110,7 @@ fn nothing_happens_to_a_request_that_there_is_not() {
 #[test]
 fn nothing_is_made_without_funds() {
     request(vec![submitted()]).when(complete()).then_expect_error(Rejection::NotFunded);
-    let declined = Event::Declined { entry: named("d"), available: 5 };
+    let declined = Event::Declined { entry: named("d"), available: 5, asked: asked() };
     request(vec![submitted()])
         .when(Command::Decline { entry: named("d"), available: 5 })
         .then_expect_events(vec![declined.clone()]);
@@ -179,17 +183,66 @@ fn what_was_captured_is_shown_and_what_was_released_is_not() {
         Some(wish()),
         Some(picture()),
     )]);
-    request(history).when(settle(Settlement::Released)).then_expect_events(vec![settled(
-        Settlement::Released,
-        None,
-        None,
-    )]);
+    // Its time was over: nobody was told before.
+    for history in [history, vec![submitted(), funded()]] {
+        let released = settled(Settlement::Released, Some(wish()), None);
+        request(history).when(settle(Settlement::Released)).then_expect_events(vec![released]);
+    }
+    let released = settled(Settlement::Released, None, None);
+    request(vec![submitted(), funded(), cancelled(true)])
+        .when(settle(Settlement::Released))
+        .then_expect_events(vec![released]);
     request(vec![submitted(), funded(), cancelled(true)])
         .when(settle(Settlement::Captured))
         .then_expect_error(Rejection::WrongSettlement {
             stage: "cancelled".to_owned(),
             settlement: "captured".to_owned(),
         });
+}
+
+#[test]
+fn what_is_ready_made_is_completed_as_soon_as_it_is_funded() {
+    let wish = Wish::Static { id: "test-card".to_owned(), message: "test card!".to_owned() };
+    let Event::Submitted { entry, viewer, price, prices, at, retry_of, .. } = submitted() else {
+        panic!("it is submitted");
+    };
+    let wanted = wish.clone();
+    let submitted =
+        Event::Submitted { entry, viewer: viewer.clone(), wish, price, prices, at, retry_of };
+    let fund = Command::Fund { entry: named("f") };
+    let funded = Event::Funded { entry: named("f") };
+    let completed = Event::Completed { entry: named("f"), viewer: viewer.clone(), picture: None };
+    request(vec![submitted.clone()])
+        .when(fund.clone())
+        .then_expect_events(vec![funded.clone(), completed.clone()]);
+    let history = vec![submitted, funded, completed];
+    request(history.clone()).when(fund).then_expect_events(vec![]);
+    request(history).when(settle(Settlement::Captured)).then_expect_events(vec![Event::Settled {
+        entry: named("s"),
+        points: 200,
+        settlement: Settlement::Captured,
+        viewer,
+        wish: Some(wanted),
+        picture: None,
+    }]);
+}
+
+#[test]
+fn what_was_turned_down_is_over() {
+    let unclear = Unclear::NoSubject { style: "ghost".to_owned() };
+    let (entry, viewer, at) = (named("t"), viewer(), tonight());
+    let command = Command::TurnDown {
+        entry,
+        viewer: viewer.clone(),
+        unclear: unclear.clone(),
+        prices: 1,
+        at,
+    };
+    let event = Event::TurnedDown { entry, viewer, unclear, prices: 1, at };
+    request(vec![]).when(command.clone()).then_expect_events(vec![event.clone()]);
+    request(vec![event.clone()]).when(command).then_expect_events(vec![]);
+    request(vec![event.clone()]).when(submit("r")).then_expect_error(Rejection::SubmittedBefore);
+    request(vec![event]).when(cancel()).then_expect_error(Rejection::Ended);
 }
 
 #[test]

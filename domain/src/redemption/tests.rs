@@ -151,6 +151,29 @@ fn a_refused_request_gives_the_points_back() {
 }
 
 #[test]
+fn what_is_ready_made_is_captured_without_anybody_making_it() {
+    for deliveries in 1..=3 {
+        let mut world = World::new(deliveries);
+        world.cheer(300, "Cheer300 tracking error");
+        let (_, generation) = world.only();
+        assert_eq!(generation.stage, Stage::Settled);
+        assert_eq!((world.account.available, world.account.captured), (0, 300));
+    }
+}
+
+#[test]
+fn w24_a_cheer_that_asks_unclearly_is_credited_and_answered() {
+    for (bits, message) in
+        [(100, "Cheer100 ghost of a toaster"), (200, "!ghost Cheer200"), (500, "Cheer500 ghost of")]
+    {
+        let mut world = World::new(2);
+        world.cheer(bits, message);
+        assert_eq!(world.only().1.stage, Stage::TurnedDown, "{message}");
+        assert_eq!((world.account.available, world.account.held), (bits, 0), "{message}");
+    }
+}
+
+#[test]
 fn too_few_points_decline_the_request() {
     let mut world = World::new(2);
     world.cheer(200, "Cheer200 ghost of a toaster");

@@ -1,5 +1,7 @@
 //! `tapedeck demo`: a stream night from end to end on servers of its own, and the proof that nothing went wrong.
 
+mod agree;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -16,11 +18,12 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::agree::{alerts_agree, replies_agree};
 use super::guard::StopSignal;
 use crate::audit::proof::SignerKey;
 use crate::config::{Connect, open_database};
 use crate::embedded;
-use crate::simulate::{ExpectedAlert, Night, Options, Pace, Shown, play, watch};
+use crate::simulate::{Night, Options, Pace, Shown, play, watch};
 use crate::twitch::{self, Secret};
 
 /// How long starting, catching up and stopping may each take.
@@ -92,7 +95,8 @@ impl Demo {
         })));
 
         let night = Night::script(self.seed, self.notifications as usize);
-        let night = Arc::new(night.for_broadcaster(&stage.broadcaster).with_requests());
+        let night = night.for_broadcaster(&stage.broadcaster).with_requests().with_chat();
+        let night = Arc::new(night);
         let options = Options {
             to: format!("{}{}", stage.base, twitch::webhook::PATH).parse()?,
             secret: stage.secret.clone(),
@@ -116,7 +120,15 @@ impl Demo {
         let wrong = stage.wrong_balances(&expected).await?;
         println!("{:>6} balances are what an independent sum says", expected.len() - wrong.len());
         wrong.iter().for_each(|line| println!("WRONG: {line}"));
-        println!("{:>6} pictures were made, and each was paid for once", night.requests());
+        println!("{:>6} pictures and ready-made alerts, each paid for once", night.requests());
+        let unanswered =
+            replies_agree(&stage.pool, &stage.broker, night.expected_replies()).await?;
+        match &unanswered {
+            None => {
+                println!("{:>6} questions in chat, each answered once", night.expected_replies())
+            }
+            Some(what) => println!("WRONG: {what}"),
+        }
         let missing = alerts_agree(night.expected_alerts(), &shown).await;
         match &missing {
             None => println!("{:>6} alerts were shown, each once\n", night.expected_alerts().len()),
@@ -129,7 +141,7 @@ impl Demo {
         println!("\nAnd the proof, from position 1: tapedeck audit\n");
         let audited = stage.tapedeck(&["audit"]).await?;
         let proved = stage.prove(viewer).await?;
-        let agree = wrong.is_empty() && missing.is_none();
+        let agree = wrong.is_empty() && missing.is_none() && unanswered.is_none();
         Ok(match (agree, audited == ExitCode::SUCCESS) {
             (false, _) => ExitCode::from(3),
             (true, false) => audited,
@@ -363,33 +375,4 @@ async fn tapedeck(data: &Path, arguments: &[&str]) -> anyhow::Result<ExitCode> {
         .await?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
-}
-
-/// `None` once the feed has shown exactly what it must; otherwise what was wrong in the end.
-async fn alerts_agree(
-    mut expected: Vec<ExpectedAlert>,
-    shown: &Mutex<Vec<Shown>>,
-) -> Option<String> {
-    expected.sort();
-    let agreed = async {
-        loop {
-            let mut found: Vec<ExpectedAlert> = {
-                let shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
-                shown.iter().filter_map(ExpectedAlert::of).collect()
-            };
-            found.sort();
-            if found == expected || found.len() > expected.len() {
-                return found;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, agreed).await;
-    match found {
-        Ok(found) if found == expected => None,
-        Ok(found) => {
-            Some(format!("{} alerts were shown and must be {}", found.len(), expected.len()))
-        }
-        Err(_) => Some(format!("not all of {} alerts were shown in time", expected.len())),
-    }
 }

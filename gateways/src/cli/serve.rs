@@ -6,6 +6,7 @@ mod making;
 mod parts;
 mod reach;
 mod reload;
+mod talking;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::parts::Parts;
 use self::reach::reach;
 use super::Globals;
+use crate::chat;
 use crate::config::Config;
 use crate::feed::{self, Hub};
 use crate::generation;
@@ -89,10 +91,12 @@ pub enum Role {
     Directing,
     /// Says what happens to programs written against Golden VCR, where [compatibility] turns it on
     Compatibility,
+    /// Answers what was asked in chat
+    Replies,
 }
 
 impl Role {
-    pub const ALL: [Role; 8] = [
+    pub const ALL: [Role; 9] = [
         Role::Gateway,
         Role::Processor,
         Role::Relay,
@@ -101,6 +105,7 @@ impl Role {
         Role::Making,
         Role::Directing,
         Role::Compatibility,
+        Role::Replies,
     ];
 }
 
@@ -115,6 +120,7 @@ impl std::fmt::Display for Role {
             Role::Making => "making",
             Role::Directing => "directing",
             Role::Compatibility => "compatibility",
+            Role::Replies => "replies",
         })
     }
 }
@@ -259,7 +265,13 @@ async fn inside(
     }
     if roles.contains(&Role::Compatibility) && config.compatibility.golden_vcr {
         let said = Arc::new(GoldenVcr::new(pool.clone(), &config.reached_at()));
-        parts.runs("golden_vcr", publication::run(pool, broker, said, rest));
+        parts
+            .runs("golden_vcr", publication::run(pool.clone(), broker.clone(), said, rest.clone()));
+    }
+    if roles.contains(&Role::Replies) {
+        let publisher = parts.publisher(&broker).await?;
+        let worker = talking::worker(config, &pool, &broker, publisher).await?;
+        parts.runs("replies", chat::replies::run(worker, rest));
     }
     Ok(())
 }
@@ -310,6 +322,9 @@ async fn gateway(
     let rest = parts.rest.clone();
     parts.runs("feed", feed::run(hub.clone(), pool.clone(), positions.clone(), rest));
     let stage = directing::hub(pool, &positions, parts);
+    let (chat, lines) = (Arc::new(chat::Hub::default()), chat::Lines::start(broker).await?);
+    let rest = parts.rest.clone();
+    parts.runs("chat", chat::hub::run(chat.clone(), lines.clone(), rest));
     Ok(Api {
         config: Arc::clone(config),
         pool: pool.clone(),
@@ -318,6 +333,8 @@ async fn gateway(
         positions,
         broker: broker.clone(),
         hub,
+        chat,
+        lines,
         keys: Keys::new(pool.clone()),
         limits: Arc::new(Limits::default()),
         readied: Arc::default(),
@@ -333,8 +350,10 @@ fn router(api: &Api, secrets: &Secrets) -> Router {
     let broadcaster_id =
         Some(config.broadcaster_id.clone()).filter(|broadcaster| !broadcaster.is_empty());
     let (secrets, rules) = (secrets.clone(), Arc::new(config.rules.clone()));
-    let inbound = Inbound { secrets, rules, broadcaster_id };
-    let webhooks = twitch::router(Webhook { inbound, publisher: api.publisher.clone() });
+    let listening = Arc::new(talking::listening(config));
+    let inbound = Inbound { secrets, rules, broadcaster_id, listening };
+    let (publisher, lines, pool) = (api.publisher.clone(), api.lines.clone(), api.pool.clone());
+    let webhooks = twitch::router(Webhook { inbound, publisher, lines, pool });
     http::router(Arc::new(api.clone()), webhooks)
 }
 

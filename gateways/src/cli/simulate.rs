@@ -62,6 +62,9 @@ pub struct Simulate {
     /// Deliver each notification up to this many further times, as Twitch does now and then
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     duplicates: u32,
+    /// End with some lines of chat: questions, gifts, and small talk
+    #[arg(long)]
+    chat: bool,
     /// Post to a host that is not this machine
     #[arg(long)]
     yes_really_to_another_host: bool,
@@ -85,6 +88,7 @@ impl Simulate {
         let night =
             Night::script(self.seed, self.notifications).for_broadcaster(&target.broadcaster);
         let night = night.with_requests();
+        let night = if self.chat { night.with_chat() } else { night };
         let night = Arc::new(night);
         let options = Options {
             to: target.to,
@@ -187,6 +191,7 @@ impl Simulate {
             "took_ms": report.took.as_secs_f64() * 1_000.0,
             "expected_points": night.expected_points(),
             "expected_alerts": night.expected_alerts(),
+            "expected_replies": night.expected_replies(),
         })
     }
 }

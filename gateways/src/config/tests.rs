@@ -30,6 +30,9 @@ fn every_key_is_in_the_example_and_the_example_is_the_default() {
     assert_eq!(value.stage, toml_keys::names(&known["stage"]));
     assert_eq!(value.stage_seconds, toml_keys::names(&known["stage"]["seconds"]));
     assert_eq!(value.stage_expiries, toml_keys::names(&known["stage"]["expire_minutes"]));
+    for table in ["chat", "replies", "twitch"] {
+        assert_eq!(value.all[table], toml_keys::deep(&known[table]), "{table}");
+    }
     assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
     assert_eq!(value.bucket, toml_keys::names(&known["pictures_bucket"]));
     let plain = layered(EXAMPLE, &[]).expect("readable as it is");
@@ -106,10 +109,40 @@ fn only_what_changed_and_can_change_now_takes_effect() {
 fn a_price_is_at_least_a_point_and_its_name_can_be_said_in_chat() {
     let named = layered("[prices.points]\nghost = 50", &[]).expect("readable");
     assert_eq!(Vec::from_iter(named.prices.points), [("ghost".to_owned(), 50)], "the others go");
-    for wrong in ["ghost = 0", "ghost = -5", "\"Stand Back\" = 300", "\"\" = 1"] {
+    let fixed = layered("[prices.static]\nstand-back = 300", &[]).expect("readable").prices.fixed;
+    assert_eq!(Vec::from_iter(fixed), [("stand-back".to_owned(), 300)], "the others go");
+    for wrong in ["stand-back = 0", "\"Stand Back\" = 300", "ghost = 200"] {
+        let error = layered(&format!("[prices.static]\n{wrong}"), &[]).expect_err("refused");
+        assert!(error.to_string().contains("prices"), "{wrong}: {error}");
+    }
+    for wrong in ["stand-back = 300", "ghost = 0", "ghost = -5", "\"Stand Back\" = 300", "\"\" = 1"]
+    {
         let error = layered(&format!("[prices.points]\n{wrong}"), &[]).expect_err("refused");
         assert!(error.to_string().contains("prices"), "{wrong}: {error}");
     }
+}
+
+#[test]
+fn what_is_said_in_chat_can_be_said_and_a_token_is_not_shown() {
+    for wrong in [
+        "[chat.help]\nbalance = \"no\"",
+        "[chat.commands.dance]\nwho = \"vip\"",
+        "[chat.answers]\nwho = \"everyone\"\ncooldown_s = 9999\nviewer_cooldown_s = 1",
+        "[prices.static]\ngive = 5",
+        "[replies]\nper_30_s = 0",
+        "[replies.texts]\nbalance = \"/ban {available}\"",
+        "[replies.texts]\nbalance = \"{secret}\"",
+        "[twitch.chat]\nsender_id = \"1\"",
+        "[twitch.chat]\nbase_url = \"http://api.twitch.tv\"",
+    ] {
+        layered(wrong, &[]).expect_err(wrong);
+    }
+    let token = [("TAPEDECK_TWITCH__CHAT__TOKEN", "hush")];
+    let file = "[twitch.chat]\nclient_id = \"c\"\nsender_id = \"42\"";
+    let config = layered(file, &token).expect("readable");
+    assert_eq!(config.twitch.bot("1000").as_deref(), Some("42"));
+    assert_eq!(config.twitch.bot("42"), None, "the broadcaster's own account asks for things");
+    assert!(!format!("{config:?} {:?}", config.twitch).contains("hush"));
 }
 
 #[test]
@@ -161,7 +194,7 @@ fn printing_shows_no_secret() {
 
 /// The names of the keys of a TOML text and of a JSON object.
 mod toml_keys {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     pub struct Keys {
         pub top: BTreeSet<String>,
@@ -175,6 +208,19 @@ mod toml_keys {
         pub stage_expiries: BTreeSet<String>,
         pub requests: BTreeSet<String>,
         pub bucket: BTreeSet<String>,
+        /// By table, with the keys of tables within as `table.key`.
+        pub all: BTreeMap<String, BTreeSet<String>>,
+    }
+
+    /// All keys, but for what is listed by names of one's own.
+    pub fn deep(value: &serde_json::Value) -> BTreeSet<String> {
+        let mut all = names(value);
+        for (table, within) in value.as_object().into_iter().flatten() {
+            if within.is_object() && table != "commands" && table != "help" {
+                all.extend(deep(within).into_iter().map(|key| format!("{table}.{key}")));
+            }
+        }
+        all
     }
 
     pub fn of(text: &str) -> Keys {
@@ -193,6 +239,12 @@ mod toml_keys {
             stage_expiries: names(&value["stage"]["expire_minutes"]),
             requests: names(&value["requests_per_minute"]),
             bucket: names(&value["pictures_bucket"]),
+            all: value
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(table, within)| (table.clone(), deep(within)))
+                .collect(),
         }
     }
 

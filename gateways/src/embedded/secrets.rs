@@ -12,8 +12,17 @@ use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
 
 /// The users of nats.conf. Each takes its password from `NATS_<ROLE>_PASSWORD`.
-pub const NATS_ROLES: [&str; 8] =
-    ["admin", "gateway", "processor", "relay", "follower", "compatibility", "reader", "golden_vcr"];
+pub const NATS_ROLES: [&str; 9] = [
+    "admin",
+    "gateway",
+    "processor",
+    "relay",
+    "follower",
+    "chat",
+    "compatibility",
+    "reader",
+    "golden_vcr",
+];
 
 /// The roles of the private PostgreSQL: for tests and dumps, for migrations, for everything else.
 pub const POSTGRES_ROLES: [&str; 3] = ["postgres", "tapedeck_owner", "tapedeck"];

@@ -51,7 +51,7 @@ pub struct Wish {
     /// The epoch that `after` was given in.
     epoch: Option<Uuid>,
     /// Only these types, divided by commas: `follow`, `cheer`, `sub`, `resub`, `gift`, `raid`,
-    /// `hype_train`, `ghost`, `friend`, `tape`.
+    /// `hype_train`, `ghost`, `friend`, `tape`, `static`, `notice`.
     types: Option<String>,
     /// `1`: answer with JSON lines of what there is, and end.
     poll: Option<u8>,

@@ -65,7 +65,7 @@ pub fn retry(
         return Err(Refusal::NotTriedAgain { stage: old.stage.clone() });
     }
     let wish: Wish = serde_json::from_value(old.wish.clone()).map_err(|_| Refusal::Unreadable)?;
-    let price = prices.points.get(wish.style()).copied();
+    let price = prices.price(&wish);
     let price = price.ok_or_else(|| Refusal::NotOffered { style: wish.style().to_owned() })?;
     let viewer = old.viewer.id.clone();
     let (prices, retry_of) = (prices.version, Some(old.id));

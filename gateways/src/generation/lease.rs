@@ -90,7 +90,7 @@ pub async fn take(
     let mut due: Vec<Due> = sqlx::query_as(
         "SELECT g.request, g.viewer, g.wish, g.attempts
          FROM projections.generations g
-         WHERE g.stage = 'funded' AND (g.retry_at IS NULL OR g.retry_at <= $1)
+         WHERE g.stage = 'funded' AND g.wish -> 'static' IS NULL AND (g.retry_at IS NULL OR g.retry_at <= $1)
            AND NOT EXISTS (SELECT FROM generation_leases l
                            WHERE l.request = g.request AND l.lease_until > $1)
            AND NOT EXISTS (SELECT FROM generation_makings m
@@ -159,6 +159,11 @@ async fn in_hand(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<i64> {
 /// Whoever freezes in it, or is on a host that has vanished, is thrown out by PostgreSQL after seconds: otherwise all
 /// making everywhere would stand still until the kernel gives its connection up, which takes hours.
 pub async fn first_in_line(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    first_in(pool, LINE).await
+}
+
+/// The same for the line with this number.
+pub async fn first_in(pool: &PgPool, line: i64) -> sqlx::Result<Transaction<'static, Postgres>> {
     let mut transaction = pool.begin().await?;
     sqlx::query(
         "SELECT set_config('lock_timeout', '2s', true), set_config('statement_timeout', '5s', true),
@@ -166,7 +171,7 @@ pub async fn first_in_line(pool: &PgPool) -> sqlx::Result<Transaction<'static, P
     )
     .execute(&mut *transaction)
     .await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINE).execute(&mut *transaction).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(line).execute(&mut *transaction).await?;
     Ok(transaction)
 }
 

@@ -25,6 +25,7 @@ use crate::openai::{self, OpenAi};
 
 pub use offline::{Offline, hex_of, invented};
 pub use run::run;
+pub(crate) use run::until_live;
 pub use worker::{Options, Worker};
 
 /// What is asked of a provider.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use projections::generations;
+use sqlx::PgPool;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Makes what is due, as much at once as the limits allow.
 pub async fn run(worker: Worker, stop: CancellationToken) -> anyhow::Result<()> {
-    until_built(&worker, &stop).await;
+    until_live(&worker.pool, generations::NAME, &stop).await;
     let mut moved = worker.positions.watch(generations::NAME);
     let mut tidy = tokio::time::interval(TIDY_EVERY);
     let mut hands = JoinSet::new();
@@ -92,13 +93,13 @@ async fn finish(worker: &Worker, mut hands: JoinSet<()>) {
 }
 
 /// On a new database the to-do list is made soon after the start.
-async fn until_built(worker: &Worker, stop: &CancellationToken) {
+pub(crate) async fn until_live(pool: &PgPool, name: &str, stop: &CancellationToken) {
     let live = || async {
         sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM checkpoints WHERE name = $1 AND status = 'live')",
         )
-        .bind(generations::NAME)
-        .fetch_one(&worker.pool)
+        .bind(name)
+        .fetch_one(pool)
         .await
         .unwrap_or(false)
     };

@@ -238,23 +238,33 @@ impl Worker {
             raw: None,
         };
         let envelope = Envelope::new::<Generation>(&lease.request.to_string(), command, origin)?;
-        let mut last = None;
-        for _ in 0..REPORTS_MAX {
-            let asked = self.replies.ask(&self.publisher, envelope.clone(), REPORT_LIMIT);
-            match timeout(REPORT_LIMIT, asked).await {
-                Ok(Ok(Some(outcome))) => return Ok(outcome),
-                Ok(Ok(None)) | Err(_) => {}
-                Ok(Err(error)) => last = Some(error),
-            }
-            // The answer may have been lost, and not the command.
-            if let Some(outcome) = outcome::find(&self.pool, envelope.id).await? {
-                return Ok(outcome);
-            }
+        reported(&self.pool, &self.publisher, &self.replies, envelope).await
+    }
+}
+
+/// Sends what a worker reports until it is decided, and gives what was decided.
+pub(crate) async fn reported(
+    pool: &PgPool,
+    publisher: &Publisher,
+    replies: &Replies,
+    envelope: Envelope,
+) -> anyhow::Result<Outcome> {
+    let mut last = None;
+    for _ in 0..REPORTS_MAX {
+        let asked = replies.ask(publisher, envelope.clone(), REPORT_LIMIT);
+        match timeout(REPORT_LIMIT, asked).await {
+            Ok(Ok(Some(outcome))) => return Ok(outcome),
+            Ok(Ok(None)) | Err(_) => {}
+            Ok(Err(error)) => last = Some(error),
         }
-        match last {
-            Some(error) => Err(error).context("a result could not be reported"),
-            None => bail!("a result was reported and is not decided"),
+        // The answer may have been lost, and not the command.
+        if let Some(outcome) = outcome::find(pool, envelope.id).await? {
+            return Ok(outcome);
         }
+    }
+    match last {
+        Some(error) => Err(error).context("a result could not be reported"),
+        None => bail!("a result was reported and is not decided"),
     }
 }
 
@@ -352,17 +362,17 @@ fn report_id(lease: &Lease) -> Uuid {
 
 /// The wait after attempt number `attempt`: doubled with each, and a quarter more or less, so that those that failed
 /// together do not come back together.
-fn backoff(attempt: u32, seed: Uuid) -> Duration {
+pub(crate) fn backoff(attempt: u32, seed: Uuid) -> Duration {
     let doubled = BACKOFF.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
     let [jitter, ..] = *derived_id(seed, attempt).as_bytes();
     doubled.min(BACKOFF_MAX).mul_f64(0.75 + f64::from(jitter) / 510.0)
 }
 
-fn later(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+pub(crate) fn later(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
     now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::zero())
 }
 
-fn short(text: &str) -> String {
+pub(crate) fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect()
 }
 

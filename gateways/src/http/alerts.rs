@@ -44,7 +44,7 @@ pub struct AlertAnswer {
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// Only these types, divided by commas: `follow`, `cheer`, `sub`, `resub`, `gift`, `raid`,
-    /// `hype_train`, `ghost`, `friend`, `tape`.
+    /// `hype_train`, `ghost`, `friend`, `tape`, `static`, `notice`.
     types: Option<String>,
     /// Answer only when this position is known. Waits up to 5 seconds, then answers 504 `behind`.
     min_position: Option<i64>,

@@ -24,6 +24,7 @@ mod openapi;
 pub mod pictures;
 pub mod proofs;
 pub mod query;
+pub mod replies;
 mod requests;
 pub mod stages;
 pub mod tapes;
@@ -46,6 +47,7 @@ use utoipa_axum::routes;
 use self::error::ApiError;
 use self::keys::Keys;
 use self::limits::Limits;
+use crate::chat;
 use crate::config::Config;
 use crate::feed::{self, Hub};
 use crate::overlay;
@@ -70,6 +72,10 @@ pub struct Api {
     pub positions: Positions,
     pub broker: journal::broker::Broker,
     pub hub: Arc<Hub>,
+    /// What is to be seen of the chat.
+    pub chat: Arc<chat::Hub>,
+    /// Keeps lines of chat.
+    pub lines: chat::Lines,
     pub keys: Keys,
     pub limits: Arc<Limits>,
     pub readied: Arc<health::Readied>,
@@ -149,4 +155,6 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(stages::controls::mute))
         .routes(routes!(stages::controls::unmute))
         .routes(routes!(stages::controls::test))
+        .routes(routes!(chat::websocket::chat_ws))
+        .routes(routes!(replies::list))
 }

@@ -29,6 +29,7 @@ use super::{API, State};
         (name = "generations", description = "What viewers asked for with points, and the pictures made of it"),
         (name = "feed", description = "Alerts as they happen"),
         (name = "stages", description = "What plays in OBS, what waits, and what to do about it"),
+        (name = "chat", description = "What is said in chat, as it is to be shown"),
         (name = "commands", description = "What became of a command"),
     ),
 )]

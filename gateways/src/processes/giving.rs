@@ -3,6 +3,7 @@
 
 use cqrs_es::Aggregate;
 use domain::account::{self, Account};
+use domain::chat::{self, Chat};
 use domain::giving;
 use journal::{Content, Envelope, Process, Recorded, Unanswered};
 
@@ -21,16 +22,22 @@ impl Process for Giving {
     }
 
     fn wants(&self, event: &Content<'_>) -> bool {
-        event.aggregate_type == Account::TYPE
-            && match event.event_type {
-                "credited" => event.payload.contains("gift"),
-                kind => matches!(kind, "held" | "declined"),
-            }
+        match (event.aggregate_type, event.event_type) {
+            (Account::TYPE, "credited") => event.payload.contains("gift"),
+            (Account::TYPE, kind) => matches!(kind, "held" | "declined"),
+            (Chat::TYPE, "asked") => event.payload.contains("give"),
+            _ => false,
+        }
     }
 
     fn react(&self, event: &Recorded) -> Result<Vec<Envelope>, Unanswered> {
-        let read: account::Event = event.event()?;
-        let next = giving::after(&event.aggregate_id, &read, event.event_id, NO_RULES);
+        let next = if event.aggregate_type == Chat::TYPE {
+            let read: chat::Event = event.event()?;
+            giving::after_chat(&read, event.event_id, event.recorded_at)
+        } else {
+            let read: account::Event = event.event()?;
+            giving::after(&event.aggregate_id, &read, event.event_id, NO_RULES)
+        };
         let envelope = |next: giving::Next| {
             Envelope::following::<Account>(NAME, event, &next.viewer, &next.command)
         };

@@ -6,9 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use cqrs_es::Aggregate;
 use domain::account::{self, Account};
 use domain::broadcast::{self, Broadcast, MOVES};
+use domain::chat::{self, Chat};
 use domain::chat_request::Prices;
 use domain::generation::{self, Generation};
-use domain::redemption::{Next, after_account, after_generation};
+use domain::redemption::{Next, after_account, after_chat, after_generation};
 use futures::future::BoxFuture;
 use journal::{Content, Envelope, Process, Recorded, Unanswered};
 use serde::de::Error as _;
@@ -53,6 +54,7 @@ impl Process for Redemption {
             (Broadcast::TYPE, kind) => MOVES.contains(&kind),
             (Account::TYPE, "credited") => event.payload.contains("cheer"),
             (Account::TYPE, kind) => kind != "reversed",
+            (Chat::TYPE, "asked") => event.payload.contains("wish"),
             (aggregate, _) => aggregate == Generation::TYPE,
         }
     }
@@ -60,18 +62,26 @@ impl Process for Redemption {
     fn react(&self, event: &Recorded) -> Result<Vec<Envelope>, Unanswered> {
         let id = &event.aggregate_id;
         let mut on_air = self.on_air.lock().unwrap_or_else(PoisonError::into_inner);
-        if event.aggregate_type == Broadcast::TYPE {
-            let read: broadcast::Event = event.event()?;
-            on_air.add(event.position, id, &read);
-            return Ok(Vec::new());
-        }
-        let next = if event.aggregate_type == Account::TYPE {
-            let read: account::Event = event.event()?;
-            after_account(id, &read, event.event_id, event.recorded_at, &self.prices.borrow())
-        } else {
-            let read: generation::Event = event.event()?;
-            let request = id.parse::<Uuid>().map_err(serde_json::Error::custom)?;
-            after_generation(request, &read, event.event_id)
+        let (cause, at) = (event.event_id, event.recorded_at);
+        let next = match event.aggregate_type.as_str() {
+            Broadcast::TYPE => {
+                let read: broadcast::Event = event.event()?;
+                on_air.add(event.position, id, &read);
+                None
+            }
+            Account::TYPE => {
+                let read: account::Event = event.event()?;
+                after_account(id, &read, cause, at, &self.prices.borrow())
+            }
+            Chat::TYPE => {
+                let read: chat::Event = event.event()?;
+                after_chat(&read, cause, at)
+            }
+            _ => {
+                let read: generation::Event = event.event()?;
+                let request = id.parse::<Uuid>().map_err(serde_json::Error::custom)?;
+                after_generation(request, &read, cause)
+            }
         };
         next.map(|next| addressed(event, &next.stamped(on_air.at(event.position))))
             .transpose()
@@ -140,15 +150,20 @@ mod tests {
     }
 
     #[test]
-    fn the_prices_of_the_moment_are_asked_and_what_has_none_is_not_submitted() {
+    fn the_prices_of_the_moment_are_asked_and_what_has_none_is_turned_down() {
         let prices = watch::Sender::new(Prices::default());
         let process = Redemption::new(prices.subscribe());
         let event = cheer("Cheer200 ghost of a toaster");
         assert_eq!(process.react(&event).expect("answered").len(), 1);
         prices.send_modify(|prices| prices.points.extend([("ghost".to_owned(), 201)]));
-        assert!(process.react(&event).expect("answered").is_empty(), "too few bits now");
+        let turned_down = |why: &str| {
+            let next = process.react(&event).expect("answered").pop().expect("a command");
+            let command = next.command.get();
+            assert!(command.contains("turn_down") && command.contains(why), "{command}");
+        };
+        turned_down("wrong_amount");
         prices.send_modify(|prices| prices.points.clear());
-        assert!(process.react(&event).expect("answered").is_empty(), "not offered now");
+        turned_down("not_offered");
     }
 
     fn moved(position: i64, event: &broadcast::Event) -> Recorded {

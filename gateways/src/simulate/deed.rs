@@ -74,6 +74,13 @@ pub enum Deed {
         input: Arc<str>,
         fulfilled: bool,
     },
+    /// A line of chat; `mention` is who is named in it.
+    Chat {
+        id: Arc<str>,
+        viewer: Viewer,
+        text: Arc<str>,
+        mention: Option<Viewer>,
+    },
     /// A type that Tapedeck does not translate: it is kept.
     Poll {
         id: Arc<str>,
@@ -120,7 +127,17 @@ impl Deed {
                 | Deed::HypeTrainEnd(_)
                 | Deed::Redeem { .. }
                 | Deed::Settle { .. }
+                | Deed::Chat { .. }
         )
+    }
+
+    /// Who did it, where somebody earned points by it.
+    pub(super) fn doer(&self) -> Option<&Viewer> {
+        match self {
+            Deed::Cheer { viewer, .. } | Deed::Gift { viewer, .. } => viewer.as_ref(),
+            Deed::Sub { viewer, .. } | Deed::Resub { viewer, .. } => Some(viewer),
+            _ => None,
+        }
     }
 
     /// Who is given how many points for it under the default rules. Written out here rather than asked of the rules,
@@ -143,8 +160,11 @@ impl Deed {
         }
     }
 
-    /// The picture that a cheer asks and pays for. Written out for the words of `WISHES`, rather than asked of the grammar.
+    /// The picture that a cheer, or the ready-made alert that a line of chat, asks and pays for. Written out for the words of `WISHES`, rather than asked of the grammar.
     pub fn expected_picture(&self) -> Option<ExpectedAlert> {
+        if let Some(alert) = self.expected_of_chat() {
+            return Some(alert).filter(|alert| alert.kind != "notice");
+        }
         let Deed::Cheer { viewer: Some(viewer), bits, message } = self else { return None };
         let (_, words) = message.split_once(' ')?;
         let kind = match words {
@@ -166,6 +186,9 @@ impl Deed {
             Deed::Gift { viewer, count, .. } => ("gift", viewer.as_ref().and_then(id), *count),
             Deed::Raid { viewer, viewers } => ("raid", id(viewer), *viewers),
             Deed::HypeTrainBegin(train) => ("hype_train", None, train.level),
+            Deed::Chat { .. } => {
+                return self.expected_of_chat().filter(|alert| alert.kind == "notice");
+            }
             _ => return None,
         };
         Some(ExpectedAlert { kind, viewer, amount })

@@ -4,6 +4,7 @@
 //! in points and alerts, is computed here by other lines than those that are tested with it.
 
 mod cast;
+mod chatter;
 mod deed;
 mod delivery;
 mod night;

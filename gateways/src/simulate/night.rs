@@ -80,7 +80,7 @@ impl Night {
         self
     }
 
-    /// How many pictures are asked for.
+    /// How many pictures and ready-made alerts are asked and paid for.
     pub fn requests(&self) -> usize {
         self.scenes.iter().filter(|scene| scene.deed.expected_picture().is_some()).count()
     }
@@ -95,6 +95,10 @@ impl Night {
             }
             if let Some(ExpectedAlert { viewer: Some(viewer), .. }) = deed.expected_picture() {
                 *points.entry(viewer).or_default() -= PRICE;
+            }
+            if let Some((from, to, gift)) = deed.expected_gift() {
+                *points.entry(from.to_owned()).or_default() -= gift;
+                *points.entry(to.to_owned()).or_default() += gift;
             }
         }
         points

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::cast::Viewer;
+use super::chatter;
 use super::deed::{Deed, Reward, Train};
 
 /// Whose JSON it is.
@@ -35,6 +36,7 @@ impl Deed {
             Deed::HypeTrainEnd(_) => ("channel.hype_train.end", train),
             Deed::Redeem { .. } => ("channel.channel_points_custom_reward_redemption.add", "1"),
             Deed::Settle { .. } => ("channel.channel_points_custom_reward_redemption.update", "1"),
+            Deed::Chat { .. } => ("channel.chat.message", "1"),
             Deed::Poll { .. } => ("channel.poll.begin", "1"),
         }
     }
@@ -53,6 +55,9 @@ pub fn body(deed: &Deed, flavour: Flavour, at: DateTime<Utc>, broadcaster: &View
         Deed::Raid { .. } => json!({"to_broadcaster_user_id": broadcaster.id}),
         Deed::Follow { .. } => {
             json!({"broadcaster_user_id": broadcaster.id, "moderator_user_id": broadcaster.id})
+        }
+        Deed::Chat { .. } => {
+            json!({"broadcaster_user_id": broadcaster.id, "user_id": broadcaster.id})
         }
         _ => json!({"broadcaster_user_id": broadcaster.id}),
     };
@@ -133,6 +138,9 @@ impl Writer<'_> {
             Deed::Settle { id, viewer, reward, input, fulfilled } => {
                 let status = if *fulfilled { "fulfilled" } else { "canceled" };
                 self.redemption(id, viewer, reward, input, status)
+            }
+            Deed::Chat { id, viewer, text, mention } => {
+                self.here(chatter::line(id, viewer, text, mention.as_ref()))
             }
             Deed::Poll { id, title } => self.here(json!({
                 "id": id, "title": title, "choices": [{"id": "1", "title": "Yes"}],

@@ -93,6 +93,8 @@ impl ExpectedAlert {
             "raid" => ("raid", amount("viewers")),
             "ghost" => ("ghost", Some(0)),
             "friend" => ("friend", Some(0)),
+            "static" => ("static", Some(0)),
+            "notice" => ("notice", Some(0)),
             "hype_train" => ("hype_train", amount("level")),
             _ => return None,
         };

@@ -69,6 +69,11 @@ fn ordinary(kind: Kind) -> Map<String, Value> {
         Kind::Gift => json!({"viewer": viewer, "tier": "1000", "count": 5}),
         Kind::Raid => json!({"viewer": viewer, "viewers": 42}),
         Kind::HypeTrain => json!({"level": 2, "total": 700, "goal": 1_800, "kind": "regular"}),
+        Kind::Static => json!({"viewer": viewer, "id": "test-card", "message": "this is a test"}),
+        Kind::Notice => json!({
+            "viewer": viewer, "reason": "failed", "style": "ghost", "price": 200,
+            "words": "the ghost did not work out: the 200 points are back",
+        }),
         Kind::Tape => json!({
             "id": "88", "title": "A test of a tape", "year": 1987, "runtime_s": 3_540,
             "tags": ["test", "late night"], "colour": "#f0a51c", "thumbnail": null,

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use domain::rules::Rules;
 use journal::Envelope;
 
+use super::chat::{self, Heard, Listening};
 use super::notification::{Body, Notification, Verification};
 use super::secrets::Secrets;
 use super::signature::{Authentic, Refusal, verify};
@@ -20,6 +21,8 @@ pub struct Inbound {
     pub rules: Arc<Rules>,
     /// With it, notifications about other channels are kept and change nothing.
     pub broadcaster_id: Option<String>,
+    /// What lines of chat are read by.
+    pub listening: Arc<Listening>,
 }
 
 /// An authentic request.
@@ -28,6 +31,8 @@ pub enum Received {
     /// Twitch asks whether we want this EventSub subscription; the answer is this text and nothing else.
     Challenge(String),
     Commands(Commands),
+    /// What was said or taken back in chat, and its type.
+    Heard(Box<Heard>, &'static str),
 }
 
 /// What is to be appended before the request is answered.
@@ -106,7 +111,14 @@ impl Inbound {
     ) -> Received {
         let Authentic { message_id, sent_at, .. } = *authentic;
         let notification = Notification { message_id, sent_at, raw };
-        match translate(&notification, &self.rules, self.broadcaster_id.as_deref(), now) {
+        let ours = self.broadcaster_id.as_deref();
+        let heard = chat::read(&notification, &self.listening, ours, now);
+        let translated = match heard {
+            Ok(Some(heard)) => return Received::Heard(Box::new(heard), label(&about.kind)),
+            Ok(None) => translate(&notification, &self.rules, ours, now),
+            Err(untranslatable) => Err(untranslatable),
+        };
+        match translated {
             Ok(envelopes) => Received::Commands(Commands {
                 envelopes,
                 result: Outcome::Translated,
@@ -170,7 +182,7 @@ fn kept(
 pub fn label(kind: &str) -> &'static str {
     let known = kind.strip_prefix("revocation:").and_then(|rest| rest.split(':').next());
     let kind = known.unwrap_or(kind);
-    KINDS.iter().find(|known| **known == kind).copied().unwrap_or("other")
+    KINDS.iter().chain(&chat::KINDS).find(|known| **known == kind).copied().unwrap_or("other")
 }
 
 #[cfg(test)]

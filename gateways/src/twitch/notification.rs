@@ -12,6 +12,8 @@ const ANONYMOUS_GIFTER: &str = "274598607";
 const TEXT_MAX: usize = 1_000;
 /// The longest name that is kept, in characters.
 const NAME_MAX: usize = 100;
+/// In so many of the first pieces of a line it is looked for who is named.
+const MENTIONS_MAX: usize = 200;
 
 /// A notification whose signature was verified.
 #[derive(Clone, Copy, Debug)]
@@ -200,6 +202,114 @@ pub(super) struct RedeemedReward {
     pub id: String,
     pub title: String,
     pub cost: i64,
+}
+
+/// `channel.chat.message`.
+#[derive(Debug, Deserialize)]
+pub(super) struct ChatLine {
+    pub broadcaster_user_id: String,
+    pub chatter_user_id: String,
+    #[serde(default)]
+    chatter_user_login: Option<String>,
+    #[serde(default)]
+    chatter_user_name: Option<String>,
+    pub message_id: String,
+    pub message: ChatText,
+    #[serde(default)]
+    pub badges: Vec<ChatBadge>,
+    #[serde(default)]
+    cheer: Option<ChatCheer>,
+    #[serde(default)]
+    pub color: String,
+    #[serde(default)]
+    channel_points_custom_reward_id: Option<String>,
+    /// Where it was said, when it is a copy of another channel's.
+    #[serde(default)]
+    source_broadcaster_user_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ChatText {
+    pub text: String,
+    #[serde(default)]
+    pub fragments: Vec<ChatFragment>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ChatFragment {
+    #[serde(default)]
+    pub text: String,
+    #[serde(default)]
+    pub emote: Option<ChatEmote>,
+    #[serde(default)]
+    pub mention: Option<User>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ChatEmote {
+    pub id: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ChatBadge {
+    pub set_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct ChatCheer {
+    #[serde(default)]
+    bits: i64,
+}
+
+impl ChatLine {
+    pub fn chatter(&self) -> Option<ViewerName> {
+        let user = User {
+            user_id: Some(self.chatter_user_id.clone()),
+            user_login: self.chatter_user_login.clone(),
+            user_name: self.chatter_user_name.clone(),
+            is_anonymous: None,
+        };
+        user.named()
+    }
+
+    /// How many bits it carries: one at least, where it says that it is a cheer.
+    pub fn bits(&self) -> i64 {
+        self.cheer.as_ref().map_or(0, |cheer| cheer.bits.max(1))
+    }
+
+    pub fn was_taken_by_a_reward(&self) -> bool {
+        self.channel_points_custom_reward_id.as_ref().is_some_and(|id| !id.is_empty())
+    }
+
+    pub fn was_said_in(&self, broadcaster: &str) -> bool {
+        self.source_broadcaster_user_id.as_ref().is_none_or(|source| source == broadcaster)
+    }
+
+    /// Who is named in it, as far as Twitch knows them.
+    pub fn mentions(&self) -> Vec<ViewerName> {
+        let fragments = self.message.fragments.iter().take(MENTIONS_MAX);
+        fragments.filter_map(|fragment| fragment.mention.as_ref()?.named()).collect()
+    }
+}
+
+/// `channel.chat.message_delete`.
+#[derive(Debug, Deserialize)]
+pub(super) struct ChatDeleted {
+    pub broadcaster_user_id: String,
+    pub message_id: String,
+}
+
+/// `channel.chat.clear_user_messages`: somebody was banned or timed out.
+#[derive(Debug, Deserialize)]
+pub(super) struct ChatterCleared {
+    pub broadcaster_user_id: String,
+    pub target_user_id: String,
+}
+
+/// `channel.chat.clear`.
+#[derive(Debug, Deserialize)]
+pub(super) struct ChatCleared {
+    pub broadcaster_user_id: String,
 }
 
 /// Whose channel a notification is about; a raid is about the channel that is raided.

@@ -104,7 +104,7 @@ pub fn translate(
 }
 
 /// A raid tells of two channels; the one that is raided is meant.
-fn check_channel(said: &str, ours: &str) -> Result<(), Untranslatable> {
+pub(super) fn check_channel(said: &str, ours: &str) -> Result<(), Untranslatable> {
     let about: About = serde_json::from_str(said).map_err(malformed)?;
     match about.to_broadcaster_user_id.or(about.broadcaster_user_id) {
         Some(about) if about != ours => {
@@ -114,7 +114,7 @@ fn check_channel(said: &str, ours: &str) -> Result<(), Untranslatable> {
     }
 }
 
-fn malformed(error: serde_json::Error) -> Untranslatable {
+pub(super) fn malformed(error: serde_json::Error) -> Untranslatable {
     Untranslatable::Malformed(error.to_string())
 }
 
@@ -175,13 +175,13 @@ fn bad_id(field: &'static str, error: BadAddress) -> Untranslatable {
     Untranslatable::BadId { field, reason: error.to_string() }
 }
 
-fn plain_id(field: &'static str, id: String) -> Result<String, Untranslatable> {
+pub(super) fn plain_id(field: &'static str, id: String) -> Result<String, Untranslatable> {
     check_id(&id).map_err(|error| bad_id(field, error))?;
     Ok(id)
 }
 
 /// The viewer somebody must be, with an id that can be stored.
-fn somebody(viewer: Option<ViewerName>) -> Result<ViewerName, Untranslatable> {
+pub(super) fn somebody(viewer: Option<ViewerName>) -> Result<ViewerName, Untranslatable> {
     let viewer = viewer.ok_or(Untranslatable::NoViewer)?;
     check_id(&viewer.id).map_err(|error| bad_id("the viewer's id", error))?;
     Ok(viewer)

@@ -17,10 +17,14 @@ use futures::future::try_join_all;
 
 use journal::ingest::{PublishError, Publisher};
 use journal::{Envelope, crash};
+use sqlx::PgPool;
 
+use super::chat::{Heard, NotAsked};
 use super::inbound::{Commands, Inbound, Received, label};
 use super::signature::SUBSCRIPTION_TYPE;
 use super::translate::keep;
+use crate::chat::Lines;
+use crate::chat::lines::NotKept;
 use crate::observe;
 
 pub const PATH: &str = "/webhooks/twitch";
@@ -37,6 +41,23 @@ const PUBLISH_LIMIT: Duration = Duration::from_secs(3);
 pub struct Webhook {
     pub inbound: Inbound,
     pub publisher: Publisher,
+    /// Keeps what is said in chat.
+    pub lines: Lines,
+    /// Knows what viewers are called.
+    pub pool: PgPool,
+}
+
+/// Why a line of chat is to be sent again.
+#[derive(Debug, thiserror::Error)]
+enum NotHeard {
+    #[error(transparent)]
+    NotAsked(#[from] NotAsked),
+    #[error(transparent)]
+    NotPublished(#[from] PublishError),
+    #[error(transparent)]
+    NotKept(#[from] NotKept),
+    #[error("it took too long")]
+    Late,
 }
 
 pub fn router(webhook: Webhook) -> Router {
@@ -83,6 +104,13 @@ impl Desk {
                 let plain = [(header::CONTENT_TYPE, "text/plain")];
                 (header_kind(headers), "challenge", (plain, challenge).into_response())
             }
+            Ok(Received::Heard(heard, kind)) => match self.webhook.hear(*heard).await {
+                Ok(()) => (kind, "heard", StatusCode::NO_CONTENT.into_response()),
+                Err(error) => {
+                    tracing::error!(error = %error, kind, "what was said in chat was not kept");
+                    (kind, "unavailable", unavailable())
+                }
+            },
             Ok(Received::Commands(commands)) => {
                 let (kind, result) = (commands.kind, commands.result.name());
                 match self.webhook.append(commands).await {
@@ -114,6 +142,19 @@ impl Webhook {
             }
             result => result,
         }
+    }
+
+    /// Asks for what is asked, and keeps what is to be shown.
+    async fn hear(&self, heard: Heard) -> Result<(), NotHeard> {
+        let all = async {
+            if let Some(asking) = heard.asking {
+                let envelope = asking.envelope(&self.pool).await?;
+                let traceparent = observe::traceparent();
+                self.send(&[Envelope { traceparent, ..envelope }]).await?;
+            }
+            Ok(self.lines.keep(&heard.broadcaster, &heard.frame, &heard.id).await?)
+        };
+        tokio::time::timeout(2 * PUBLISH_LIMIT, all).await.unwrap_or(Err(NotHeard::Late))
     }
 
     async fn send(&self, envelopes: &[Envelope]) -> Result<(), PublishError> {

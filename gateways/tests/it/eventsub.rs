@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use domain::rules::Rules;
+use gateways::chat::Lines;
 use gateways::simulate::{
     Deed, Delivery, ExpectedAlert, Night, Options, Pace, Report, Scene, Viewer, play,
 };
@@ -31,8 +32,11 @@ async fn listen(world: &World) -> Url {
         secrets: Secrets::new(Some(secret())),
         rules: Arc::new(Rules::default()),
         broadcaster_id: Some(BROADCASTER.to_owned()),
+        listening: Default::default(),
     };
-    let router = router(Webhook { inbound, publisher: world.publisher().await });
+    let lines = Lines::start(&world.broker).await.expect("the chat's user gets in");
+    let (publisher, pool) = (world.publisher().await, world.pool.clone());
+    let router = router(Webhook { inbound, publisher, lines, pool });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, router).await });

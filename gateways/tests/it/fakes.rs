@@ -1,6 +1,7 @@
-//! Systems outside, on loopback. Each speaks the real protocol and is itself checked with the vendor's own client.
+//! Systems outside, on loopback. Each speaks the real protocol; OpenAI's is itself checked with the vendor's own client.
 //!
 //! They are here and not in the product, because nothing in the product uses them.
 
+pub mod helix;
 pub mod openai;
 pub mod s3;

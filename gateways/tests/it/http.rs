@@ -114,7 +114,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 44] = [
+const ENDPOINTS: [(&str, &str, Scope); 46] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
@@ -159,6 +159,8 @@ const ENDPOINTS: [(&str, &str, Scope); 44] = [
     ("post", "/stages/{name}/mute", Scope::StageDirect),
     ("post", "/stages/{name}/unmute", Scope::StageDirect),
     ("post", "/stages/{name}/test", Scope::StageDirect),
+    ("get", "/chat/ws", Scope::FeedRead),
+    ("get", "/replies", Scope::CommandsRead),
 ];
 
 /// The endpoint that wants one of two: see `stage::who_may`.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod chain;
+mod chat;
 mod cli;
 mod embedded;
 mod eventsub;

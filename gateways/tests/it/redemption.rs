@@ -3,6 +3,7 @@
 mod api;
 mod crashes;
 mod expiry;
+mod told;
 
 use chrono::{DateTime, Utc};
 use domain::account::{self, Account, Facts};

@@ -68,10 +68,12 @@ pub(super) async fn apply(
             let reason = format!("there were {available} points available");
             end(connection, place, "declined", None, &reason).await?;
         }
+        // Nothing is left to do, and nobody ever had it in hand: it is shown as an alert.
+        Event::TurnedDown { .. } => {}
         Event::AttemptFailed { attempt, reason, retry_at, .. } => {
             fail_attempt(connection, place, attempt, &reason, retry_at).await?;
         }
-        Event::Completed { picture, .. } => complete(connection, place, &picture).await?,
+        Event::Completed { picture, .. } => complete(connection, place, picture.as_ref()).await?,
         Event::Refused { code, reason, .. } => {
             end(connection, place, "refused", Some(&code), &reason).await?;
         }
@@ -164,7 +166,7 @@ async fn fail_attempt(
 async fn complete(
     connection: &mut PgConnection,
     place: Place,
-    picture: &Picture,
+    picture: Option<&Picture>,
 ) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE generations
@@ -173,8 +175,8 @@ async fn complete(
          WHERE request = $1",
     )
     .bind(place.request)
-    .bind(Json(picture))
-    .bind(picture.cost_micros)
+    .bind(picture.map(Json))
+    .bind(picture.map_or(0, |picture| picture.cost_micros))
     .bind(place.at)
     .bind(place.position)
     .execute(connection)

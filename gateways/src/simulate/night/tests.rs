@@ -24,10 +24,12 @@ fn received(night: &Night, scene: &Scene, message_id: &str) -> Commands {
         secrets: Secrets::new(Some(secret())),
         rules: Rules::default().into(),
         broadcaster_id: Some(night.broadcaster.id.to_string()),
+        listening: Default::default(),
     };
     match inbound.receive(&headers, delivery.body.as_bytes(), now()).unwrap() {
         Received::Commands(commands) => commands,
         Received::Challenge(challenge) => panic!("a challenge: {challenge}"),
+        Received::Heard(heard, _) => panic!("said in chat: {heard:?}"),
     }
 }
 

@@ -18,6 +18,7 @@ fn inbound() -> Inbound {
         secrets: Secrets::new(Some(secret())),
         rules: Arc::new(Rules::default()),
         broadcaster_id: Some("1000".to_owned()),
+        listening: Default::default(),
     }
 }
 
@@ -44,6 +45,7 @@ fn received(message_type: &str, kind: &str, body: &[u8]) -> Received {
 fn commands(received: Received) -> Commands {
     match received {
         Received::Commands(commands) => commands,
+        Received::Heard(heard, _) => panic!("{heard:?}"),
         Received::Challenge(challenge) => panic!("a challenge: {challenge}"),
     }
 }

@@ -1,0 +1,262 @@
+//! What is to be seen of the chat now, and what comes next: made once for each process, for all who show it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::ws::Utf8Bytes;
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use tokio::sync::{Semaphore, broadcast};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::frame::Frame;
+use super::lines::{self, Kept, Lines};
+
+/// How many lines whoever comes gets at once.
+pub const SHOWN_AT_ONCE: usize = 50;
+
+/// How many lines are remembered, so that enough are left when some are deleted; and how many deletions, so that a line
+/// that comes after its deletion is not shown.
+const LINES_MAX: usize = 300;
+const DELETIONS_MAX: usize = 1_000;
+/// How many frames somebody may be behind before they are cut.
+const BEHIND_MAX: usize = 256;
+const PLACES: usize = 200;
+/// How often it is looked for lines when nobody says that there are any.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The chat as it is to be seen.
+pub struct Hub {
+    seen: Mutex<Seen>,
+    next: broadcast::Sender<Utf8Bytes>,
+    places: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Oldest first.
+    lines: VecDeque<Shown>,
+    /// Lines by id.
+    deleted: VecDeque<String>,
+    /// Of whom nothing said before that time is to be seen; of nobody means of everybody.
+    cleared: VecDeque<(Option<String>, DateTime<Utc>)>,
+}
+
+struct Shown {
+    id: String,
+    viewer: String,
+    text: Utf8Bytes,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Hub {
+            seen: Mutex::default(),
+            next: broadcast::Sender::new(BEHIND_MAX),
+            places: Arc::new(Semaphore::new(PLACES)),
+        }
+    }
+}
+
+impl Hub {
+    /// What is to be seen now, oldest first, and what comes after exactly that.
+    pub fn join(&self) -> (Vec<Utf8Bytes>, broadcast::Receiver<Utf8Bytes>) {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let skipped = seen.lines.len().saturating_sub(SHOWN_AT_ONCE);
+        let lines = seen.lines.iter().skip(skipped).map(|line| line.text.clone()).collect();
+        (lines, self.next.subscribe())
+    }
+
+    /// The places for those who show it.
+    pub(super) fn places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.places)
+    }
+
+    /// Takes a frame, and passes on what changes something.
+    pub fn take(&self, kept: Kept) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = seen.take(kept) {
+            // That nobody listens is no failure.
+            let _ = self.next.send(text);
+        }
+    }
+}
+
+impl Seen {
+    fn take(&mut self, Kept { frame, text, at }: Kept) -> Option<Utf8Bytes> {
+        let text = Utf8Bytes::from(text);
+        match frame {
+            Frame::Hello {} => return None,
+            Frame::Line(line) => {
+                let (id, viewer) = (line.id, line.viewer.id);
+                let is_gone = self.deleted.contains(&id)
+                    || self.lines.iter().any(|shown| shown.id == id)
+                    || self.cleared.iter().any(|(whose, until)| {
+                        line.at <= *until && whose.as_ref().is_none_or(|whose| *whose == viewer)
+                    });
+                if is_gone {
+                    return None;
+                }
+                bounded(&mut self.lines, LINES_MAX, Shown { id, viewer, text: text.clone() });
+            }
+            Frame::Deleted { id } => {
+                self.lines.retain(|shown| shown.id != id);
+                bounded(&mut self.deleted, DELETIONS_MAX, id);
+            }
+            Frame::ClearedViewer { viewer } => {
+                self.lines.retain(|shown| shown.viewer != viewer);
+                bounded(&mut self.cleared, DELETIONS_MAX, (Some(viewer), at));
+            }
+            Frame::Cleared {} => {
+                self.lines.clear();
+                bounded(&mut self.cleared, DELETIONS_MAX, (None, at));
+            }
+        }
+        Some(text)
+    }
+}
+
+fn bounded<T>(all: &mut VecDeque<T>, most: usize, new: T) {
+    if all.len() >= most {
+        all.pop_front();
+    }
+    all.push_back(new);
+}
+
+/// Follows CHAT until told to stop. Without NATS it waits, and then goes on where it was.
+pub async fn run(hub: Arc<Hub>, lines: Lines, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut news = lines.news().await?;
+    let mut next = 0;
+    let mut complained = false;
+    while !stop.is_cancelled() {
+        match follow(&hub, &lines, &mut next).await {
+            Ok(()) => complained = false,
+            Err(error) if !complained => {
+                tracing::warn!(error = format!("{error:#}"), "the lines of chat cannot be read");
+                complained = true;
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = timeout(LOOK_EVERY, news.next()) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Takes what is there from number `next` on.
+async fn follow(hub: &Hub, lines: &Lines, next: &mut u64) -> anyhow::Result<()> {
+    let (stream, first, last) = lines.stream().await?;
+    if last + 1 < *next {
+        // The stream was made anew.
+        *next = 0;
+    }
+    let oldest = first.max(last.saturating_sub(2 * LINES_MAX as u64));
+    *next = (*next).max(oldest).max(1);
+    while *next <= last {
+        if let Some(kept) = lines::read(&stream, *next).await? {
+            hub.take(kept);
+        }
+        *next += 1;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::{Line, Who};
+    use super::*;
+
+    fn second(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_750_000_000 + second, 0).expect("a time")
+    }
+
+    fn kept(frame: Frame, at: i64) -> Kept {
+        let text = serde_json::to_string(&frame).expect("JSON");
+        Kept { frame, text, at: second(at) }
+    }
+
+    /// Said by a viewer in a second.
+    fn line(id: &str, viewer: &str, at: i64) -> Kept {
+        let line = Line {
+            id: id.to_owned(),
+            viewer: Who { id: viewer.to_owned(), name: None },
+            colour: None,
+            badges: Vec::new(),
+            parts: Vec::new(),
+            at: second(at),
+            bot: false,
+            request: false,
+        };
+        kept(Frame::Line(line), at)
+    }
+
+    fn deleted(id: &str) -> Kept {
+        kept(Frame::Deleted { id: id.to_owned() }, 9)
+    }
+
+    fn ids(hub: &Hub) -> Vec<String> {
+        let id = |text: &Utf8Bytes| -> String {
+            let json: serde_json::Value = serde_json::from_str(text.as_str()).expect("JSON");
+            json["id"].as_str().expect("an id").to_owned()
+        };
+        hub.join().0.iter().map(id).collect()
+    }
+
+    #[test]
+    fn whoever_comes_sees_the_last_lines_without_those_that_were_deleted() {
+        let hub = Hub::default();
+        for n in 0..70 {
+            hub.take(line(&format!("m-{n}"), "5001", n));
+        }
+        hub.take(deleted("m-69"));
+        let shown = ids(&hub);
+        assert_eq!(shown.len(), SHOWN_AT_ONCE);
+        assert_eq!((shown[0].as_str(), shown[49].as_str()), ("m-19", "m-68"));
+    }
+
+    #[test]
+    fn a_line_is_shown_once_and_not_after_its_deletion() {
+        let hub = Hub::default();
+        let (_, mut next) = hub.join();
+        for _ in 0..10 {
+            hub.take(line("m-1", "5001", 0));
+        }
+        hub.take(deleted("m-2"));
+        hub.take(line("m-2", "5001", 1));
+        assert_eq!(ids(&hub), ["m-1"]);
+        assert!(next.try_recv().expect("the line").as_str().contains("m-1"));
+        assert!(next.try_recv().expect("the deletion").as_str().contains("deleted"));
+        assert!(next.try_recv().is_err());
+    }
+
+    #[test]
+    fn what_a_banned_viewer_said_is_gone_also_where_it_comes_late() {
+        let hub = Hub::default();
+        hub.take(line("m-1", "5001", 0));
+        hub.take(line("m-2", "5002", 1));
+        hub.take(kept(Frame::ClearedViewer { viewer: "5001".to_owned() }, 5));
+        hub.take(line("m-3", "5001", 4));
+        hub.take(line("m-4", "5001", 6));
+        assert_eq!(ids(&hub), ["m-2", "m-4"]);
+        hub.take(kept(Frame::Cleared {}, 7));
+        hub.take(line("m-5", "5002", 6));
+        hub.take(line("m-6", "5002", 8));
+        assert_eq!(ids(&hub), ["m-6"]);
+    }
+
+    #[test]
+    fn whoever_is_too_far_behind_is_told_so_and_nobody_waits() {
+        let hub = Hub::default();
+        let (_, mut slow) = hub.join();
+        for n in 0..(BEHIND_MAX as i64 * 3) {
+            hub.take(line(&format!("m-{n}"), "5001", n));
+        }
+        assert!(matches!(slow.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
+        let seen = hub.seen.lock().expect("whole");
+        assert_eq!(seen.lines.len(), LINES_MAX);
+    }
+}
