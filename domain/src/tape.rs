@@ -63,6 +63,7 @@ pub struct Provenance {
 /// What to do about a tape. `entry` names the command; see [`Identified`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "most commands of a tape are the large one")]
 pub enum Command {
     /// This is what is known of it now.
     Catalogue { entry: Uuid, card: Card, from: Provenance, at: DateTime<Utc> },

@@ -207,8 +207,16 @@ fn what_is_ready_made_is_completed_as_soon_as_it_is_funded() {
         panic!("it is submitted");
     };
     let wanted = wish.clone();
-    let submitted =
-        Event::Submitted { entry, viewer: viewer.clone(), wish, price, prices, at, retry_of };
+    let submitted = Event::Submitted {
+        entry,
+        viewer: viewer.clone(),
+        wish,
+        price,
+        prices,
+        at,
+        retry_of,
+        state: None,
+    };
     let fund = Command::Fund { entry: named("f") };
     let funded = Event::Funded { entry: named("f") };
     let completed = Event::Completed { entry: named("f"), viewer: viewer.clone(), picture: None };
