@@ -48,6 +48,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// The last one says how many there are.
+    const COUNT: usize = Role::Chat as usize + 1;
+
     pub fn name(self) -> &'static str {
         match self {
             Role::Admin => "admin",
@@ -78,8 +81,8 @@ pub struct Broker {
 
 struct Inner {
     config: BrokerConfig,
-    clients: [OnceCell<async_nats::Client>; 6],
-    connections: [watch::Sender<u64>; 6],
+    clients: [OnceCell<async_nats::Client>; Role::COUNT],
+    connections: [watch::Sender<u64>; Role::COUNT],
     committed: broadcast::Sender<Arc<Vec<Recorded>>>,
     positions: Local,
     news: Mutex<Weak<News>>,
