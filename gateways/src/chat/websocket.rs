@@ -1,6 +1,5 @@
 //! The chat over a WebSocket.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
@@ -9,11 +8,11 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
+use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::hub::Hub;
 use crate::feed::PROTOCOL;
 use crate::http::State as AppState;
 use crate::http::auth::Asker;
@@ -26,14 +25,17 @@ const HEARD_BYTES_MAX: usize = 4_096;
 const SEND_LIMIT: Duration = Duration::from_secs(10);
 /// What may wait for the socket in this process.
 const WAITING_BYTES_MAX: usize = 128 * 1024;
-/// After this much silence a reader is pinged.
+/// After this much silence a reader is told that we are there.
 const PING_EVERY: Duration = Duration::from_secs(10);
-const HELLO: Utf8Bytes = Utf8Bytes::from_static(r#"{"type":"hello"}"#);
+const PING: Utf8Bytes = Utf8Bytes::from_static(r#"{"type":"ping"}"#);
+/// How often a reader's key is looked at, and how long a look may take.
+const KEY_EVERY: Duration = Duration::from_secs(5);
+const KEY_LIMIT: Duration = Duration::from_secs(1);
 
 /// The chat as it is to be shown, over a WebSocket: one frame per text.
 ///
-/// First `{"type":"hello"}`, then the last 50 lines that were not deleted, then what is said and deleted from then on:
-/// `line`, `deleted`, `cleared_viewer`, `cleared`. Who falls too far behind is cut, and sees the last lines again when
+/// First `{"type":"hello","build","ping_ms"}`, then the last 50 lines that were not deleted, then what is said and deleted
+/// from then on: `line`, `deleted`, `cleared_viewer`, `cleared`; and `ping` in silence. Who falls too far behind is cut, and sees the last lines again when
 /// they return. Browsers, which cannot send headers here, offer the subprotocols `tapedeck.v1` and `bearer.<key>`.
 #[utoipa::path(
     get, path = "/chat/ws", tag = "chat",
@@ -44,14 +46,13 @@ pub(crate) async fn chat_ws(
     asker: Asker,
     mut parts: Parts,
 ) -> Result<Response, ApiError> {
-    asker.require(Scope::FeedRead)?;
+    let key = asker.require(Scope::FeedRead)?.id;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app)
         .await
         .map_err(|error| ApiError::bad_request(error.body_text()))?;
     let place = app.chat.places().try_acquire_owned().map_err(|_| {
         ApiError::unavailable("the chat has all the readers it can have; come back later")
     })?;
-    let (hub, stop) = (Arc::clone(&app.chat), app.stop.clone());
     let upgrade = upgrade
         .protocols([PROTOCOL])
         .max_message_size(HEARD_BYTES_MAX)
@@ -60,30 +61,33 @@ pub(crate) async fn chat_ws(
     Ok(upgrade.on_upgrade(move |socket| async move {
         let (sink, heard) = socket.split();
         tokio::select! {
-            () = send_all(sink, &hub, &stop) => {}
+            () = send_all(sink, &app) => {}
             () = listen(heard) => {}
+            () = revoked(&app, key) => {}
         }
         drop(place);
     }))
 }
 
 /// Sends frames until one cannot leave, or the reader is too far behind.
-async fn send_all(mut sink: SplitSink<WebSocket, Message>, hub: &Hub, stop: &CancellationToken) {
-    let (lines, mut next) = hub.join();
-    for text in std::iter::once(HELLO).chain(lines) {
+async fn send_all(mut sink: SplitSink<WebSocket, Message>, app: &AppState) {
+    let (lines, mut next) = app.chat.join();
+    let ping_ms = PING_EVERY.as_millis() as u64;
+    let hello = json!({"type": "hello", "build": env!("CARGO_PKG_VERSION"), "ping_ms": ping_ms});
+    for text in std::iter::once(hello.to_string().into()).chain(lines) {
         if !send(&mut sink, Message::Text(text)).await {
             return;
         }
     }
     loop {
         let frame = tokio::select! {
-            () = stop.cancelled() => break,
+            () = app.stop.cancelled() => break,
             frame = timeout(PING_EVERY, next.recv()) => frame,
         };
         let message = match frame {
             Ok(Ok(text)) => Message::Text(text),
             Ok(Err(RecvError::Lagged(_) | RecvError::Closed)) => break,
-            Err(_) => Message::Ping(Vec::new().into()),
+            Err(_) => Message::Text(PING),
         };
         if !send(&mut sink, message).await {
             return;
@@ -95,6 +99,17 @@ async fn send_all(mut sink: SplitSink<WebSocket, Message>, hub: &Hub, stop: &Can
 
 async fn send(sink: &mut SplitSink<WebSocket, Message>, message: Message) -> bool {
     matches!(timeout(SEND_LIMIT, sink.send(message)).await, Ok(Ok(())))
+}
+
+/// Ends when the key is good no more. Where that cannot be known now, the reader stays.
+async fn revoked(app: &AppState, key: Uuid) {
+    let mut looks = tokio::time::interval(KEY_EVERY);
+    loop {
+        looks.tick().await;
+        if matches!(timeout(KEY_LIMIT, app.keys.is_good(key)).await, Ok(Ok(false))) {
+            return;
+        }
+    }
 }
 
 /// Reads until the other side leaves; pings are answered on the way.
