@@ -103,7 +103,10 @@ async fn frame(socket: &mut Socket) -> Value {
     loop {
         let read = tokio::time::timeout(PATIENCE, socket.next()).await.expect("in time");
         if let Message::Text(text) = read.expect("open").expect("a frame") {
-            return serde_json::from_str(&text).expect("JSON");
+            let frame: Value = serde_json::from_str(&text).expect("JSON");
+            if frame["type"] != "ping" {
+                return frame;
+            }
         }
     }
 }
