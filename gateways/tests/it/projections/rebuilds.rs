@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chrono::TimeDelta;
 use domain::account::{Command, Facts};
+use domain::alerting::Kind;
 use domain::entry_id;
-use journal::{Recorded, follower};
+use domain::stage::{self, Sound};
+use journal::{Decision, Recorded, follower};
 use projections::{AsOf, Page, balances, statements};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sqlx::{Connection, PgConnection};
 
 use super::night::{self, VIEWERS};
-use crate::world::{World, cheer, to_account};
+use crate::world::{World, at, cheer, to_account};
 
 /// Every row of every projection as text, in order.
 async fn rows(connection: &mut PgConnection, schema: &str) -> BTreeMap<String, Vec<String>> {
@@ -82,11 +85,68 @@ async fn given_to_many(world: &World) {
     asker.ask(to_account("6001", "granted back", command)).await;
 }
 
+/// A stage on which everything happens that can happen to an alert.
+async fn directed(world: &World) {
+    use stage::Command;
+    let asker = world.asker().await;
+    let (mut revision, actor) = (0, || "a test".to_owned());
+    let mut ask = async |command: &Command| -> i64 {
+        let envelope = gateways::stage::commands::directed("main", command, at());
+        let outcome = asker.ask(envelope.expect("an address")).await;
+        assert_eq!(outcome.decision, Decision::Accepted, "{command:?}: {:?}", outcome.reason);
+        revision += 1;
+        outcome.first_position.expect("recorded")
+    };
+    let entry = |name: &str| entry_id("test", &format!("stage {name}"));
+    ask(&Command::Open { entry: entry("open"), at: at() }).await;
+    let mut alerts = Vec::new();
+    for n in 0..4 {
+        let (entry, kind, data) = (entry(&format!("test {n}")), Kind::Raid, Default::default());
+        let position = ask(&Command::Test { entry, kind, data, actor: actor() }).await;
+        let id = sqlx::query_scalar("SELECT event_id FROM events WHERE position = $1");
+        let id: uuid::Uuid = id.bind(position).fetch_one(&world.pool).await.expect("an event");
+        alerts.push(id);
+    }
+    let start = |n: i64, revision, alert, attempt| {
+        let (entry, starts_at) = (entry(&format!("start {n}")), at() + TimeDelta::minutes(n));
+        let ends_at = starts_at + TimeDelta::milliseconds(12_345);
+        Command::Start { entry, revision, alert, attempt, starts_at, ends_at }
+    };
+    let reason = || "nobody was there".to_owned();
+    let (alert, overlay) = (alerts[0], entry("overlay"));
+    ask(&start(1, 5, alert, 1)).await;
+    ask(&Command::Show { entry: entry("show"), alert, attempt: 1, overlay, at: at() }).await;
+    let alert = alerts[1];
+    ask(&start(2, 7, alert, 1)).await;
+    let requeue = Command::Requeue { entry: entry("again"), alert, attempt: 1, reason: reason() };
+    ask(&requeue).await;
+    ask(&start(3, 9, alert, 2)).await;
+    let give_up = Command::GiveUp { entry: entry("lost"), alert, attempt: 2, reason: reason() };
+    ask(&give_up).await;
+    let alert = alerts[3];
+    ask(&Command::Prioritise { entry: entry("first"), alert, actor: actor() }).await;
+    ask(&start(4, 12, alert, 1)).await;
+    ask(&Command::Skip { entry: entry("skip"), alert, actor: actor(), at: at() }).await;
+    let alert = alerts[2];
+    ask(&Command::Expire { entry: entry("old"), revision: 14, alerts: vec![alert] }).await;
+    ask(&Command::Replay { entry: entry("replay"), alert, actor: actor(), at: at() }).await;
+    let clear = Command::Clear { entry: entry("clear"), alert: None, until: 100, actor: actor() };
+    ask(&clear).await;
+    for (n, what) in [Sound::Sound, Sound::Speech].into_iter().enumerate() {
+        ask(&Command::Mute { entry: entry(&format!("mute {n}")), what, actor: actor() }).await;
+    }
+    let (what, pause) = (Sound::Sound, entry("pause"));
+    ask(&Command::Unmute { entry: entry("unmute"), what, actor: actor() }).await;
+    ask(&Command::Pause { entry: pause, actor: actor() }).await;
+    assert_eq!(revision, 21);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rebuilt_is_what_was_live_row_for_row() {
     let world = World::start().await;
     let parts = world.run();
     given_to_many(&world).await;
+    directed(&world).await;
     night::play(&world).await;
     let before = live(&world).await;
     assert!(before.values().all(|rows| !rows.is_empty()), "a table is empty: {before:?}");
@@ -101,8 +161,9 @@ async fn rebuilt_is_what_was_live_row_for_row() {
 async fn one_by_one_and_all_at_once_make_the_same_rows() {
     let world = World::start().await;
     let parts = world.run();
-    let events = night::play(&world).await;
-    let live = live(&world).await;
+    directed(&world).await;
+    night::play(&world).await;
+    let (live, events) = (live(&world).await, world.recorded().await);
     assert_eq!(folded(&world, "by_one", &events, 1).await, live);
     assert_eq!(folded(&world, "by_seven", &events, 7).await, live);
     assert_eq!(folded(&world, "at_once", &events, usize::MAX).await, live);
