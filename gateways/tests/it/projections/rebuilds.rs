@@ -7,16 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chrono::TimeDelta;
 use domain::account::{Command, Facts};
 use domain::alerting::Kind;
+use domain::chat::{self, Chat, Request};
+use domain::chat_reply::{self, Receipt, Reply, Way, reply_id, report_id};
+use domain::chat_request::Wish;
 use domain::entry_id;
+use domain::identity::derived_id;
 use domain::stage::{self, Sound};
-use journal::{Decision, Recorded, follower};
+use journal::{Decision, Envelope, Recorded, follower};
 use projections::{AsOf, Page, balances, statements};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sqlx::{Connection, PgConnection};
 
-use super::night::{self, VIEWERS};
-use crate::world::{World, at, cheer, to_account};
+use super::night::{self, BROADCASTER, VIEWERS};
+use crate::world::{World, at, cheer, origin, to_account};
 
 /// Every row of every projection as text, in order.
 async fn rows(connection: &mut PgConnection, schema: &str) -> BTreeMap<String, Vec<String>> {
@@ -141,12 +145,47 @@ async fn directed(world: &World) {
     assert_eq!(revision, 21);
 }
 
+/// Two questions in chat: one is answered at the second attempt, the other waits for how its wish ends.
+async fn asked_in_chat(world: &World) {
+    let asker = world.asker().await;
+    let wish = Wish::Ghost { subject: "a spoon".to_owned() };
+    let mut replies = Vec::new();
+    for (line, request) in
+        [("line-1", Request::Balance {}), ("line-2", Request::Wish { wish, price: 200, prices: 1 })]
+    {
+        let command = chat::Command::Ask {
+            entry: chat::ask_id(line),
+            line: line.to_owned(),
+            viewer: "6001".to_owned(),
+            role: chat::Role::Everyone,
+            request,
+            terms: chat::Settings::default().answers,
+            settings: 1,
+            at: at(),
+        };
+        let envelope = Envelope::new::<Chat>(BROADCASTER, &command, origin(line));
+        asker.ask(envelope.expect("a good address")).await;
+        replies.push(reply_id(derived_id(chat::ask_id(line), 0)));
+    }
+    let (reply, reason) = (replies[0], "slow mode".to_owned());
+    let receipt = Receipt { way: Way::Overlay, id: "line".to_owned() };
+    let entry = |attempt| report_id(reply, attempt);
+    for command in [
+        chat_reply::Command::FailAttempt { entry: entry(1), attempt: 1, reason, retry_at: at() },
+        chat_reply::Command::Deliver { entry: entry(2), attempt: 2, receipt },
+    ] {
+        let envelope = Envelope::new::<Reply>(&reply.to_string(), &command, origin("reply"));
+        asker.ask(envelope.expect("a good address")).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rebuilt_is_what_was_live_row_for_row() {
     let world = World::start().await;
     let parts = world.run();
     given_to_many(&world).await;
     directed(&world).await;
+    asked_in_chat(&world).await;
     night::play(&world).await;
     let before = live(&world).await;
     assert!(before.values().all(|rows| !rows.is_empty()), "a table is empty: {before:?}");
