@@ -22,6 +22,8 @@ use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::observe;
+
 /// The name of the lock, and the source of the commands.
 const NAME: &str = "expiry";
 /// Who cancels, as a request shows it.
@@ -54,7 +56,7 @@ pub async fn run(
             led = lead(&pool, &broker, &publisher) => led,
         };
         if let Err(error) = led {
-            tracing::warn!(error = format!("{error:#}"), "the timer of holds begins again");
+            observe::begins_again("the timer of holds", &error);
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),

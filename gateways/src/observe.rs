@@ -18,6 +18,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use projections::QueryError;
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -212,6 +213,16 @@ pub fn metrics_router(handle: PrometheusHandle) -> Router {
         (kind, handle.render())
     };
     Router::new().route("/metrics", get(render))
+}
+
+/// Says that a part failed and begins again. That what it reads was not built yet is no failure: soon after the first start
+/// it is.
+pub fn begins_again(part: &str, error: &anyhow::Error) {
+    let words = format!("{error:#}");
+    match error.chain().any(|cause| matches!(cause.downcast_ref(), Some(QueryError::NotBuilt(_)))) {
+        true => tracing::debug!(part, error = words, "begins again"),
+        false => tracing::warn!(part, error = words, "begins again"),
+    }
 }
 
 /// The trace that this code runs in, as W3C `traceparent`, to put into an envelope. `None` when

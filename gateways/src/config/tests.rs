@@ -243,6 +243,7 @@ mod toml_keys {
                 .as_object()
                 .into_iter()
                 .flatten()
+                .filter(|(_, within)| within.is_object())
                 .map(|(table, within)| (table.clone(), deep(within)))
                 .collect(),
         }

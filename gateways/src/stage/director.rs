@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::decide::{EXPIRED_AT_ONCE, Next, decide};
 use super::settings::{Settings, until};
 use super::{commands, presence};
+use crate::observe;
 
 /// The name of the lock.
 const NAME: &str = "director";
@@ -56,7 +57,7 @@ impl Director {
                 led = self.lead() => led,
             };
             if let Err(error) = led {
-                tracing::warn!(error = format!("{error:#}"), "the director begins again");
+                observe::begins_again("the director", &error);
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),

@@ -124,7 +124,8 @@ pub fn filled(template: &str, with: &[(&str, String)]) -> String {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
         text.push_str(before);
-        let Some((word, after)) = after.split_once('}') else { break };
+        // What is not closed is left out.
+        let Some((word, after)) = after.split_once('}') else { return text };
         let value = with.iter().find(|(name, _)| *name == word);
         text.push_str(value.map_or("", |(_, value)| value));
         rest = after;
