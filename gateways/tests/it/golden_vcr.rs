@@ -7,7 +7,6 @@ use chrono::Utc;
 use domain::broadcast::{Broadcast, Command, Moment};
 use domain::entry_id;
 use futures::StreamExt;
-use gateways::cli::serve::Role;
 use gateways::golden_vcr::{self, GoldenVcr, STREAM};
 use journal::publication::{self, EVENT_ID, POSITION};
 use journal::{Envelope, ViewerName};
@@ -73,7 +72,7 @@ fn follow(key: &str) -> Command {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_said_on_the_four_queues_with_its_event_beside_it() {
-    let serving = Serving::with(&Role::ALL, |config| config.compatibility.golden_vcr = true).await;
+    let serving = Serving::undirected(|config| config.compatibility.golden_vcr = true).await;
     let world = &serving.world;
     let asker = world.asker().await;
     // Somebody who listens as programs did, with a password for this alone.

@@ -74,11 +74,12 @@ async fn a_trace_goes_from_the_request_through_the_broker_to_the_decision() {
             && contains(&received, b"command") >= 1
     })
     .await;
-    let stored: String =
-        sqlx::query_scalar("SELECT metadata->>'traceparent' FROM events WHERE position = 1")
-            .fetch_one(&world.pool)
-            .await
-            .expect("recorded");
+    let stored: String = sqlx::query_scalar(
+        "SELECT metadata->>'traceparent' FROM events WHERE aggregate_type = 'account'",
+    )
+    .fetch_one(&world.pool)
+    .await
+    .expect("recorded");
     assert!(stored.contains("0af7651916cd43dd8448eb211c80319c"), "{stored}");
 
     let id = serving.id().expect("it runs");

@@ -46,6 +46,7 @@ async fn a_stage_is_paused_skipped_resumed_cleared_and_what_is_over_is_replayed(
     comes_to(world, alerts[4], "skipped").await;
 
     directed(&serving, &admin, "clear", one(alerts[1])).await;
+    comes_to(world, alerts[1], "cleared").await;
     let (status, refused) = direct(&serving, &admin, "clear", one(alerts[1])).await;
     assert_eq!((status, &refused["error"]["code"]), (StatusCode::CONFLICT, &json!("wrong_state")));
     directed(&serving, &admin, "clear", json!({})).await;
@@ -54,6 +55,7 @@ async fn a_stage_is_paused_skipped_resumed_cleared_and_what_is_over_is_replayed(
     page.until("what came later waits", |state| state["waiting"] == 1).await;
 
     directed(&serving, &admin, "replay", one(alerts[3])).await;
+    comes_to(world, alerts[3], "waiting").await;
     let (status, _) = direct(&serving, &admin, "replay", one(alerts[3])).await;
     assert_eq!(status, StatusCode::CONFLICT, "it waits already");
     page.until("both wait", |state| state["waiting"] == 2).await;
