@@ -117,7 +117,7 @@ impl Chat {
         if self.recent.contains(entry) {
             return Ok(None);
         }
-        let name = request.name().to_owned();
+        let name = request.rests_as().to_owned();
         if role < terms.who {
             return Err(Rejection::NotAllowed { name });
         }
@@ -191,7 +191,7 @@ impl Aggregate for Chat {
     fn apply(&mut self, event: Event) {
         let Event::Asked { entry, viewer, request, at, .. } = event;
         self.recent.push(entry, ());
-        self.remember(viewer, request.name().to_owned(), at);
+        self.remember(viewer, request.rests_as().to_owned(), at);
     }
 }
 

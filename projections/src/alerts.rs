@@ -33,33 +33,50 @@ pub struct Row {
     pub at: DateTime<Utc>,
 }
 
+/// Whether an event may make a row, at a glance: whoever keeps alerts wants these.
+pub fn may_show(content: &Content<'_>) -> bool {
+    match (content.aggregate_type, content.event_type) {
+        ("account", kind) => kind == "credited",
+        ("broadcast", kind) => matches!(
+            kind,
+            "followed"
+                | "raided"
+                | "cheered"
+                | "subs_gifted"
+                | "hype_train_started"
+                | "screening_started"
+        ),
+        ("generation", kind) => {
+            let ends = ["settled", "declined", "refused", "failed", "cancelled", "turned_down"];
+            ends.contains(&kind)
+        }
+        ("stage", kind) => kind == "tested",
+        _ => false,
+    }
+}
+
 /// The row that an event makes, or `None` for what is not shown.
 pub fn row(content: &Content<'_>) -> Result<Option<Row>, serde_json::Error> {
-    let alert = match (content.aggregate_type, content.event_type) {
-        ("account", "credited") => {
+    if !may_show(content) {
+        return Ok(None);
+    }
+    let alert = match content.aggregate_type {
+        "account" => {
             let event: account::Event = serde_json::from_str(content.payload)?;
             alerting::for_account(content.aggregate_id, &event)
         }
-        (
-            "broadcast",
-            "followed" | "raided" | "cheered" | "subs_gifted" | "hype_train_started"
-            | "screening_started",
-        ) => {
+        "broadcast" => {
             let event: broadcast::Event = serde_json::from_str(content.payload)?;
             alerting::for_broadcast(&event)
         }
-        (
-            "generation",
-            "settled" | "declined" | "refused" | "failed" | "cancelled" | "turned_down",
-        ) => {
+        "generation" => {
             let event: generation::Event = serde_json::from_str(content.payload)?;
             alerting::for_generation(&event)
         }
-        ("stage", "tested") => {
+        _ => {
             let event: stage::Event = serde_json::from_str(content.payload)?;
             alerting::for_stage(&event)
         }
-        _ => None,
     };
     let Some(alert) = alert else { return Ok(None) };
     Ok(Some(Row {

@@ -260,12 +260,7 @@ impl Projection for Stages {
     }
 
     fn wants(&self, event: &Content<'_>) -> bool {
-        match event.aggregate_type {
-            "account" => event.event_type == "credited",
-            "generation" => event.event_type == "settled",
-            "broadcast" | "stage" => true,
-            _ => false,
-        }
+        event.aggregate_type == "stage" || alerts::may_show(event)
     }
 
     fn begins_with(&self) -> Option<&'static str> {
@@ -300,8 +295,14 @@ impl Projection for Stages {
                     open = fold::open_stages(connection).await?;
                 }
             }
-            if !open.is_empty() {
-                rows.extend(alerts::row(&recorded.content()).map_err(unreadable)?);
+            if open.is_empty() {
+                continue;
+            }
+            rows.extend(alerts::row(&recorded.content()).map_err(unreadable)?);
+            if recorded.aggregate_type == "stage" {
+                // A test is for its own stage.
+                fold::queue(connection, std::slice::from_ref(&recorded.aggregate_id), &mut rows)
+                    .await?;
             }
         }
         fold::queue(connection, &open, &mut rows).await?;

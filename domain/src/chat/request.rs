@@ -54,4 +54,12 @@ impl Request {
             Request::Give { .. } | Request::NoGift { .. } => "give",
         }
     }
+
+    /// What rests after it. Whoever corrects an unclear request at once does not wait for what it was to be.
+    pub fn rests_as(&self) -> &str {
+        match self {
+            Request::Unclear { .. } | Request::NoGift { .. } => "unclear",
+            clear => clear.name(),
+        }
+    }
 }

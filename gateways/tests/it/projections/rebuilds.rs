@@ -189,6 +189,10 @@ async fn rebuilt_is_what_was_live_row_for_row() {
     night::play(&world).await;
     let before = live(&world).await;
     assert!(before.values().all(|rows| !rows.is_empty()), "a table is empty: {before:?}");
+    let missed = "SELECT count(*) FROM projections.alerts
+                  WHERE position > (SELECT position FROM projections.stages)
+                    AND id NOT IN (SELECT alert FROM projections.showings)";
+    assert_eq!(world.count(missed).await, 0, "alerts that no stage shows");
     rebuild_all(&world).await;
     assert_eq!(live(&world).await, before);
     rebuild_all(&world).await;
