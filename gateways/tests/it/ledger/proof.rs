@@ -230,7 +230,7 @@ async fn a_signer_who_leaves_the_end_out_is_found_by_whoever_has_the_history() {
 async fn a_proof_comes_over_the_api_and_a_damaged_history_is_not_signed() {
     let folder = gateways::embedded::temporary_folder().expect("a folder");
     let data = folder.clone();
-    let serving = Serving::with(&gateways::cli::serve::Role::ALL, move |config| {
+    let serving = Serving::undirected(move |config| {
         config.source = Some(Source { file: data.join("tapedeck.toml"), data });
     })
     .await;
