@@ -32,9 +32,10 @@ struct Place {
 
 impl Place {
     async fn start() -> Self {
-        // Nobody makes pictures, so that requests stay as they are.
-        let roles: Vec<Role> = Role::ALL.into_iter().filter(|role| *role != Role::Making).collect();
-        let serving = Serving::with(&roles, |_| {}).await;
+        // Nobody makes pictures, so that requests stay as they are, or opens a stage, which is an event.
+        let nobody = [Role::Making, Role::Directing];
+        let roles = Role::ALL.into_iter().filter(|role| !nobody.contains(role));
+        let serving = Serving::with(&roles.collect::<Vec<_>>(), |_| {}).await;
         let key = serving.key(&[Scope::Admin]).await;
         let site = Site::new(&serving.world.servers, &serving.world.pool).await;
         let asker = serving.world.asker().await;
