@@ -42,6 +42,9 @@ demo: build ## Play a simulated night on servers of its own, then prove every ba
 bench: tools web ## Measure Tapedeck beside stock cqrs-es and postgres-es
 	@exec cargo bench --locked -p gateways --bench bench -- $(ARGS)
 
+# Many tests wait for processes that they killed, so one more of them runs at a time than there are processors.
+THREADS := $(shell expr $$(nproc) + 1)
+
 # Runs every check even when one failed, then says what became of each.
 test: lints tools web browser ## Everything that CI runs: formatting, lints, tests, the pages in a browser
 	@summary=''; failed=0; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
@@ -58,7 +61,7 @@ test: lints tools web browser ## Everything that CI runs: formatting, lints, tes
 	}; \
 	check formatting cargo fmt --all --check; \
 	check lints cargo clippy --release --locked --workspace --all-targets -- -D warnings; \
-	check tests cargo test --release --locked --workspace --no-fail-fast; \
+	check tests env RUST_TEST_THREADS=$(THREADS) cargo test --release --locked --workspace --no-fail-fast; \
 	check web env CHROMIUM="$(call browser_path)" bash -c 'cd web && npm run --silent check && npx --no-install vitest run'; \
 	printf '\n%s' "$$summary"; \
 	exit $$failed
