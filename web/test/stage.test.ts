@@ -186,7 +186,7 @@ describe.skipIf(executable === null)("a stage and its overlays in a real Chromiu
     expect(server.count("started")).toBe(0);
     await open("&types=cheer");
     await expect.poll(() => server.count("shown"), { timeout: 10_000 }).toBe(2);
-    expect(witness.begun).toEqual(ids);
+    await expect.poll(() => witness.begun, { timeout: 10_000 }).toEqual(ids);
     expect(await raids.locator(".alert-cheer").count()).toBe(0);
   }, 30_000);
 
