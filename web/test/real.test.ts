@@ -157,8 +157,10 @@ describe.skipIf(!executable || !program)("real pages and a real server", () => {
     await presence(7);
     const overlays = new Set(await server.overlays());
     expect(overlays.size).toBe(7);
-    const [id] = await cheer(1);
-    await expect.poll(() => witness.begun, { timeout: 10_000 }).toEqual(Array(7).fill(id));
+    await server.test("raid");
+    const [id] = await newest(1);
+    const seen = () => witness.seen.map((appearance) => appearance.id);
+    await expect.poll(seen, { timeout: 10_000 }).toEqual(Array(7).fill(id));
     await allAreShown([id ?? ""]);
     // All seven are loaded anew, and each is who it was.
     await Promise.all(pages.map((page) => page.reload()));
