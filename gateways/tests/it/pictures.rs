@@ -24,7 +24,7 @@ fn settings(fake: &S3) -> Settings {
 
 fn pictures(settings: &Settings) -> Pictures {
     assert_eq!(settings.refusal(), None);
-    Pictures::in_bucket(Bucket::new(settings).expect("good settings"))
+    Pictures::in_bucket(Bucket::new(settings).expect("good settings"), "/nowhere")
 }
 
 fn reason(error: PictureError) -> String {
