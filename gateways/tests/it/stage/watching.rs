@@ -182,7 +182,7 @@ async fn history_from_before_the_stage_is_not_played() {
     serving.world.caught_up().await;
     assert_eq!(serving.world.count("SELECT count(*) FROM projections.showings").await, 0);
     let at = chrono::Utc::now();
-    asker.ask(gateways::stage::commands::open("main", at).expect("an address")).await;
+    asker.ask(gateways::stage::commands::open("main", 0, at).expect("an address")).await;
     opened(&serving.world).await;
     let [new] = cheers(&serving.world, "new", 7..8).await.try_into().expect("one");
     serving.world.caught_up().await;
