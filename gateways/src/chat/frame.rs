@@ -62,6 +62,17 @@ pub enum Part {
     },
 }
 
+impl Part {
+    /// What is read of it.
+    pub fn words(&self) -> &str {
+        match self {
+            Part::Text { text } => text,
+            Part::Emote { name, .. } => name,
+            Part::Mention { mention } => mention,
+        }
+    }
+}
+
 impl Frame {
     /// Its name in subjects.
     pub fn kind(&self) -> &'static str {

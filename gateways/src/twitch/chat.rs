@@ -29,6 +29,8 @@ pub const KINDS: [&str; 4] = [
 ];
 
 const PARTS_MAX: usize = 200;
+/// The most characters of all parts of a line together. Twitch allows 500, and CHAT takes so many in any alphabet.
+const LINE_CHARS_MAX: usize = 1_000;
 const BADGES_MAX: usize = 20;
 
 /// What a line is read by.
@@ -263,7 +265,17 @@ fn parts(line: &ChatLine, text: &str) -> Vec<Part> {
     };
     match line.message.fragments.is_empty() {
         true => vec![Part::Text { text: text.to_owned() }],
-        false => line.message.fragments.iter().take(PARTS_MAX).map(part).collect(),
+        false => {
+            let parts = line.message.fragments.iter().take(PARTS_MAX).map(part);
+            let mut left = LINE_CHARS_MAX;
+            let fits = |part: &Part| {
+                let chars = part.words().chars().count();
+                let fits = chars <= left;
+                left = left.saturating_sub(chars);
+                fits
+            };
+            parts.take_while(fits).collect()
+        }
     }
 }
 

@@ -133,6 +133,8 @@ fn hostile_and_huge_lines_are_shown_clean_and_bounded() {
         json!({"message": {"text": text, "fragments": fragments}, "badges": badges}),
     ));
     assert!(line(&huge).parts.len() <= PARTS_MAX && line(&huge).badges.is_empty());
+    let json = serde_json::to_string(&huge.frame).expect("JSON");
+    assert!(json.len() < 32 * 1024, "CHAT takes it: {}", json.len());
 }
 
 #[test]
