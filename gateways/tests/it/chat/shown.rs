@@ -47,6 +47,22 @@ async fn whoever_comes_sees_the_last_lines_and_then_what_is_said_deleted_and_cle
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_line_asks_for_is_asked_though_the_line_cannot_be_kept() {
+    use journal::broker::Role;
+    let serving = Serving::start().await;
+    let admin = serving.world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    admin.delete_stream(gateways::chat::lines::CHAT).await.expect("nothing is kept any more");
+    says(&serving, "m-1", VIEWER, "!balance").await;
+    says(&serving, "m-2", VIEWER, "nothing in particular").await;
+    let asked = "SELECT count(*) FROM events WHERE event_type = 'asked'";
+    until("it is asked", async || serving.world.count(asked).await == 1).await;
+    let deleted = json!({"broadcaster_user_id": BROADCASTER, "message_id": "m-2"});
+    let status = post(&serving, "channel.chat.message_delete", "n-1", &deleted).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "Twitch is to tell of it again");
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_lines_are_there_again_after_a_restart_and_in_another_process() {
     let serving = Serving::start().await;
     for n in 0..60 {
