@@ -43,7 +43,8 @@ pub struct Muting {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Testing {
-    /// `follow`, `cheer`, `sub`, `resub`, `gift`, `raid`, `hype_train`, `ghost` or `friend`.
+    /// `follow`, `cheer`, `sub`, `resub`, `gift`, `raid`, `hype_train`, `ghost`, `friend`, `tape`, `static`
+    /// or `notice`.
     #[schema(value_type = String, example = "cheer")]
     r#type: Kind,
     /// What is to be different from the ordinary test of this type.
