@@ -3,6 +3,7 @@
 //! Requests are signed as S3 wants it (Signature Version 4, in the query) and sent as everything else that leaves. A store
 //! in trouble is asked again for a while, and for no longer than [`PATIENCE`]: whoever has a picture kept has a lease.
 
+use std::sync::Once;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,6 +99,8 @@ pub struct Bucket {
     credentials: Credentials,
     prefix: String,
     outgoing: Outgoing,
+    /// Whether it was said that missing pictures cannot be told from forbidden ones.
+    warned: Once,
 }
 
 impl Bucket {
@@ -107,7 +110,7 @@ impl Bucket {
         let (key, secret) = (settings.access_key.clone(), settings.secret_key.reveal());
         let credentials = Credentials::new(key, secret);
         let (prefix, outgoing) = (settings.prefix.clone(), Outgoing::default());
-        Some(Bucket { bucket, credentials, prefix, outgoing })
+        Some(Bucket { bucket, credentials, prefix, outgoing, warned: Once::new() })
     }
 
     pub(super) fn place(&self) -> String {
@@ -148,6 +151,18 @@ impl Bucket {
             status if status.is_success() => Ok(Some(answer.body)),
             // The bucket itself may be what is missing; then it is not said that there is no picture.
             StatusCode::NOT_FOUND if code_of(&answer) != Some("NoSuchBucket") => Ok(None),
+            // S3 says so of what is not there to who may not list the bucket.
+            StatusCode::FORBIDDEN if code_of(&answer) == Some("AccessDenied") => {
+                self.warned.call_once(|| {
+                    let bucket = self.bucket.name();
+                    tracing::warn!(
+                        bucket,
+                        "AccessDenied for a picture, which is taken as missing. Give the key s3:ListBucket, so that what is \
+                         missing can be told from what it may not read; and s3:GetObject, if no picture is shown"
+                    );
+                });
+                Ok(None)
+            }
             _ => Err(self.failed(said(&answer))),
         }
     }
