@@ -103,11 +103,13 @@ pub fn read(
         "channel.chat.clear_user_messages" => {
             let cleared: ChatterCleared = parsed(said)?;
             let viewer = plain_id("the viewer's id", cleared.target_user_id)?;
-            heard(cleared.broadcaster_user_id, Frame::ClearedViewer { viewer }, message_id)
+            let at = Some(notification.sent_at);
+            heard(cleared.broadcaster_user_id, Frame::ClearedViewer { viewer, at }, message_id)
         }
         _ => {
             let cleared: ChatCleared = parsed(said)?;
-            heard(cleared.broadcaster_user_id, Frame::Cleared {}, message_id)
+            let at = Some(notification.sent_at);
+            heard(cleared.broadcaster_user_id, Frame::Cleared { at }, message_id)
         }
     }
 }

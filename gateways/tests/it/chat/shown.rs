@@ -33,13 +33,13 @@ async fn whoever_comes_sees_the_last_lines_and_then_what_is_said_deleted_and_cle
     let banned = here("target_user_id", VIEWER);
     post(&serving, "channel.chat.clear_user_messages", "n-3", &banned).await;
     for socket in [&mut first, &mut second] {
-        let cleared = json!({"type": "cleared_viewer", "viewer": VIEWER});
-        assert_eq!(frame(socket).await, cleared);
+        let cleared = frame(socket).await;
+        assert_eq!((&cleared["type"], &cleared["viewer"]), (&json!("cleared_viewer"), &json!(VIEWER)));
     }
     let mut third = watching(&serving).await;
     assert_eq!(frame(&mut third).await["id"], "m-4");
     post(&serving, "channel.chat.clear", "n-4", &here("x", "y")).await;
-    assert_eq!(frame(&mut third).await, json!({"type": "cleared"}));
+    assert_eq!(frame(&mut third).await["type"], "cleared");
     // Lines are no history.
     let of_chat = "SELECT count(*) FROM events WHERE aggregate_type <> 'stage'";
     assert_eq!(serving.world.count(of_chat).await, 0);
