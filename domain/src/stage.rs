@@ -98,9 +98,7 @@ impl Stage {
             return Err(Rejection::NotOpen);
         }
         match command {
-            Command::Close { entry, expires, at } => {
-                Ok(Some(Event::Closed { entry, expires, at }))
-            }
+            Command::Close { entry, expires, at } => Ok(Some(Event::Closed { entry, expires, at })),
             Command::Start { .. } => self.decide_start(command).map(Some),
             Command::Show { entry, alert, attempt, overlay, at } => {
                 if self.require_playing(alert, attempt)?.shown {

@@ -30,9 +30,7 @@ const SEEN_LIMIT: Duration = Duration::from_secs(10);
 const REPORTS_MAX: u32 = 3;
 /// Keeping, reporting and seeing have their time while the lease lasts.
 const _: () = assert!(
-    bucket::PATIENCE.as_secs()
-        + REPORTS_MAX as u64 * REPORT_LIMIT.as_secs()
-        + SEEN_LIMIT.as_secs()
+    bucket::PATIENCE.as_secs() + REPORTS_MAX as u64 * REPORT_LIMIT.as_secs() + SEEN_LIMIT.as_secs()
         < BEYOND_TIME_LIMIT.as_secs()
 );
 /// How long what is in hand may take when all is to stop. What is not done by then is another worker's.

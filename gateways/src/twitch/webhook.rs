@@ -23,8 +23,8 @@ use super::chat::{Heard, NotAsked};
 use super::inbound::{Commands, Inbound, Received, label};
 use super::signature::SUBSCRIPTION_TYPE;
 use super::translate::keep;
-use crate::chat::{Frame, Lines};
 use crate::chat::lines::NotKept;
+use crate::chat::{Frame, Lines};
 use crate::observe;
 
 pub const PATH: &str = "/webhooks/twitch";

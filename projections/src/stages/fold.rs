@@ -218,11 +218,7 @@ async fn direct(
 }
 
 /// The stage is over, and everything that was to come on it.
-async fn close(
-    connection: &mut PgConnection,
-    stage: &str,
-    expires: &[&str],
-) -> sqlx::Result<()> {
+async fn close(connection: &mut PgConnection, stage: &str, expires: &[&str]) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE showings SET reason = $3, state = CASE
              WHEN state = 'waiting' AND kind = ANY($2) THEN 'expired' ELSE 'unknown' END

@@ -34,7 +34,10 @@ async fn whoever_comes_sees_the_last_lines_and_then_what_is_said_deleted_and_cle
     post(&serving, "channel.chat.clear_user_messages", "n-3", &banned).await;
     for socket in [&mut first, &mut second] {
         let cleared = frame(socket).await;
-        assert_eq!((&cleared["type"], &cleared["viewer"]), (&json!("cleared_viewer"), &json!(VIEWER)));
+        assert_eq!(
+            (&cleared["type"], &cleared["viewer"]),
+            (&json!("cleared_viewer"), &json!(VIEWER))
+        );
     }
     let mut third = watching(&serving).await;
     assert_eq!(frame(&mut third).await["id"], "m-4");

@@ -47,8 +47,7 @@ async fn a_stage_that_is_not_named_any_more_collects_nothing_and_begins_empty_wh
     let publisher = world.publisher().await;
     let (pool, broker) = (world.pool.clone(), broker(&world.servers));
     let stop = CancellationToken::new();
-    let directing =
-        tokio::spawn(Director { pool, broker, publisher, settings }.run(stop.clone()));
+    let directing = tokio::spawn(Director { pool, broker, publisher, settings }.run(stop.clone()));
     are_open(&world, &["main", "side"]).await;
     cheers(&world, "before", 1..3).await;
     let (entry, actor) = (entry_id("test", "paid"), "a test".to_owned());
