@@ -9,6 +9,9 @@
 //!    └─▶ expired, cleared
 //! ```
 //!
+//! A stage is open from the moment at which the configuration names it until it does not any more. One that is opened
+//! again begins with nothing.
+//!
 //! The aggregate knows what plays and nothing of what waits, so that it stays small however long the line is. Who
 //! decides by what waits (the director of the gateway) names the revision of the stage that it has seen, and is refused
 //! when something has happened since.
@@ -95,6 +98,7 @@ impl Stage {
             return Err(Rejection::NotOpen);
         }
         match command {
+            Command::Close { entry, expires, at } => Ok(Some(Event::Closed { entry, expires, at })),
             Command::Start { .. } => self.decide_start(command).map(Some),
             Command::Show { entry, alert, attempt, overlay, at } => {
                 if self.require_playing(alert, attempt)?.shown {
@@ -252,6 +256,10 @@ impl Aggregate for Stage {
         self.revision += 1;
         match event {
             Event::Opened { .. } => self.open = true,
+            Event::Closed { .. } => {
+                let (revision, recent) = (self.revision, std::mem::take(&mut self.recent));
+                *self = Stage { revision, recent, ..Stage::default() };
+            }
             Event::Started { alert, attempt, starts_at, ends_at, .. } => {
                 let shown = false;
                 self.playing = Some(Playing { alert, attempt, starts_at, ends_at, shown });

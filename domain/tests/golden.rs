@@ -287,6 +287,7 @@ fn stage_events() -> Vec<(&'static str, stage::Event)> {
     let cleared = |alert| Event::Cleared { entry, alert, until: 417, actor: actor() };
     vec![
         ("opened", Event::Opened { entry, at }),
+        ("closed", Event::Closed { entry, expires: vec![Kind::Follow, Kind::HypeTrain], at }),
         ("started", Event::Started { entry, alert, attempt, starts_at, ends_at }),
         ("shown", Event::Shown { entry, alert, attempt, overlay: ENTRY, at }),
         ("requeued", Event::Requeued { entry, alert, attempt, reason: reason() }),

@@ -278,12 +278,12 @@ impl Config {
 
     /// Where pictures are kept.
     pub fn pictures(&self) -> Pictures {
+        let data = self.source.as_ref().map_or(Path::new("data"), |source| &source.data);
         if !self.pictures_bucket.name.is_empty()
             && let Some(bucket) = Bucket::new(&self.pictures_bucket)
         {
-            return Pictures::in_bucket(bucket);
+            return Pictures::in_bucket(bucket, data.join("spool"));
         }
-        let data = self.source.as_ref().map_or(Path::new("data"), |source| &source.data);
         let folder = self.pictures_folder.clone().unwrap_or_else(|| data.join("pictures"));
         Pictures::in_folder(folder)
     }

@@ -3,10 +3,14 @@
 //!
 //! A picture's name is the SHA-256 of its bytes, so it can be stored twice without harm, is never changed, and what is
 //! read back can be proved to be what was stored, whoever kept it.
+//!
+//! A bucket may be away, and a picture that was drawn is paid for: it is kept on this host first ([`Pictures::spool`]) and
+//! then brought to the bucket ([`Pictures::store`]), as often as that takes.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -28,7 +32,8 @@ pub struct Pictures(Place);
 #[derive(Clone)]
 enum Place {
     Folder(Folder),
-    Bucket(Arc<Bucket>),
+    /// The bucket, and the folder on this host in which a picture waits for it.
+    Bucket(Arc<Bucket>, Folder),
 }
 
 /// A picture as it was stored.
@@ -61,32 +66,64 @@ impl Pictures {
         Pictures(Place::Folder(Folder(folder.into())))
     }
 
-    /// Pictures in a bucket.
-    pub fn in_bucket(bucket: Bucket) -> Self {
-        Pictures(Place::Bucket(Arc::new(bucket)))
+    /// Pictures in a bucket. Those that it has not taken yet wait in the folder `spool` of this host.
+    pub fn in_bucket(bucket: Bucket, spool: impl Into<PathBuf>) -> Self {
+        Pictures(Place::Bucket(Arc::new(bucket), Folder(spool.into())))
     }
 
     /// Where that is, for people.
     pub fn place(&self) -> String {
         match &self.0 {
             Place::Folder(folder) => folder.0.display().to_string(),
-            Place::Bucket(bucket) => bucket.place(),
+            Place::Bucket(bucket, _) => bucket.place(),
         }
     }
 
     /// Stores a picture and gives its name. Once this has answered, the picture outlives a power cut, as far as the store
     /// can promise it.
     pub async fn put(&self, bytes: &[u8]) -> Result<String, PictureError> {
-        if bytes.len() > BYTES_MAX {
-            return Err(PictureError::TooLarge { bytes: bytes.len() });
-        }
-        let media_type = media_type_of(bytes)?;
-        let name = name_of(bytes);
+        let (name, media_type) = checked(bytes)?;
         match &self.0 {
             Place::Folder(folder) => folder.put(&name, bytes).await?,
-            Place::Bucket(bucket) => bucket.put(&name, bytes, media_type).await?,
+            Place::Bucket(bucket, _) => bucket.put(&name, bytes, media_type).await?,
         }
         Ok(name)
+    }
+
+    /// Keeps a picture on this host and gives its name. Once this has answered, it outlives a power cut here, and
+    /// [`Pictures::store`] brings it to where pictures are kept.
+    pub async fn spool(&self, bytes: &[u8]) -> Result<String, PictureError> {
+        let (name, _) = checked(bytes)?;
+        match &self.0 {
+            Place::Folder(folder) | Place::Bucket(_, folder) => folder.put(&name, bytes).await?,
+        }
+        Ok(name)
+    }
+
+    /// Sees to it that a picture that was drawn is where pictures are kept. `false` where it is neither there nor on this
+    /// host.
+    pub async fn store(&self, name: &str) -> Result<bool, PictureError> {
+        if let Place::Bucket(bucket, spool) = &self.0
+            && let Some(bytes) = spool.whole(name).await
+        {
+            bucket.put(name, &bytes, media_type_of(&bytes)?).await?;
+            spool.remove(name).await;
+            return Ok(true);
+        }
+        match self.get(name).await {
+            Ok(stored) => Ok(stored.is_some()),
+            Err(PictureError::Damaged { .. } | PictureError::NoPicture(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes what waits on this host for the bucket since longer than `age`: nobody wants it any more. Says how much it
+    /// was.
+    pub async fn tidy(&self, age: Duration) -> io::Result<u64> {
+        match &self.0 {
+            Place::Folder(_) => Ok(0),
+            Place::Bucket(_, spool) => spool.forget(age).await,
+        }
     }
 
     /// The picture of this name, proved to be the one that was stored; `None` where there is none.
@@ -96,7 +133,7 @@ impl Pictures {
         }
         let bytes = match &self.0 {
             Place::Folder(folder) => folder.get(name).await?,
-            Place::Bucket(bucket) => bucket.get(name).await?,
+            Place::Bucket(bucket, _) => bucket.get(name).await?,
         };
         let Some(bytes) = bytes else { return Ok(None) };
         let found = name_of(&bytes);
@@ -106,6 +143,15 @@ impl Pictures {
         let media_type = media_type_of(&bytes)?;
         Ok(Some(Stored { bytes, media_type }))
     }
+}
+
+/// The name of a picture that can be kept, and what it is.
+fn checked(bytes: &[u8]) -> Result<(String, &'static str), PictureError> {
+    if bytes.len() > BYTES_MAX {
+        return Err(PictureError::TooLarge { bytes: bytes.len() });
+    }
+    let media_type = media_type_of(bytes)?;
+    Ok((name_of(bytes), media_type))
 }
 
 /// SHA-256, as 64 small hexadecimal digits.

@@ -1,7 +1,8 @@
 //! What plays on each stage and what waits for it: one row per stage, and one per stage and alert.
 //!
 //! An alert waits on every stage that was open when it was recorded. What happened before a stage was opened is not for
-//! it, so that the first start after an upgrade does not play a year of alerts.
+//! it, so that the first start after an upgrade does not play a year of alerts. A stage that is closed has no row; the
+//! alerts that it had keep theirs.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -19,7 +20,7 @@ use crate::reading::{AsOf, Page, QueryError, Reading};
 mod fold;
 mod line;
 
-pub use line::{Line, Playing, Waiting, line};
+pub use line::{Line, Playing, Waiting, line, open};
 
 /// The checkpoint's name, to wait for a position under.
 pub const NAME: &str = "stages";
@@ -91,7 +92,7 @@ const COLUMNS: &str = "SELECT s.position, s.alert AS id, s.kind, s.viewer, v.nam
             s.ends_at, s.shown_at, s.reason, s.actor, s.priority
      FROM showings s LEFT JOIN viewer_names v ON v.viewer_id = s.viewer";
 
-/// The stage of this name; `None` where it was never opened.
+/// The stage of this name; `None` where it is not open.
 pub async fn view(pool: &PgPool, stage: &str) -> Result<(i64, Option<View>), QueryError> {
     let mut reading = Reading::open(pool, &[NAME], AsOf::Now).await?;
     let position = reading.position;
@@ -291,7 +292,7 @@ impl Projection for Stages {
                 fold::queue(connection, &open, &mut rows).await?;
                 let event: stage::Event = recorded.event().map_err(unreadable)?;
                 fold::apply(connection, recorded, &event).await?;
-                if matches!(event, stage::Event::Opened { .. }) {
+                if matches!(event, stage::Event::Opened { .. } | stage::Event::Closed { .. }) {
                     open = fold::open_stages(connection).await?;
                 }
             }

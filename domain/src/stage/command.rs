@@ -26,6 +26,13 @@ pub enum Command {
         entry: Uuid,
         at: DateTime<Utc>,
     },
+    /// Nobody names the stage any more. What waits there and is of a type in `expires` expires, and what else waits is
+    /// unknown.
+    Close {
+        entry: Uuid,
+        expires: Vec<Kind>,
+        at: DateTime<Utc>,
+    },
     /// Play `alert` from `starts_at`, if nothing has happened on the stage since `revision`.
     Start {
         entry: Uuid,
@@ -113,6 +120,7 @@ impl Identified for Command {
     fn entry(&self) -> Uuid {
         match self {
             Command::Open { entry, .. }
+            | Command::Close { entry, .. }
             | Command::Start { entry, .. }
             | Command::Show { entry, .. }
             | Command::Requeue { entry, .. }

@@ -19,6 +19,13 @@ pub enum Event {
         entry: Uuid,
         at: DateTime<Utc>,
     },
+    /// The stage is there no more: what is recorded after this is not for it. Of what waited, the types in `expires` waited
+    /// for too long; the others, and what was to be on a screen, are unknown.
+    Closed {
+        entry: Uuid,
+        expires: Vec<Kind>,
+        at: DateTime<Utc>,
+    },
     /// From `starts_at` to `ends_at` every overlay shows the alert, for the `attempt`-th time.
     Started {
         entry: Uuid,
@@ -110,6 +117,7 @@ impl Event {
     pub(super) fn entry(&self) -> Uuid {
         match self {
             Event::Opened { entry, .. }
+            | Event::Closed { entry, .. }
             | Event::Started { entry, .. }
             | Event::Shown { entry, .. }
             | Event::Requeued { entry, .. }
@@ -132,6 +140,7 @@ impl DomainEvent for Event {
     fn event_type(&self) -> String {
         match self {
             Event::Opened { .. } => "opened",
+            Event::Closed { .. } => "closed",
             Event::Started { .. } => "started",
             Event::Shown { .. } => "shown",
             Event::Requeued { .. } => "requeued",

@@ -88,6 +88,36 @@ fn a_stage_is_opened_once_and_nothing_happens_before() {
 }
 
 #[test]
+fn a_stage_that_is_closed_plays_nothing_and_opens_again_as_a_new_one() {
+    let expires = vec![Kind::Follow, Kind::Raid];
+    let close =
+        |name: &str| Command::Close { entry: named(name), expires: expires.clone(), at: at(5) };
+    let closed = Event::Closed { entry: named("close"), expires: expires.clone(), at: at(5) };
+    stage(vec![]).when(close("close")).then_expect_error(Rejection::NotOpen);
+    let history = vec![opened(), paused(), started()];
+    stage(history).when(close("close")).then_expect_events(vec![closed.clone()]);
+    let over = vec![opened(), started(), paused(), closed];
+    stage(over.clone()).when(close("close")).then_expect_events(vec![]);
+    stage(over.clone()).when(close("again")).then_expect_error(Rejection::NotOpen);
+    stage(over.clone()).when(show(1)).then_expect_error(Rejection::NotOpen);
+    let (entry, next) = (named("open again"), named("next"));
+    let again = Event::Opened { entry, at: at(9) };
+    stage(over.clone())
+        .when(Command::Open { entry, at: at(9) })
+        .then_expect_events(vec![again.clone()]);
+    // Neither paused nor with what played, and its revisions go on.
+    let history = [over, vec![again]].concat();
+    let starts = stage(history).when(start(5, next, 1, 10_000));
+    starts.then_expect_events(vec![Event::Started {
+        entry: named("start again"),
+        alert: next,
+        attempt: 1,
+        starts_at: at(10_000),
+        ends_at: at(16_000),
+    }]);
+}
+
+#[test]
 fn one_alert_plays_after_the_other() {
     let (next, ends_at) = (named("next"), at(14_000));
     let begun = Event::Started {

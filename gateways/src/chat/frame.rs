@@ -14,12 +14,18 @@ pub enum Frame {
     Deleted {
         id: String,
     },
-    /// Nor any line so far of this viewer, by id.
+    /// Nor any line of this viewer, by id, that was said before.
     ClearedViewer {
         viewer: String,
+        /// When it was cleared, as Twitch says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<DateTime<Utc>>,
     },
-    /// Nor any line so far.
-    Cleared {},
+    /// Nor any line that was said before.
+    Cleared {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<DateTime<Utc>>,
+    },
 }
 
 /// What somebody said.
@@ -62,6 +68,17 @@ pub enum Part {
     },
 }
 
+impl Part {
+    /// What is read of it.
+    pub fn words(&self) -> &str {
+        match self {
+            Part::Text { text } => text,
+            Part::Emote { name, .. } => name,
+            Part::Mention { mention } => mention,
+        }
+    }
+}
+
 impl Frame {
     /// Its name in subjects.
     pub fn kind(&self) -> &'static str {
@@ -70,7 +87,7 @@ impl Frame {
             Frame::Line(_) => "line",
             Frame::Deleted { .. } => "deleted",
             Frame::ClearedViewer { .. } => "cleared_viewer",
-            Frame::Cleared {} => "cleared",
+            Frame::Cleared { .. } => "cleared",
         }
     }
 }
@@ -98,7 +115,8 @@ mod tests {
             bot: false,
             request: true,
         });
-        let (id, viewer) = ("m-1".to_owned(), "5001".to_owned());
+        let (id, viewer, at) = ("m-1".to_owned(), "5001".to_owned(), None);
+        let cleared = DateTime::from_timestamp(1_750_000_000, 0);
         for (frame, json) in [
             (Frame::Hello {}, json!({"type": "hello"})),
             (
@@ -110,8 +128,15 @@ mod tests {
                        "at": "2025-06-15T15:06:40Z", "bot": false, "request": true}),
             ),
             (Frame::Deleted { id }, json!({"type": "deleted", "id": "m-1"})),
-            (Frame::ClearedViewer { viewer }, json!({"type": "cleared_viewer", "viewer": "5001"})),
-            (Frame::Cleared {}, json!({"type": "cleared"})),
+            (
+                Frame::ClearedViewer { viewer, at },
+                json!({"type": "cleared_viewer", "viewer": "5001"}),
+            ),
+            (Frame::Cleared { at }, json!({"type": "cleared"})),
+            (
+                Frame::Cleared { at: cleared },
+                json!({"type": "cleared", "at": "2025-06-15T15:06:40Z"}),
+            ),
         ] {
             assert_eq!(serde_json::to_value(&frame).expect("JSON"), json);
             assert_eq!(serde_json::from_value::<Frame>(json.clone()).expect("read"), frame);

@@ -47,6 +47,7 @@ struct Seen {
 struct Shown {
     id: String,
     viewer: String,
+    at: DateTime<Utc>,
     text: Utf8Bytes,
 }
 
@@ -77,7 +78,7 @@ impl Hub {
     /// Takes a frame, and passes on what changes something.
     pub fn take(&self, kept: Kept) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = seen.take(kept) {
+        for text in seen.take(kept) {
             // That nobody listens is no failure.
             let _ = self.next.send(text);
         }
@@ -85,36 +86,56 @@ impl Hub {
 }
 
 impl Seen {
-    fn take(&mut self, Kept { frame, text, at }: Kept) -> Option<Utf8Bytes> {
+    /// What is to be told of a frame.
+    fn take(&mut self, Kept { frame, text, at: kept_at }: Kept) -> Vec<Utf8Bytes> {
         let text = Utf8Bytes::from(text);
         match frame {
-            Frame::Hello {} => return None,
+            Frame::Hello {} => return Vec::new(),
             Frame::Line(line) => {
-                let (id, viewer) = (line.id, line.viewer.id);
+                let (id, viewer, at) = (line.id, line.viewer.id, line.at);
                 let is_gone = self.deleted.contains(&id)
                     || self.lines.iter().any(|shown| shown.id == id)
                     || self.cleared.iter().any(|(whose, until)| {
-                        line.at <= *until && whose.as_ref().is_none_or(|whose| *whose == viewer)
+                        at <= *until && whose.as_ref().is_none_or(|whose| *whose == viewer)
                     });
                 if is_gone {
-                    return None;
+                    return Vec::new();
                 }
-                bounded(&mut self.lines, LINES_MAX, Shown { id, viewer, text: text.clone() });
+                bounded(&mut self.lines, LINES_MAX, Shown { id, viewer, at, text: text.clone() });
             }
             Frame::Deleted { id } => {
                 self.lines.retain(|shown| shown.id != id);
                 bounded(&mut self.deleted, DELETIONS_MAX, id);
             }
-            Frame::ClearedViewer { viewer } => {
-                self.lines.retain(|shown| shown.viewer != viewer);
-                bounded(&mut self.cleared, DELETIONS_MAX, (Some(viewer), at));
+            Frame::ClearedViewer { viewer, at } => {
+                return self.clear(Some(viewer), at.unwrap_or(kept_at), text);
             }
-            Frame::Cleared {} => {
-                self.lines.clear();
-                bounded(&mut self.cleared, DELETIONS_MAX, (None, at));
-            }
+            Frame::Cleared { at } => return self.clear(None, at.unwrap_or(kept_at), text),
         }
-        Some(text)
+        vec![text]
+    }
+
+    /// Nothing that `whose` said until then is to be seen. Where the word of it came late, they have said more since, which
+    /// stays: then each line that goes is named, because `text` means all there are.
+    fn clear(
+        &mut self,
+        whose: Option<String>,
+        until: DateTime<Utc>,
+        text: Utf8Bytes,
+    ) -> Vec<Utf8Bytes> {
+        let is_meant = |shown: &Shown| whose.as_ref().is_none_or(|whose| *whose == shown.viewer);
+        let came_late = self.lines.iter().any(|shown| is_meant(shown) && shown.at > until);
+        let (gone, left) = std::mem::take(&mut self.lines)
+            .into_iter()
+            .partition(|shown| is_meant(shown) && shown.at <= until);
+        self.lines = left;
+        bounded(&mut self.cleared, DELETIONS_MAX, (whose, until));
+        if !came_late {
+            return vec![text];
+        }
+        let gone: VecDeque<Shown> = gone;
+        let named = gone.into_iter().map(|shown| Frame::Deleted { id: shown.id });
+        named.filter_map(|frame| Some(serde_json::to_string(&frame).ok()?.into())).collect()
     }
 }
 
@@ -238,14 +259,40 @@ mod tests {
         let hub = Hub::default();
         hub.take(line("m-1", "5001", 0));
         hub.take(line("m-2", "5002", 1));
-        hub.take(kept(Frame::ClearedViewer { viewer: "5001".to_owned() }, 5));
+        hub.take(kept(Frame::ClearedViewer { viewer: "5001".to_owned(), at: None }, 5));
         hub.take(line("m-3", "5001", 4));
         hub.take(line("m-4", "5001", 6));
         assert_eq!(ids(&hub), ["m-2", "m-4"]);
-        hub.take(kept(Frame::Cleared {}, 7));
+        hub.take(kept(Frame::Cleared { at: None }, 7));
         hub.take(line("m-5", "5002", 6));
         hub.take(line("m-6", "5002", 8));
         assert_eq!(ids(&hub), ["m-6"]);
+    }
+
+    #[test]
+    fn what_was_said_since_stays_where_the_word_of_a_clearing_comes_late() {
+        let hub = Hub::default();
+        let (_, mut next) = hub.join();
+        for (id, viewer, at) in
+            [("m-1", "5001", 0), ("m-2", "5002", 1), ("m-3", "5001", 6), ("m-4", "5002", 8)]
+        {
+            hub.take(line(id, viewer, at));
+            next.try_recv().expect("the line");
+        }
+        let at = |at| Some(second(at));
+        hub.take(kept(Frame::ClearedViewer { viewer: "5001".to_owned(), at: at(5) }, 9));
+        assert_eq!(ids(&hub), ["m-2", "m-3", "m-4"]);
+        let told = next.try_recv().expect("what is gone");
+        assert_eq!(told.as_str(), r#"{"type":"deleted","id":"m-1"}"#);
+        hub.take(kept(Frame::Cleared { at: at(6) }, 9));
+        assert_eq!(ids(&hub), ["m-4"]);
+        for id in ["m-2", "m-3"] {
+            assert!(next.try_recv().expect("what is gone").as_str().contains(id));
+        }
+        hub.take(kept(Frame::Cleared { at: at(8) }, 9));
+        assert!(ids(&hub).is_empty());
+        assert!(next.try_recv().expect("the clearing").as_str().contains("cleared"));
+        assert!(next.try_recv().is_err(), "nothing is told twice");
     }
 
     #[test]

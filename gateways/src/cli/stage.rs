@@ -39,7 +39,8 @@ const DECISION_LIMIT: Duration = Duration::from_secs(10);
 ///   skipped    taken off while it played
 ///   cleared    taken out of the line
 ///   expired    waited for longer than its type may
-///   unknown    sent to an overlay that never said anything about it: replay it, or leave it
+///   unknown    sent to an overlay that never said anything about it, or paid for and still in line when the
+///              configuration did not name its stage any more: replay it, or leave it
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,

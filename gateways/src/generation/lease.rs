@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::standing::{Standing, state_on};
 
 /// How much longer than an attempt a lease is: to keep the picture and to report it.
-pub const BEYOND_TIME_LIMIT: Duration = Duration::from_secs(45);
+pub const BEYOND_TIME_LIMIT: Duration = Duration::from_secs(75);
 
 /// `generations` as a number that no other advisory lock has.
 const LINE: i64 = 0x7461_7065_6765_6e31;
@@ -40,7 +40,7 @@ impl Default for Limits {
             concurrency: 2,
             per_minute: 30,
             daily_budget_micros: 5_000_000,
-            lease: Duration::from_secs(165),
+            lease: Duration::from_secs(195),
             breaker_failures: 5,
             breaker_rest: Duration::from_secs(60),
         }

@@ -3,11 +3,17 @@
 //! The projection `generations` is the to-do list. A [`worker`] leases a request that is due ([`lease`]), asks the
 //! [`Provider`], keeps the picture ([`crate::pictures`]) and reports with a command whose id is derived from request and
 //! attempt. Wherever a worker dies, another goes on when the lease is over, and an attempt has one result for ever.
+//!
+//! A picture is on the disk of this host, and noted as drawn, before it goes to its store. Where the store does not take
+//! it, the request stays as it is, everybody rests, and the same picture is brought again, by this process or the next on
+//! this host; on another host it is drawn once more at most. What is not stored within the hour for which points are held
+//! goes the way of every hold that runs out: the points go back.
 
 pub mod answer;
 pub mod by_hand;
 pub mod cutout;
 pub mod lease;
+mod makings;
 mod offline;
 mod run;
 pub mod standing;

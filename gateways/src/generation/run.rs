@@ -23,6 +23,8 @@ const TAKE_LIMIT: Duration = Duration::from_secs(10);
 const GIVE_BACK_LIMIT: Duration = Duration::from_secs(3);
 /// How long it is known what the provider was asked and what it cost.
 const MAKINGS_KEPT_DAYS: i32 = 90;
+/// How long a picture waits on this host for its store. Points are held for an hour, so nobody wants it then.
+const SPOOLED_FOR: Duration = Duration::from_secs(86_400);
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Makes what is due, as much at once as the limits allow.
@@ -118,7 +120,7 @@ fn note(before: &mut Standing, now: Standing) {
             tracing::warn!(%until, "the day's budget for pictures is spent: requests wait");
         }
         Standing::AskedToWait { until } => {
-            tracing::warn!(%until, "the provider asks to wait: requests wait");
+            tracing::warn!(%until, "the provider asks to wait, or the pictures' store: requests wait");
         }
         Standing::BreakerOpen { until } => {
             tracing::error!(%until, "the provider failed too often in a row: requests wait");
@@ -153,5 +155,10 @@ async fn forget_old(worker: &Worker) {
     .await;
     if let Err(error) = forgotten {
         tracing::warn!(%error, "old makings could not be forgotten");
+    }
+    match worker.pictures.tidy(SPOOLED_FOR).await {
+        Ok(0) => {}
+        Ok(pictures) => tracing::warn!(pictures, "waited for their store in vain and are deleted"),
+        Err(error) => tracing::warn!(%error, "pictures that wait for their store cannot be tidied"),
     }
 }

@@ -17,7 +17,7 @@ pub enum Standing {
     /// What may be spent today is spent. Requests wait for tomorrow, for a larger budget, or for their points to go
     /// back.
     BudgetSpent { until: DateTime<Utc> },
-    /// The provider has asked everybody to wait.
+    /// The provider has asked everybody to wait, or the pictures' store does not take what was drawn.
     AskedToWait { until: DateTime<Utc> },
     /// The provider failed too often in a row.
     BreakerOpen { until: DateTime<Utc> },

@@ -13,14 +13,14 @@ use journal::replies::Replies;
 use journal::{Decision, Envelope, Origin, Outcome, crash, head, outcome};
 use projections::generations;
 use sqlx::PgPool;
-use sqlx::types::Json;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::lease::{self, Lease, Limits, Taken};
+use super::lease::{self, BEYOND_TIME_LIMIT, Lease, Limits, Taken};
+use super::makings::Ended;
 use super::{Made, Order, Provider, ProviderError, Settings, answer};
-use crate::pictures::{PictureError, Pictures};
+use crate::pictures::{PictureError, Pictures, bucket};
 
 /// How long reporting may take, and how long the to-do list may take to show it. Both fit into what a lease is longer
 /// than an attempt.
@@ -28,10 +28,17 @@ const REPORT_LIMIT: Duration = Duration::from_secs(10);
 const SEEN_LIMIT: Duration = Duration::from_secs(10);
 /// How often a report is sent before the lease is left to run out.
 const REPORTS_MAX: u32 = 3;
+/// Keeping, reporting and seeing have their time while the lease lasts.
+const _: () = assert!(
+    bucket::PATIENCE.as_secs() + REPORTS_MAX as u64 * REPORT_LIMIT.as_secs() + SEEN_LIMIT.as_secs()
+        < BEYOND_TIME_LIMIT.as_secs()
+);
 /// How long what is in hand may take when all is to stop. What is not done by then is another worker's.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
 /// So many workers may die over one attempt before it counts as failed.
 const DEATHS_MAX: i64 = 3;
+/// So often is a request drawn, at most, because what was drawn is on a host that has not stored it.
+const DRAWN_MAX: usize = 2;
 /// The wait after the first failed attempt; it doubles with each.
 const BACKOFF: Duration = Duration::from_secs(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
@@ -99,7 +106,9 @@ impl Worker {
         let outcome = match reported {
             Some(outcome) => outcome,
             None => {
-                let command = self.result(lease).await?;
+                let Some(command) = self.result(lease).await? else {
+                    return Ok(lease::give_back(&self.pool, lease).await?);
+                };
                 let outcome = self.report(lease, &command).await?;
                 crash::point("making.reported");
                 outcome
@@ -126,13 +135,27 @@ impl Worker {
         Ok(())
     }
 
-    /// What has come of an attempt, as the command that reports it: the picture that was kept before, or a new one.
-    async fn result(&self, lease: &Lease) -> anyhow::Result<Command> {
-        if let Some(picture) = self.kept(lease).await? {
-            self.forget_making(lease).await?;
-            return Ok(Command::Complete { entry: report_id(lease), picture });
+    /// What has come of an attempt, as the command that reports it: the picture that was drawn before, or a new one.
+    /// `None` where a picture is drawn and waits for its store.
+    async fn result(&self, lease: &Lease) -> anyhow::Result<Option<Command>> {
+        let drawn = self.drawn(lease).await?;
+        let times = drawn.len();
+        for picture in drawn {
+            match self.pictures.store(&picture.content).await {
+                Ok(true) => {
+                    self.stored(lease).await?;
+                    self.forget_making(lease).await?;
+                    return Ok(Some(Command::Complete { entry: report_id(lease), picture }));
+                }
+                Ok(false) => {}
+                Err(error) => return Ok(self.rest(lease, &error).await.map(|()| None)?),
+            }
         }
         let made = match self.deaths(lease).await? {
+            _ if times >= DRAWN_MAX => {
+                let reason = format!("it was drawn {times} times, by hosts that did not store it");
+                Err(ProviderError::Broken { cost_micros: Some(0), reason })
+            }
             DEATHS_MAX.. => {
                 let reason = format!("{DEATHS_MAX} workers died over it");
                 Err(ProviderError::Broken { cost_micros: Some(0), reason })
@@ -145,7 +168,7 @@ impl Worker {
         crash::point("making.made");
         match made {
             Ok(made) => self.keep(lease, made).await,
-            Err(error) => self.fail(lease, error).await,
+            Err(error) => self.fail(lease, error).await.map(Some),
         }
     }
 
@@ -172,26 +195,36 @@ impl Worker {
         }
     }
 
-    /// Keeps what was made, and notes that it was, before anybody is told.
-    async fn keep(&self, lease: &Lease, made: Made) -> anyhow::Result<Command> {
-        let content = match self.pictures.put(&made.bytes).await {
-            Ok(content) => content,
-            Err(error @ (PictureError::Folder { .. } | PictureError::Bucket { .. })) => {
-                return Err(error).context("a picture was made and cannot be kept");
+    /// Keeps what was made on this host and notes that it was, so that it is not paid for again whatever comes. Then it is
+    /// stored, before anybody is told; `None` where the store does not take it now.
+    async fn keep(&self, lease: &Lease, made: Made) -> anyhow::Result<Option<Command>> {
+        let spooled = match self.pictures.spool(&made.bytes).await {
+            Err(error @ PictureError::Folder { .. }) => {
+                tracing::warn!(%error, "a picture cannot wait here for its store");
+                self.pictures.put(&made.bytes).await
             }
+            spooled => spooled,
+        };
+        let Made { media_type, background, name, cost_micros, .. } = made;
+        let content = match spooled {
+            Ok(content) => content,
+            // Drawing another one would not help: this is the only one that is paid for.
             Err(error) => {
-                let reason = error.to_string();
-                let cost_micros = Some(made.cost_micros);
-                return self.fail(lease, ProviderError::Broken { cost_micros, reason }).await;
+                let (cost_micros, reason) = (Some(cost_micros), error.to_string());
+                let broken = ProviderError::Broken { cost_micros, reason };
+                return self.fail(lease, broken).await.map(Some);
             }
         };
         crash::point("making.kept");
-        let Made { media_type, background, name, cost_micros, .. } = made;
         let picture = Picture { content, media_type, background, name, cost_micros };
         let made = Ended { result: "made", cost_micros: Some(cost_micros), resume_at: None };
         self.end_making(lease, made, Some(&picture)).await?;
         crash::point("making.noted");
-        Ok(Command::Complete { entry: report_id(lease), picture })
+        match self.pictures.store(&picture.content).await {
+            Ok(true) => Ok(Some(Command::Complete { entry: report_id(lease), picture })),
+            Ok(false) => bail!("the picture {} was drawn and is gone", picture.content),
+            Err(error) => Ok(self.rest(lease, &error).await.map(|()| None)?),
+        }
     }
 
     async fn fail(&self, lease: &Lease, error: ProviderError) -> anyhow::Result<Command> {
@@ -265,93 +298,6 @@ pub(crate) async fn reported(
     match last {
         Some(error) => Err(error).context("a result could not be reported"),
         None => bail!("a result was reported and is not decided"),
-    }
-}
-
-/// How a making ended.
-struct Ended {
-    result: &'static str,
-    /// `None` where it is not known: then what was set aside stays.
-    cost_micros: Option<i64>,
-    resume_at: Option<DateTime<Utc>>,
-}
-
-/// The rows of `generation_makings`.
-impl Worker {
-    async fn end_making(
-        &self,
-        lease: &Lease,
-        ended: Ended,
-        picture: Option<&Picture>,
-    ) -> sqlx::Result<()> {
-        metrics::counter!("tapedeck_generation_makings_total", "result" => ended.result)
-            .increment(1);
-        sqlx::query(
-            "UPDATE generation_makings
-             SET ended_at = $2, result = $3, cost_micros = coalesce($4, cost_micros),
-                 resume_at = $5, picture = $6
-             WHERE id = $1",
-        )
-        .bind(lease.making)
-        .bind((self.clock)())
-        .bind(ended.result)
-        .bind(ended.cost_micros)
-        .bind(ended.resume_at)
-        .bind(picture.map(Json))
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// The provider was not asked after all, so that nothing is spent.
-    async fn forget_making(&self, lease: &Lease) -> sqlx::Result<()> {
-        sqlx::query("DELETE FROM generation_makings WHERE id = $1")
-            .bind(lease.making)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
-    }
-
-    /// The journal cannot decide the result: the request is left alone until somebody retries the dead letter.
-    async fn park_making(&self, lease: &Lease) -> sqlx::Result<()> {
-        sqlx::query(
-            "UPDATE generation_makings
-             SET cost_micros = CASE WHEN ended_at IS NULL THEN 0 ELSE cost_micros END,
-                 ended_at = coalesce(ended_at, $2), result = 'dead'
-             WHERE id = $1",
-        )
-        .bind(lease.making)
-        .bind((self.clock)())
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// The picture that another worker made of this request and did not get to report. It may be an earlier attempt's:
-    /// one that counts as failed all the same, because its failure was reported first.
-    async fn kept(&self, lease: &Lease) -> sqlx::Result<Option<Picture>> {
-        let picture: Option<Json<Picture>> = sqlx::query_scalar(
-            "SELECT picture FROM generation_makings
-             WHERE request = $1 AND picture IS NOT NULL
-             ORDER BY ended_at, id LIMIT 1",
-        )
-        .bind(lease.request)
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(picture.map(|picture| picture.0))
-    }
-
-    /// How many workers had this attempt in hand before and are gone without a word.
-    async fn deaths(&self, lease: &Lease) -> sqlx::Result<i64> {
-        sqlx::query_scalar(
-            "SELECT count(*) FROM generation_makings
-             WHERE request = $1 AND attempt = $2 AND ended_at IS NULL AND id <> $3",
-        )
-        .bind(lease.request)
-        .bind(i64::from(lease.attempt))
-        .bind(lease.making)
-        .fetch_one(&self.pool)
-        .await
     }
 }
 

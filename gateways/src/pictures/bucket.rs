@@ -1,8 +1,9 @@
 //! Pictures in a bucket of S3, or of anything that speaks like it.
 //!
-//! Requests are signed as S3 wants it (Signature Version 4, in the query) and sent as everything else that leaves. A
-//! picture has been paid for when it is stored, so a store in trouble is asked again for a while.
+//! Requests are signed as S3 wants it (Signature Version 4, in the query) and sent as everything else that leaves. A store
+//! in trouble is asked again for a while, and for no longer than [`PATIENCE`]: whoever has a picture kept has a lease.
 
+use std::sync::Once;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use hyper::{Method, StatusCode};
 use reqwest::Url;
 use rusty_s3::{Credentials, S3Action, UrlStyle};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::{BYTES_MAX, PictureError};
 use crate::outgoing::{Answer, Ask, BaseUrl, Outgoing, Secret, Unanswered};
@@ -19,6 +21,8 @@ use crate::outgoing::{Answer, Ask, BaseUrl, Outgoing, Secret, Unanswered};
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 /// How long a signature is good. Clocks may differ by less.
 const SIGNED_FOR: Duration = Duration::from_secs(300);
+/// For all tries with one picture together.
+pub const PATIENCE: Duration = Duration::from_secs(25);
 /// How often one picture is asked for or sent, and the first wait between, which doubles.
 const TRIES_MAX: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -95,6 +99,8 @@ pub struct Bucket {
     credentials: Credentials,
     prefix: String,
     outgoing: Outgoing,
+    /// Whether it was said that missing pictures cannot be told from forbidden ones.
+    warned: Once,
 }
 
 impl Bucket {
@@ -104,7 +110,7 @@ impl Bucket {
         let (key, secret) = (settings.access_key.clone(), settings.secret_key.reveal());
         let credentials = Credentials::new(key, secret);
         let (prefix, outgoing) = (settings.prefix.clone(), Outgoing::default());
-        Some(Bucket { bucket, credentials, prefix, outgoing })
+        Some(Bucket { bucket, credentials, prefix, outgoing, warned: Once::new() })
     }
 
     pub(super) fn place(&self) -> String {
@@ -145,12 +151,30 @@ impl Bucket {
             status if status.is_success() => Ok(Some(answer.body)),
             // The bucket itself may be what is missing; then it is not said that there is no picture.
             StatusCode::NOT_FOUND if code_of(&answer) != Some("NoSuchBucket") => Ok(None),
+            // S3 says so of what is not there to who may not list the bucket.
+            StatusCode::FORBIDDEN if code_of(&answer) == Some("AccessDenied") => {
+                self.warned.call_once(|| {
+                    let bucket = self.bucket.name();
+                    tracing::warn!(
+                        bucket,
+                        "AccessDenied for a picture, which is taken as missing. Give the key s3:ListBucket, so that what is \
+                         missing can be told from what it may not read; and s3:GetObject, if no picture is shown"
+                    );
+                });
+                Ok(None)
+            }
             _ => Err(self.failed(said(&answer))),
         }
     }
 
-    /// Asks until there is an answer that asking again would not change. Each time it is signed anew.
+    /// Asks until there is an answer that asking again would not change, or until the patience is over.
     async fn ask(&self, request: impl Fn() -> Ask) -> Result<Answer, PictureError> {
+        let late = || self.failed(format!("no good answer within {} s", PATIENCE.as_secs()));
+        timeout(PATIENCE, self.asked(request)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Each time it is signed anew.
+    async fn asked(&self, request: impl Fn() -> Ask) -> Result<Answer, PictureError> {
         let mut wait = FIRST_WAIT;
         let mut tries = 1;
         loop {
@@ -207,6 +231,25 @@ fn code_of(answer: &Answer) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_that_hangs_is_left_while_the_lease_of_a_picture_lasts() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let hangs = format!("http://{}", listener.local_addr().expect("an address"));
+        let settings = Settings {
+            name: "pictures".to_owned(),
+            endpoint: hangs.try_into().expect("an address"),
+            access_key: "AKID".to_owned(),
+            secret_key: Secret::new("hush"),
+            ..Settings::default()
+        };
+        let bucket = Bucket::new(&settings).expect("good settings");
+        let begun = tokio::time::Instant::now();
+        let error = bucket.put(&"a".repeat(64), b"a picture", "image/png").await;
+        let error = error.expect_err("nobody answers").to_string();
+        assert!(error.contains("no good answer within 25 s"), "{error}");
+        assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs());
+    }
 
     #[test]
     fn settings_without_a_name_are_no_bucket_and_with_one_they_are_whole() {

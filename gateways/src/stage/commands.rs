@@ -5,20 +5,40 @@ use domain::stage::{Command, Stage};
 use domain::{Identified, entry_id};
 use journal::command::BadAddress;
 use journal::{Envelope, Origin};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 /// Who sends these, as history names the source.
 pub const DIRECTOR: &str = "director";
 const OVERLAY: &str = "overlay";
 
-/// The id of the command that opens `stage`.
-pub fn open_id(stage: &str) -> Uuid {
-    entry_id(DIRECTOR, &format!("open:{stage}"))
+/// The id of the command that opens `stage`, for the first time (`closed` is 0) or after the closing with this sequence.
+pub fn open_id(stage: &str, closed: i64) -> Uuid {
+    match closed {
+        0 => entry_id(DIRECTOR, &format!("open:{stage}")),
+        closed => entry_id(DIRECTOR, &format!("open:{stage}:{closed}")),
+    }
 }
 
-pub fn open(stage: &str, at: DateTime<Utc>) -> Result<Envelope, BadAddress> {
-    let command = Command::Open { entry: open_id(stage), at };
+pub fn open(stage: &str, closed: i64, at: DateTime<Utc>) -> Result<Envelope, BadAddress> {
+    let command = Command::Open { entry: open_id(stage, closed), at };
     addressed(DIRECTOR, stage, &command, at)
+}
+
+/// The sequence of the last closing of `stage`; 0 where it was never closed.
+pub async fn closed(pool: &PgPool, stage: &str) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "SELECT coalesce(max(sequence), 0)::bigint FROM events
+         WHERE aggregate_type = 'stage' AND aggregate_id = $1 AND event_type = 'closed'",
+    )
+    .bind(stage)
+    .fetch_one(pool)
+    .await
+}
+
+/// The id of a closing by who has seen this revision.
+pub fn close_id(stage: &str, revision: i64) -> Uuid {
+    entry_id(DIRECTOR, &format!("close:{stage}:{revision}"))
 }
 
 /// The id of a start. The revision is part of it, so that a start that came too late is no verdict on the next one; of

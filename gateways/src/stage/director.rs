@@ -74,15 +74,13 @@ impl Director {
         loop {
             let mut settings = self.settings.clone();
             let now = Arc::clone(&settings.borrow_and_update());
-            let stages = now.names.iter().map(|name| {
-                let (positions, replies) = (&positions, &replies);
-                let settings = Arc::clone(&now);
-                let directing = Directing { director: self, positions, replies, settings };
-                async move { directing.direct(name).await }
-            });
+            let (positions, replies) = (&positions, &replies);
+            let directing = Directing { director: self, positions, replies, settings: now };
+            let stages = directing.settings.names.iter().map(|name| directing.direct(name));
             tokio::select! {
                 led = still_leads(&mut leader) => led?,
                 directed = futures::future::try_join_all(stages) => drop(directed?),
+                closed = directing.close_others() => closed?,
                 // Other settings, and perhaps other stages.
                 changed = settings.changed() => changed?,
             }
@@ -129,6 +127,23 @@ impl Directing<'_> {
         }
     }
 
+    /// Closes every stage that is open and that the configuration does not name any more: nobody sees it, and it would
+    /// collect alerts for ever.
+    async fn close_others(&self) -> anyhow::Result<()> {
+        loop {
+            for (stage, revision) in stages::open(&self.director.pool).await? {
+                if self.settings.names.contains(&stage) {
+                    continue;
+                }
+                let (entry, at) = (commands::close_id(&stage, revision), Utc::now());
+                let command = Command::Close { entry, expires: self.settings.expiring(), at };
+                tracing::info!(stage, "is not configured any more and is closed");
+                self.carry_out(&stage, commands::directed(&stage, &command, at)?).await?;
+            }
+            tokio::time::sleep(IDLE_LOOK_EVERY).await;
+        }
+    }
+
     /// One look at `stage`, and what is done about it.
     async fn step(&self, stage: &str, now: DateTime<Utc>) -> anyhow::Result<Look> {
         let pool = &self.director.pool;
@@ -137,10 +152,11 @@ impl Directing<'_> {
         let shown = |kind: &&str| here.iter().any(|overlay| overlay.shows(kind));
         let kinds: Vec<&str> = Kind::ALL.into_iter().map(Kind::name).filter(shown).collect();
         let too_old: Vec<_> =
-            self.settings.expiries().map(|(kind, expiry)| (kind, now - expiry)).collect();
+            self.settings.expiries().map(|(kind, expiry)| (kind.name(), now - expiry)).collect();
         let line = stages::line(pool, stage, &kinds, &too_old, EXPIRED_AT_ONCE).await?;
         let (_, Some(line)) = line else {
-            self.carry_out(stage, commands::open(stage, now)?).await?;
+            let closed = commands::closed(pool, stage).await?;
+            self.carry_out(stage, commands::open(stage, closed, now)?).await?;
             return Ok(Look::Again);
         };
         match decide(stage, &line, &overlays, &self.settings, now) {

@@ -87,20 +87,31 @@ impl Present {
     }
 }
 
-/// All connections of a stage that are remembered, the newest first.
+/// The connections of a stage that count, the newest first: all that are here, and of those that are over the last of
+/// each overlay and the last to which a start was sent. An overlay that comes and goes hides no other.
 pub async fn of(pool: &PgPool, stage: &str) -> sqlx::Result<Vec<Present>> {
-    sqlx::query_as(
+    let mut rows: Vec<Present> = sqlx::query_as(
         "SELECT connection, overlay, layer, kinds, since, sent_alert, sent_attempt, painted_alert,
-                painted_at,
-                (extract(epoch FROM clock_timestamp() - since) * 1000)::bigint AS age_ms,
-                gone_at IS NULL AND seen_at > clock_timestamp() - make_interval(secs => $2) AS here
-         FROM overlays WHERE stage = $1 ORDER BY since DESC, connection LIMIT $3",
+                painted_at, age_ms, here
+         FROM (SELECT *,
+                   (extract(epoch FROM clock_timestamp() - since) * 1000)::bigint AS age_ms,
+                   gone_at IS NULL
+                       AND seen_at > clock_timestamp() - make_interval(secs => $2) AS here,
+                   row_number() OVER (PARTITION BY overlay, sent_alert, sent_attempt
+                                      ORDER BY since DESC, connection) AS place
+               FROM overlays WHERE stage = $1) AS remembered
+         WHERE here OR place = 1
+         ORDER BY here DESC, since DESC, connection LIMIT $3",
     )
     .bind(stage)
     .bind(SILENCE_S)
     .bind(ROWS_MAX)
     .fetch_all(pool)
-    .await
+    .await?;
+    rows.sort_by(|one, other| {
+        other.since.cmp(&one.since).then_with(|| one.connection.cmp(&other.connection))
+    });
+    Ok(rows)
 }
 
 pub async fn arrive(pool: &PgPool, arrival: &Arrival) -> sqlx::Result<()> {

@@ -105,13 +105,18 @@ impl Settings {
     }
 
     /// The types that may not wait for ever, and for how long they may.
-    pub fn expiries(&self) -> impl Iterator<Item = (&'static str, TimeDelta)> {
+    pub fn expiries(&self) -> impl Iterator<Item = (Kind, TimeDelta)> {
         Kind::ALL.into_iter().filter_map(|kind| {
             let named = self.expire_minutes.get(kind.name()).copied();
             let minutes = named.or_else(|| stage::expire_minutes(kind).map(f64::from))?;
             let expiry = TimeDelta::milliseconds((minutes * 60_000.0).round() as i64);
-            (minutes > 0.0).then_some((kind.name(), expiry))
+            (minutes > 0.0).then_some((kind, expiry))
         })
+    }
+
+    /// The types that may not wait for ever.
+    pub fn expiring(&self) -> Vec<Kind> {
+        self.expiries().map(|(kind, _)| kind).collect()
     }
 
     pub fn lead(&self) -> TimeDelta {
@@ -153,7 +158,8 @@ mod tests {
         };
         assert_eq!(settings.duration("raid"), TimeDelta::milliseconds(500));
         assert_eq!(settings.duration("ghost"), TimeDelta::milliseconds(14_800));
-        let expiries: BTreeMap<_, _> = settings.expiries().collect();
+        let expiries = settings.expiries().map(|(kind, expiry)| (kind.name(), expiry));
+        let expiries: BTreeMap<_, _> = expiries.collect();
         assert_eq!(expiries.get("raid"), Some(&TimeDelta::seconds(30)));
         assert_eq!(expiries.get("follow"), Some(&TimeDelta::minutes(10)));
         assert!(!expiries.contains_key("cheer") && !expiries.contains_key("ghost"));

@@ -29,6 +29,8 @@ pub const KINDS: [&str; 4] = [
 ];
 
 const PARTS_MAX: usize = 200;
+/// The most characters of all parts of a line together. Twitch allows 500, and CHAT takes so many in any alphabet.
+const LINE_CHARS_MAX: usize = 1_000;
 const BADGES_MAX: usize = 20;
 
 /// What a line is read by.
@@ -101,11 +103,13 @@ pub fn read(
         "channel.chat.clear_user_messages" => {
             let cleared: ChatterCleared = parsed(said)?;
             let viewer = plain_id("the viewer's id", cleared.target_user_id)?;
-            heard(cleared.broadcaster_user_id, Frame::ClearedViewer { viewer }, message_id)
+            let at = Some(notification.sent_at);
+            heard(cleared.broadcaster_user_id, Frame::ClearedViewer { viewer, at }, message_id)
         }
         _ => {
             let cleared: ChatCleared = parsed(said)?;
-            heard(cleared.broadcaster_user_id, Frame::Cleared {}, message_id)
+            let at = Some(notification.sent_at);
+            heard(cleared.broadcaster_user_id, Frame::Cleared { at }, message_id)
         }
     }
 }
@@ -263,7 +267,17 @@ fn parts(line: &ChatLine, text: &str) -> Vec<Part> {
     };
     match line.message.fragments.is_empty() {
         true => vec![Part::Text { text: text.to_owned() }],
-        false => line.message.fragments.iter().take(PARTS_MAX).map(part).collect(),
+        false => {
+            let parts = line.message.fragments.iter().take(PARTS_MAX).map(part);
+            let mut left = LINE_CHARS_MAX;
+            let fits = |part: &Part| {
+                let chars = part.words().chars().count();
+                let fits = chars <= left;
+                left = left.saturating_sub(chars);
+                fits
+            };
+            parts.take_while(fits).collect()
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! *Once or twice?* Twitch knows no idempotency key. A worker that dies between the answer and its report has the same
 //! words said again; Twitch drops the same words of one sender within 30 seconds, and a lease is shorter than that, so a
-//! repetition is seen only where the words have changed meanwhile or nobody worked for longer.
+//! repetition is seen only where the words have changed meanwhile or nobody worked for longer. The same goes for two
+//! answers in the same words to the same viewer: who asks again within 30 seconds reads the first one.
 
 use std::time::Duration;
 

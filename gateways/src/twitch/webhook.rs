@@ -23,8 +23,8 @@ use super::chat::{Heard, NotAsked};
 use super::inbound::{Commands, Inbound, Received, label};
 use super::signature::SUBSCRIPTION_TYPE;
 use super::translate::keep;
-use crate::chat::Lines;
 use crate::chat::lines::NotKept;
+use crate::chat::{Frame, Lines};
 use crate::observe;
 
 pub const PATH: &str = "/webhooks/twitch";
@@ -144,17 +144,25 @@ impl Webhook {
         }
     }
 
-    /// Asks for what is asked, and keeps what is to be shown.
+    /// Asks for what is asked, and keeps what is to be shown. A line that cannot be kept is not seen, and that is all: what
+    /// it asks for may be about points, and is on disk. What takes something off the screen is to be sent again.
     async fn hear(&self, heard: Heard) -> Result<(), NotHeard> {
-        let all = async {
-            if let Some(asking) = heard.asking {
+        if let Some(asking) = heard.asking {
+            let asked = async {
                 let envelope = asking.envelope(&self.pool).await?;
                 let traceparent = observe::traceparent();
-                self.send(&[Envelope { traceparent, ..envelope }]).await?;
+                Ok(self.send(&[Envelope { traceparent, ..envelope }]).await?)
+            };
+            tokio::time::timeout(PUBLISH_LIMIT, asked).await.unwrap_or(Err(NotHeard::Late))?;
+        }
+        match self.lines.keep(&heard.broadcaster, &heard.frame, &heard.id).await {
+            Err(error) if matches!(heard.frame, Frame::Line(_)) => {
+                tracing::error!(%error, line = heard.id, "a line of chat is not shown");
+                metrics::counter!("tapedeck_chat_lines_lost_total").increment(1);
+                Ok(())
             }
-            Ok(self.lines.keep(&heard.broadcaster, &heard.frame, &heard.id).await?)
-        };
-        tokio::time::timeout(2 * PUBLISH_LIMIT, all).await.unwrap_or(Err(NotHeard::Late))
+            kept => Ok(kept?),
+        }
     }
 
     async fn send(&self, envelopes: &[Envelope]) -> Result<(), PublishError> {

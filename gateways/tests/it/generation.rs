@@ -4,6 +4,7 @@ mod erasure;
 mod failing;
 mod journey;
 mod stopping;
+mod storing;
 mod ten_thousand;
 mod worked;
 

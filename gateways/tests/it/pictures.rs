@@ -24,7 +24,7 @@ fn settings(fake: &S3) -> Settings {
 
 fn pictures(settings: &Settings) -> Pictures {
     assert_eq!(settings.refusal(), None);
-    Pictures::in_bucket(Bucket::new(settings).expect("good settings"))
+    Pictures::in_bucket(Bucket::new(settings).expect("good settings"), "/nowhere")
 }
 
 fn reason(error: PictureError) -> String {
@@ -73,4 +73,19 @@ async fn a_bucket_that_refuses_says_why_and_shows_no_signature() {
     assert!(error.contains("no-such-bucket") && error.contains("NoSuchBucket"), "{error}");
     assert!(!error.contains("X-Amz"), "{error}");
     assert_eq!(fake.calls().len(), 2, "what asking again would not change is asked once");
+}
+
+#[tokio::test]
+async fn what_a_bucket_may_not_say_to_be_missing_is_missing_and_what_is_there_is_shown() {
+    let fake = S3::start().await;
+    fake.grows_secretive();
+    let pictures = pictures(&settings(&fake));
+    let name = name_of(PIXEL);
+    assert_eq!(pictures.get(&name).await.expect("no failure"), None);
+    pictures.put(PIXEL).await.expect("stored");
+    assert!(pictures.get(&name).await.expect("readable").is_some());
+    let wrong = Settings { secret_key: Secret::new("another"), ..settings(&fake) };
+    let wrong = Pictures::in_bucket(Bucket::new(&wrong).expect("good settings"), "/nowhere");
+    let error = reason(wrong.get(&name).await.expect_err("a wrong key is a failure"));
+    assert!(error.contains("SignatureDoesNotMatch"), "{error}");
 }

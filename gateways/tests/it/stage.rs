@@ -1,5 +1,6 @@
 //! The stage on a whole Tapedeck: what overlays are told, what they say, and what becomes of every alert.
 
+mod closing;
 mod controls;
 mod crashes;
 mod dying;

@@ -50,6 +50,9 @@ pub(super) const TABLES: [&str; 5] = [
     "CREATE UNIQUE INDEX showings_by_position ON showings (stage, position)",
 ];
 
+/// Why an alert is not shown that waited on a stage when it was closed.
+const CLOSED: &str = "its stage was closed";
+
 /// The stages for which alerts are.
 pub(super) async fn open_stages(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar("SELECT stage FROM stages ORDER BY stage").fetch_all(connection).await
@@ -140,6 +143,10 @@ pub(super) async fn apply(
         Event::Skipped { alert, actor, .. } => {
             leave(connection, stage, *alert, "skipped", None, Some(actor)).await
         }
+        Event::Closed { expires, .. } => {
+            let expires: Vec<&str> = expires.iter().map(|kind| kind.name()).collect();
+            close(connection, stage, &expires).await
+        }
         Event::Paused { .. } => set(connection, stage, "paused", true).await,
         Event::Resumed { .. } => set(connection, stage, "paused", false).await,
         Event::Muted { what, .. } => set(connection, stage, muted_column(*what), true).await,
@@ -207,6 +214,22 @@ async fn direct(
         }
         _ => {}
     }
+    Ok(())
+}
+
+/// The stage is over, and everything that was to come on it.
+async fn close(connection: &mut PgConnection, stage: &str, expires: &[&str]) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE showings SET reason = $3, state = CASE
+             WHEN state = 'waiting' AND kind = ANY($2) THEN 'expired' ELSE 'unknown' END
+         WHERE stage = $1 AND state IN ('waiting', 'playing')",
+    )
+    .bind(stage)
+    .bind(expires)
+    .bind(CLOSED)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("DELETE FROM stages WHERE stage = $1").bind(stage).execute(connection).await?;
     Ok(())
 }
 

@@ -44,8 +44,18 @@ pub struct Waiting {
     pub attempts: i64,
 }
 
+/// The stages that are open, with the sequence of the last event of each.
+pub async fn open(pool: &PgPool) -> Result<Vec<(String, i64)>, QueryError> {
+    let mut reading = Reading::open(pool, &[NAME], AsOf::Now).await?;
+    let open = sqlx::query_as("SELECT stage, revision FROM stages ORDER BY stage")
+        .fetch_all(reading.connection())
+        .await?;
+    reading.close().await?;
+    Ok(open)
+}
+
 /// The line of `stage`: `kinds` are those that can be shown now, and of each kind in `too_old` what waits since before
-/// that time is too old. `None` where the stage was never opened.
+/// that time is too old. `None` where the stage is not open.
 pub async fn line(
     pool: &PgPool,
     stage: &str,

@@ -24,6 +24,8 @@ pub struct Lease {
     pub reply: Uuid,
     pub owner: Uuid,
     pub until: DateTime<Utc>,
+    /// The row of `reply_sendings` that is set aside for it.
+    pub sending: Uuid,
     /// 1, 2, 3, …
     pub attempt: u32,
     /// The broadcaster's id.
@@ -93,7 +95,8 @@ pub async fn take(
     if let Some(until) = full_until {
         return Ok(Taken::Waits { until });
     }
-    let until = now + TimeDelta::from_std(LEASE).unwrap_or(TimeDelta::zero());
+    let (until, sending) =
+        (now + TimeDelta::from_std(LEASE).unwrap_or(TimeDelta::zero()), Uuid::new_v4());
     sqlx::query(
         "WITH sending AS (
              INSERT INTO reply_sendings (id, reply, sent_at) VALUES ($5, $1, $4)
@@ -105,7 +108,7 @@ pub async fn take(
     .bind(owner)
     .bind(until)
     .bind(now)
-    .bind(Uuid::new_v4())
+    .bind(sending)
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
@@ -113,6 +116,7 @@ pub async fn take(
         reply: due.reply,
         owner,
         until,
+        sending,
         attempt: u32::try_from(due.attempts).unwrap_or(u32::MAX).saturating_add(1),
         chat: due.chat,
         viewer: due.viewer,
@@ -129,6 +133,15 @@ pub async fn give_back(pool: &PgPool, lease: &Lease) -> sqlx::Result<()> {
         .bind(lease.reply)
         .bind(lease.owner)
         .bind(lease.until)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Nothing was said after all: there is room for another in the window.
+pub async fn unsaid(pool: &PgPool, lease: &Lease) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM reply_sendings WHERE id = $1")
+        .bind(lease.sending)
         .execute(pool)
         .await?;
     Ok(())

@@ -64,9 +64,20 @@ impl Worker {
         // Who had this before may have reported and died, or the to-do list is behind.
         let found = outcome::find(pool, report_id(lease.reply, lease.attempt)).await?;
         let outcome = match found {
-            Some(outcome) => outcome,
+            Some(outcome) => {
+                lease::unsaid(pool, lease).await?;
+                outcome
+            }
             None => {
-                let came = self.say(lease).await?;
+                let now = (self.clock)();
+                let text = self.text(lease, now).await;
+                if !matches!(text, Ok(Ok(_))) {
+                    lease::unsaid(pool, lease).await?;
+                }
+                let came = match text? {
+                    Ok(text) => self.say(lease, &text, now).await,
+                    Err(reason) => Came::GaveUp(reason),
+                };
                 let envelope = self.report(lease, came)?;
                 reported(pool, &self.publisher, &self.replies, envelope).await?
             }
@@ -86,40 +97,52 @@ impl Worker {
         Ok(())
     }
 
-    async fn say(&self, lease: &Lease) -> anyhow::Result<Came> {
-        let now = (self.clock)();
+    /// What is to be said, or why nothing is.
+    async fn text(
+        &self,
+        lease: &Lease,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Result<String, String>> {
         let late = now - lease.due_at;
         if late > TimeDelta::seconds(i64::from(self.settings.late_after_s)) {
-            return Ok(Came::GaveUp(format!("it was {} seconds late", late.num_seconds())));
+            return Ok(Err(format!("it was {} seconds late", late.num_seconds())));
         }
-        let Some(text) = self.words.line(lease, now).await? else {
-            return Ok(Came::GaveUp("its text is not configured any more".to_owned()));
-        };
+        let text = self.words.line(lease, now).await?;
+        Ok(text.ok_or_else(|| "its text is not configured any more".to_owned()))
+    }
+
+    async fn say(&self, lease: &Lease, text: &str, now: DateTime<Utc>) -> Came {
         let Some(helix) = &self.helix else {
-            return Ok(match self.show(lease, &lease.reply.to_string(), &text, now).await {
+            return match self.show(lease, &lease.reply.to_string(), text, now).await {
                 Ok(()) => {
                     let id = lease.reply.to_string();
                     Came::Delivered(Receipt { way: Way::Overlay, id })
                 }
                 Err(error) => Came::Later { after: None, reason: error.to_string() },
-            });
+            };
         };
-        let (way, id) = match helix.say(&lease.chat, &text).await {
+        let (way, id) = match helix.say(&lease.chat, text).await {
             Said::Sent { id } => (Way::Twitch, id),
             Said::Before => (Way::TwitchBefore, lease.reply.to_string()),
-            Said::Later { after, reason } => return Ok(Came::Later { after, reason }),
+            Said::Later { after, reason } => {
+                // There is no later any more.
+                if lease.attempt >= self.settings.attempts_max {
+                    self.show_only(lease, text, now).await;
+                }
+                return Came::Later { after, reason };
+            }
             Said::Refused { reason } => {
-                self.show_only(lease, &text, now).await;
-                return Ok(Came::GaveUp(reason));
+                self.show_only(lease, text, now).await;
+                return Came::GaveUp(reason);
             }
         };
         // Under Twitch's own id, under which it comes back to us as well. What came before is shown by that.
         if way == Way::Twitch
-            && let Err(error) = self.show(lease, &id, &text, now).await
+            && let Err(error) = self.show(lease, &id, text, now).await
         {
             tracing::debug!(%error, "shown when Twitch tells of it");
         }
-        Ok(Came::Delivered(Receipt { way, id }))
+        Came::Delivered(Receipt { way, id })
     }
 
     /// What Twitch does not take is on screen at least.

@@ -27,7 +27,7 @@ pub(super) async fn begin(
     Ok(())
 }
 
-/// Asks for every stage that was never opened to be opened, before anything is taken in: what comes is for it.
+/// Asks for every stage that is not open to be opened, before anything is taken in: what comes is for it.
 pub(super) async fn open(
     pool: &PgPool,
     broker: &Broker,
@@ -36,8 +36,9 @@ pub(super) async fn open(
 ) -> anyhow::Result<()> {
     let publisher = parts.publisher(broker).await?;
     for stage in &settings.names {
-        if outcome::find(pool, commands::open_id(stage)).await?.is_none() {
-            publisher.send(&commands::open(stage, Utc::now())?).await?;
+        let closed = commands::closed(pool, stage).await?;
+        if outcome::find(pool, commands::open_id(stage, closed)).await?.is_none() {
+            publisher.send(&commands::open(stage, closed, Utc::now())?).await?;
         }
     }
     Ok(())

@@ -1,8 +1,6 @@
 //! What people do on a stage while it plays.
 
-use axum::extract::State as FromState;
 use axum::response::Response;
-use chrono::Utc;
 use domain::alerting::Kind;
 use domain::stage::{Command, Sound};
 use serde::Deserialize;
@@ -10,13 +8,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::wishes::{self, carry_out};
-use super::{State, check_name, view};
-use crate::http::auth::Asker;
-use crate::http::commands::{CommandAnswer, IdempotencyKey, Wish};
+use super::wishes::{Direction, OVER};
+use crate::http::commands::CommandAnswer;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::extract::{Body, Path};
-use crate::http::keys::Scope;
+use crate::http::extract::Body;
 use crate::stage::samples::{self, SampleError};
 
 /// An alert of the stage.
@@ -48,7 +43,8 @@ pub struct Muting {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Testing {
-    /// `follow`, `cheer`, `sub`, `resub`, `gift`, `raid`, `hype_train`, `ghost` or `friend`.
+    /// `follow`, `cheer`, `sub`, `resub`, `gift`, `raid`, `hype_train`, `ghost`, `friend`, `tape`, `static`
+    /// or `notice`.
     #[schema(value_type = String, example = "cheer")]
     r#type: Kind,
     /// What is to be different from the ordinary test of this type.
@@ -65,16 +61,8 @@ pub struct Testing {
     responses((status = 201, body = CommandAnswer), (status = 202, body = CommandAnswer),
               (status = "4XX", body = ErrorBody)),
 )]
-pub(crate) async fn pause(
-    FromState(app): FromState<State>,
-    asker: Asker,
-    Path(name): Path<String>,
-    idempotency_key: IdempotencyKey,
-) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::StageDirect)?;
-    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
-    let command = Command::Pause { entry: wish.id(), actor: key.name.clone() };
-    carry_out(&app, &wish, &name, &command).await
+pub(crate) async fn pause(direction: Direction) -> Result<Response, ApiError> {
+    direction.carry_out(|entry, actor| Command::Pause { entry, actor }).await
 }
 
 /// Goes on after a pause.
@@ -85,16 +73,8 @@ pub(crate) async fn pause(
     responses((status = 201, body = CommandAnswer), (status = 202, body = CommandAnswer),
               (status = "4XX", body = ErrorBody)),
 )]
-pub(crate) async fn resume(
-    FromState(app): FromState<State>,
-    asker: Asker,
-    Path(name): Path<String>,
-    idempotency_key: IdempotencyKey,
-) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::StageDirect)?;
-    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
-    let command = Command::Resume { entry: wish.id(), actor: key.name.clone() };
-    carry_out(&app, &wish, &name, &command).await
+pub(crate) async fn resume(direction: Direction) -> Result<Response, ApiError> {
+    direction.carry_out(|entry, actor| Command::Resume { entry, actor }).await
 }
 
 /// Takes what plays off the stage at once. With `alert` only if it is that one which plays.
@@ -106,23 +86,15 @@ pub(crate) async fn resume(
               (status = "4XX", body = ErrorBody)),
 )]
 pub(crate) async fn skip(
-    FromState(app): FromState<State>,
-    asker: Asker,
-    Path(name): Path<String>,
-    idempotency_key: IdempotencyKey,
+    direction: Direction,
     Body(AnyAlert { alert }): Body<AnyAlert>,
 ) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::StageDirect)?;
-    check_name(&app, &name)?;
-    let received_at = Utc::now();
-    let wish = Wish { key, idempotency_key: &idempotency_key, received_at };
     let alert = match alert {
         Some(alert) => alert,
-        None => wishes::skipped(&app, &wish, &name).await?,
+        None => direction.skipped().await?,
     };
-    let (entry, actor) = (wish.id(), key.name.clone());
-    let command = Command::Skip { entry, alert, actor, at: received_at };
-    carry_out(&app, &wish, &name, &command).await
+    let at = direction.at;
+    direction.carry_out(|entry, actor| Command::Skip { entry, alert, actor, at }).await
 }
 
 /// Takes one alert, or all that wait now, out of the line. Those that come after this are not touched.
@@ -134,21 +106,14 @@ pub(crate) async fn skip(
               (status = "4XX", body = ErrorBody)),
 )]
 pub(crate) async fn clear(
-    FromState(app): FromState<State>,
-    asker: Asker,
-    Path(name): Path<String>,
-    idempotency_key: IdempotencyKey,
+    direction: Direction,
     Body(AnyAlert { alert }): Body<AnyAlert>,
 ) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::StageDirect)?;
-    check_name(&app, &name)?;
     let until = match alert {
-        Some(alert) => wishes::require(&app, &name, alert, &["waiting"]).await?,
-        None => view(&app, &name).await?.position,
+        Some(alert) => direction.require(alert, &["waiting"]).await?,
+        None => direction.position().await?,
     };
-    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
-    let command = Command::Clear { entry: wish.id(), alert, until, actor: key.name.clone() };
-    carry_out(&app, &wish, &name, &command).await
+    direction.carry_out(|entry, actor| Command::Clear { entry, alert, until, actor }).await
 }
 
 /// Shows an alert again that is over, after those that wait.
@@ -160,19 +125,12 @@ pub(crate) async fn clear(
               (status = "4XX", body = ErrorBody)),
 )]
 pub(crate) async fn replay(
-    FromState(app): FromState<State>,
-    asker: Asker,
-    Path(name): Path<String>,
-    idempotency_key: IdempotencyKey,
+    direction: Direction,
     Body(OneAlert { alert }): Body<OneAlert>,
 ) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::StageDirect)?;
-    check_name(&app, &name)?;
-    let at = Utc::now();
-    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: at };
-    wishes::require_unless_done(&app, &wish, &name, alert, &wishes::OVER).await?;
-    let command = Command::Replay { entry: wish.id(), alert, actor: key.name.clone(), at };
-    carry_out(&app, &wish, &name, &command).await
+    direction.require(alert, &OVER).await?;
+    let at = direction.at;
+    direction.carry_out(|entry, actor| Command::Replay { entry, alert, actor, at }).await
 }
 
 /// Lets an alert that waits come next.
@@ -184,18 +142,11 @@ pub(crate) async fn replay(
               (status = "4XX", body = ErrorBody)),
 )]
 pub(crate) async fn prioritise(
-    FromState(app): FromState<State>,
-    asker: Asker,
-    Path(name): Path<String>,
-    idempotency_key: IdempotencyKey,
+    direction: Direction,
     Body(OneAlert { alert }): Body<OneAlert>,
 ) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::StageDirect)?;
-    check_name(&app, &name)?;
-    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
-    wishes::require_unless_done(&app, &wish, &name, alert, &["waiting"]).await?;
-    let command = Command::Prioritise { entry: wish.id(), alert, actor: key.name.clone() };
-    carry_out(&app, &wish, &name, &command).await
+    direction.require(alert, &["waiting"]).await?;
+    direction.carry_out(|entry, actor| Command::Prioritise { entry, alert, actor }).await
 }
 
 /// Makes the sounds of alerts, or what is read aloud, silent; at once, and until it is unmuted.
@@ -207,16 +158,10 @@ pub(crate) async fn prioritise(
               (status = "4XX", body = ErrorBody)),
 )]
 pub(crate) async fn mute(
-    FromState(app): FromState<State>,
-    asker: Asker,
-    Path(name): Path<String>,
-    idempotency_key: IdempotencyKey,
+    direction: Direction,
     Body(Muting { what }): Body<Muting>,
 ) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::StageDirect)?;
-    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
-    let command = Command::Mute { entry: wish.id(), what, actor: key.name.clone() };
-    carry_out(&app, &wish, &name, &command).await
+    direction.carry_out(|entry, actor| Command::Mute { entry, what, actor }).await
 }
 
 /// Ends a muting.
@@ -228,16 +173,10 @@ pub(crate) async fn mute(
               (status = "4XX", body = ErrorBody)),
 )]
 pub(crate) async fn unmute(
-    FromState(app): FromState<State>,
-    asker: Asker,
-    Path(name): Path<String>,
-    idempotency_key: IdempotencyKey,
+    direction: Direction,
     Body(Muting { what }): Body<Muting>,
 ) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::StageDirect)?;
-    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
-    let command = Command::Unmute { entry: wish.id(), what, actor: key.name.clone() };
-    carry_out(&app, &wish, &name, &command).await
+    direction.carry_out(|entry, actor| Command::Unmute { entry, what, actor }).await
 }
 
 /// Makes an alert to look at, which takes the way of every alert: it is recorded, waits, plays and is acknowledged, with
@@ -250,19 +189,12 @@ pub(crate) async fn unmute(
               (status = "4XX", body = ErrorBody)),
 )]
 pub(crate) async fn test(
-    FromState(app): FromState<State>,
-    asker: Asker,
-    Path(name): Path<String>,
-    idempotency_key: IdempotencyKey,
+    direction: Direction,
     Body(Testing { r#type: kind, data }): Body<Testing>,
 ) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::StageDirect)?;
-    check_name(&app, &name)?;
-    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
-    let entry = wish.id();
-    let data = samples::data(&app.pictures, kind, &data, entry).await?;
-    let command = Command::Test { entry, kind, data, actor: key.name.clone() };
-    carry_out(&app, &wish, &name, &command).await
+    let entry = direction.entry()?;
+    let data = samples::data(&direction.app.pictures, kind, &data, entry).await?;
+    direction.carry_out(|entry, actor| Command::Test { entry, kind, data, actor }).await
 }
 
 impl From<SampleError> for ApiError {

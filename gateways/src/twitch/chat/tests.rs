@@ -105,12 +105,12 @@ fn deletions_and_clearings_are_heard() {
     let here =
         json!({"broadcaster_user_id": "1000", "message_id": "m-1", "target_user_id": "5001"});
     let of = |kind| heard_of(kind, &here).expect("readable").expect("about chat");
-    let (id, viewer) = ("m-1".to_owned(), "5001".to_owned());
+    let (id, viewer, at) = ("m-1".to_owned(), "5001".to_owned(), Some(now()));
     let deleted = of("channel.chat.message_delete");
     assert_eq!((deleted.frame, deleted.id.as_str()), (Frame::Deleted { id }, "deleted:m-1"));
     let banned = of("channel.chat.clear_user_messages");
-    assert_eq!((banned.frame, banned.id.as_str()), (Frame::ClearedViewer { viewer }, "n-1"));
-    assert_eq!(of("channel.chat.clear").frame, Frame::Cleared {});
+    assert_eq!((banned.frame, banned.id.as_str()), (Frame::ClearedViewer { viewer, at }, "n-1"));
+    assert_eq!(of("channel.chat.clear").frame, Frame::Cleared { at });
     assert!(heard_of("channel.cheer", &here).expect("readable").is_none());
 }
 
@@ -133,6 +133,8 @@ fn hostile_and_huge_lines_are_shown_clean_and_bounded() {
         json!({"message": {"text": text, "fragments": fragments}, "badges": badges}),
     ));
     assert!(line(&huge).parts.len() <= PARTS_MAX && line(&huge).badges.is_empty());
+    let json = serde_json::to_string(&huge.frame).expect("JSON");
+    assert!(json.len() < 32 * 1024, "CHAT takes it: {}", json.len());
 }
 
 #[test]

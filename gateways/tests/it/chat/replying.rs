@@ -275,6 +275,8 @@ async fn a_wrong_token_and_garbage_end_after_the_attempts_there_are() {
     let reasons = format!("{all:?}");
     assert!(!reasons.contains("wrong\"") && !reasons.contains(fake::TOKEN));
     assert!(helix.said().is_empty());
+    let shown = desk.on_screen().await;
+    assert_eq!(shown.len(), 2, "what Twitch did not take in the end is on screen: {shown:?}");
     parts.stop().await;
 }
 
@@ -320,6 +322,8 @@ async fn two_workers_never_say_the_same_and_what_is_too_late_is_not_said() {
     let reply = desk.replies().await.pop().expect("the last");
     assert_eq!(reply.stage, "gave_up");
     assert_eq!(desk.on_screen().await.len(), 1);
+    let sendings = desk.world.count("SELECT count(*) FROM reply_sendings").await;
+    assert_eq!(sendings, 1, "what is not said leaves its place to others");
     parts.stop().await;
 }
 

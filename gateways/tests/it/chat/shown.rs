@@ -33,16 +33,35 @@ async fn whoever_comes_sees_the_last_lines_and_then_what_is_said_deleted_and_cle
     let banned = here("target_user_id", VIEWER);
     post(&serving, "channel.chat.clear_user_messages", "n-3", &banned).await;
     for socket in [&mut first, &mut second] {
-        let cleared = json!({"type": "cleared_viewer", "viewer": VIEWER});
-        assert_eq!(frame(socket).await, cleared);
+        let cleared = frame(socket).await;
+        assert_eq!(
+            (&cleared["type"], &cleared["viewer"]),
+            (&json!("cleared_viewer"), &json!(VIEWER))
+        );
     }
     let mut third = watching(&serving).await;
     assert_eq!(frame(&mut third).await["id"], "m-4");
     post(&serving, "channel.chat.clear", "n-4", &here("x", "y")).await;
-    assert_eq!(frame(&mut third).await, json!({"type": "cleared"}));
+    assert_eq!(frame(&mut third).await["type"], "cleared");
     // Lines are no history.
     let of_chat = "SELECT count(*) FROM events WHERE aggregate_type <> 'stage'";
     assert_eq!(serving.world.count(of_chat).await, 0);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_line_asks_for_is_asked_though_the_line_cannot_be_kept() {
+    use journal::broker::Role;
+    let serving = Serving::start().await;
+    let admin = serving.world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    admin.delete_stream(gateways::chat::lines::CHAT).await.expect("nothing is kept any more");
+    says(&serving, "m-1", VIEWER, "!balance").await;
+    says(&serving, "m-2", VIEWER, "nothing in particular").await;
+    let asked = "SELECT count(*) FROM events WHERE event_type = 'asked'";
+    until("it is asked", async || serving.world.count(asked).await == 1).await;
+    let deleted = json!({"broadcaster_user_id": BROADCASTER, "message_id": "m-2"});
+    let status = post(&serving, "channel.chat.message_delete", "n-1", &deleted).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "Twitch is to tell of it again");
     serving.stop().await;
 }
 

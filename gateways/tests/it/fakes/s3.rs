@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -32,6 +33,8 @@ struct Shared {
     /// What it answers instead, once each.
     troubles: Mutex<VecDeque<StatusCode>>,
     calls: Mutex<Vec<String>>,
+    /// Whether its key may not list the bucket.
+    is_secretive: AtomicBool,
 }
 
 impl S3 {
@@ -55,6 +58,11 @@ impl S3 {
 
     pub fn troubles(&self, statuses: impl IntoIterator<Item = StatusCode>) {
         self.state.troubles.lock().expect("whole").extend(statuses);
+    }
+
+    /// From now on it does not say what is not there.
+    pub fn grows_secretive(&self) {
+        self.state.is_secretive.store(true, Ordering::Relaxed);
     }
 
     /// Method and path of everything that was asked.
@@ -104,6 +112,9 @@ async fn answer(
         Method::GET => match objects.get(&path) {
             Some((media_type, bytes)) => {
                 ([(header::CONTENT_TYPE, media_type.clone())], bytes.clone()).into_response()
+            }
+            None if state.is_secretive.load(Ordering::Relaxed) => {
+                failure(StatusCode::FORBIDDEN, "AccessDenied")
             }
             None => failure(StatusCode::NOT_FOUND, "NoSuchKey"),
         },

@@ -143,6 +143,24 @@ async fn directed(world: &World) {
     ask(&Command::Unmute { entry: entry("unmute"), what, actor: actor() }).await;
     ask(&Command::Pause { entry: pause, actor: actor() }).await;
     assert_eq!(revision, 21);
+    // Another one, that is closed while one plays and two wait.
+    let ask = async |command: &Command| {
+        let envelope = gateways::stage::commands::directed("side", command, at());
+        asker.ask(envelope.expect("an address")).await
+    };
+    ask(&Command::Open { entry: entry("side"), at: at() }).await;
+    let mut alerts = Vec::new();
+    for kind in [Kind::Raid, Kind::Raid, Kind::Ghost] {
+        let (entry, data) = (entry(&format!("side {}", alerts.len())), Default::default());
+        let tested = ask(&Command::Test { entry, kind, data, actor: actor() }).await;
+        let id = sqlx::query_scalar("SELECT event_id FROM events WHERE position = $1");
+        let id = id.bind(tested.first_position).fetch_one(&world.pool).await;
+        alerts.push(id.expect("an event"));
+    }
+    ask(&start(5, 4, alerts[0], 1)).await;
+    let (entry, expires) = (entry("side closed"), vec![Kind::Raid]);
+    let closed = ask(&Command::Close { entry, expires, at: at() }).await;
+    assert_eq!(closed.decision, Decision::Accepted, "{:?}", closed.reason);
 }
 
 /// Two questions in chat: one is answered at the second attempt, the other waits for how its wish ends.

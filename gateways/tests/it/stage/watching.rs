@@ -3,6 +3,7 @@
 use futures::future::join;
 use gateways::cli::serve::Role;
 use gateways::http::keys::{self, Scope};
+use gateways::stage::presence::{self, Arrival, Layer};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite;
 use uuid::Uuid;
@@ -182,7 +183,7 @@ async fn history_from_before_the_stage_is_not_played() {
     serving.world.caught_up().await;
     assert_eq!(serving.world.count("SELECT count(*) FROM projections.showings").await, 0);
     let at = chrono::Utc::now();
-    asker.ask(gateways::stage::commands::open("main", at).expect("an address")).await;
+    asker.ask(gateways::stage::commands::open("main", 0, at).expect("an address")).await;
     opened(&serving.world).await;
     let [new] = cheers(&serving.world, "new", 7..8).await.try_into().expect("one");
     serving.world.caught_up().await;
@@ -190,4 +191,37 @@ async fn history_from_before_the_stage_is_not_played() {
     assert_eq!(row(&serving.world, new).await.expect("a row").0, "waiting");
     audited(&serving.world).await;
     serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overlay_that_comes_and_goes_hides_no_other() {
+    let world = crate::world::World::start().await;
+    let [healthy, flapping, alert] = [(); 3].map(|()| Uuid::new_v4());
+    let arrival = |overlay| Arrival {
+        connection: Uuid::new_v4(),
+        stage: "main".to_owned(),
+        overlay,
+        layer: Layer::All,
+        kinds: Vec::new(),
+        process: Uuid::new_v4(),
+        key: Uuid::new_v4(),
+    };
+    presence::arrive(&world.pool, &arrival(healthy)).await.expect("it is there");
+    let told = arrival(flapping);
+    presence::arrive(&world.pool, &told).await.expect("it is there");
+    assert!(presence::sent(&world.pool, told.connection, alert, 1).await.expect("noted"));
+    presence::leave(&world.pool, told.connection).await.expect("it is gone");
+    sqlx::query(
+        "INSERT INTO overlays (connection, stage, overlay, layer, kinds, process, key, gone_at)
+         SELECT gen_random_uuid(), 'main', $1, 'all', '{}', $1, $1, clock_timestamp()
+         FROM generate_series(1, 2500)",
+    )
+    .bind(flapping)
+    .execute(&world.pool)
+    .await
+    .expect("it came and went");
+    let rows = presence::of(&world.pool, "main").await.expect("readable");
+    let seen: Vec<_> = rows.iter().map(|row| (row.overlay, row.here, row.sent_alert)).collect();
+    let expected = [(flapping, false, None), (flapping, false, Some(alert)), (healthy, true, None)];
+    assert_eq!(seen, expected, "the newest first");
 }
