@@ -87,8 +87,9 @@ impl Present {
     }
 }
 
-/// The connections of a stage that count, the newest first: all that are here, and of those that are over the last of
-/// each overlay and the last to which a start was sent. An overlay that comes and goes hides no other.
+/// The connections of a stage that count, the newest first: all that are here, and of those that are over the last two of
+/// each overlay, and the last two to which one start was sent: one that came back after it, and one that had it before. So
+/// an overlay that comes and goes hides no other.
 pub async fn of(pool: &PgPool, stage: &str) -> sqlx::Result<Vec<Present>> {
     let mut rows: Vec<Present> = sqlx::query_as(
         "SELECT connection, overlay, layer, kinds, since, sent_alert, sent_attempt, painted_alert,
@@ -100,7 +101,7 @@ pub async fn of(pool: &PgPool, stage: &str) -> sqlx::Result<Vec<Present>> {
                    row_number() OVER (PARTITION BY overlay, sent_alert, sent_attempt
                                       ORDER BY since DESC, connection) AS place
                FROM overlays WHERE stage = $1) AS remembered
-         WHERE here OR place = 1
+         WHERE here OR place <= 2
          ORDER BY here DESC, since DESC, connection LIMIT $3",
     )
     .bind(stage)

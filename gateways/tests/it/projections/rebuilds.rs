@@ -143,24 +143,33 @@ async fn directed(world: &World) {
     ask(&Command::Unmute { entry: entry("unmute"), what, actor: actor() }).await;
     ask(&Command::Pause { entry: pause, actor: actor() }).await;
     assert_eq!(revision, 21);
-    // Another one, that is closed while one plays and two wait.
+}
+
+/// A stage that is closed while one alert plays and two wait.
+async fn closed(world: &World) {
+    use stage::Command;
+    let asker = world.asker().await;
     let ask = async |command: &Command| {
         let envelope = gateways::stage::commands::directed("side", command, at());
-        asker.ask(envelope.expect("an address")).await
+        let outcome = asker.ask(envelope.expect("an address")).await;
+        assert_eq!(outcome.decision, Decision::Accepted, "{command:?}: {:?}", outcome.reason);
+        outcome.first_position.expect("recorded")
     };
-    ask(&Command::Open { entry: entry("side"), at: at() }).await;
-    let mut alerts = Vec::new();
+    let entry = |name: &str| entry_id("test", &format!("side {name}"));
+    ask(&Command::Open { entry: entry("open"), at: at() }).await;
+    let mut alerts: Vec<uuid::Uuid> = Vec::new();
     for kind in [Kind::Raid, Kind::Raid, Kind::Ghost] {
-        let (entry, data) = (entry(&format!("side {}", alerts.len())), Default::default());
-        let tested = ask(&Command::Test { entry, kind, data, actor: actor() }).await;
+        let (entry, data) = (entry(&format!("test {}", alerts.len())), Default::default());
+        let test = Command::Test { entry, kind, data, actor: "a test".to_owned() };
         let id = sqlx::query_scalar("SELECT event_id FROM events WHERE position = $1");
-        let id = id.bind(tested.first_position).fetch_one(&world.pool).await;
+        let id = id.bind(ask(&test).await).fetch_one(&world.pool).await;
         alerts.push(id.expect("an event"));
     }
-    ask(&start(5, 4, alerts[0], 1)).await;
-    let (entry, expires) = (entry("side closed"), vec![Kind::Raid]);
-    let closed = ask(&Command::Close { entry, expires, at: at() }).await;
-    assert_eq!(closed.decision, Decision::Accepted, "{:?}", closed.reason);
+    let (starts_at, ends_at) = (at(), at() + TimeDelta::seconds(5));
+    let (entry, alert) = (entry("start"), alerts[0]);
+    ask(&Command::Start { entry, revision: 4, alert, attempt: 1, starts_at, ends_at }).await;
+    let (entry, expires) = (entry_id("test", "side close"), vec![Kind::Raid]);
+    ask(&Command::Close { entry, expires, at: at() }).await;
 }
 
 /// Two questions in chat: one is answered at the second attempt, the other waits for how its wish ends.
@@ -203,6 +212,7 @@ async fn rebuilt_is_what_was_live_row_for_row() {
     let parts = world.run();
     given_to_many(&world).await;
     directed(&world).await;
+    closed(&world).await;
     asked_in_chat(&world).await;
     night::play(&world).await;
     let before = live(&world).await;
@@ -223,6 +233,7 @@ async fn one_by_one_and_all_at_once_make_the_same_rows() {
     let world = World::start().await;
     let parts = world.run();
     directed(&world).await;
+    closed(&world).await;
     night::play(&world).await;
     let (live, events) = (live(&world).await, world.recorded().await);
     assert_eq!(folded(&world, "by_one", &events, 1).await, live);

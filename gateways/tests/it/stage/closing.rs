@@ -10,7 +10,8 @@ use gateways::stage::{Settings, commands};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{audited, cheers};
+use super::cheers;
+use crate::processes::Site;
 use crate::world::{World, at, broker, until};
 
 async fn states(world: &World, stage: &str) -> Vec<(String, String)> {
@@ -73,6 +74,8 @@ async fn a_stage_that_is_not_named_any_more_collects_nothing_and_begins_empty_wh
     assert_eq!(states(&world, "side").await, [one, two, three, row("cheer", "waiting")]);
     stop.cancel();
     directing.await.expect("no panic").expect("a good end");
-    audited(&world).await;
+    world.caught_up().await;
+    world.relayed().await;
+    Site::new(&world.servers, &world.pool).await.audit().await;
     parts.stop().await;
 }

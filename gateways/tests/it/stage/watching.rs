@@ -222,6 +222,7 @@ async fn an_overlay_that_comes_and_goes_hides_no_other() {
     .expect("it came and went");
     let rows = presence::of(&world.pool, "main").await.expect("readable");
     let seen: Vec<_> = rows.iter().map(|row| (row.overlay, row.here, row.sent_alert)).collect();
-    let expected = [(flapping, false, None), (flapping, false, Some(alert)), (healthy, true, None)];
+    let gone = (flapping, false, None);
+    let expected = [gone, gone, (flapping, false, Some(alert)), (healthy, true, None)];
     assert_eq!(seen, expected, "the newest first");
 }
