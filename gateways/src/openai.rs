@@ -28,7 +28,8 @@ use crate::generation::{Made, Order, Provider, ProviderError, cutout};
 use crate::outgoing::{Answer, Ask, Outgoing};
 use crate::pictures;
 
-pub use settings::{ApiKey, BaseUrl, Quality, Settings};
+pub use crate::outgoing::BaseUrl;
+pub use settings::{ApiKey, Quality, Settings};
 
 /// Judging words takes a second.
 const MODERATION_LIMIT: Duration = Duration::from_secs(20);

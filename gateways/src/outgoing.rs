@@ -4,6 +4,8 @@
 //! followed, so that a key goes to the server it is meant for and to no other; an answer is read up to a limit, and
 //! everything together has a time limit.
 
+mod base_url;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::task::AbortOnDropHandle;
+
+pub use self::base_url::BaseUrl;
 
 /// How long a connection may take, with its handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

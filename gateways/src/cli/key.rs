@@ -21,6 +21,7 @@ use crate::http::keys::{self, Key as Stored, Scope};
 ///   alerts:read      what was shown
 ///   feed:read        alerts as they happen: all that an overlay needs
 ///   commands:read    what became of a command
+///   viewers:act      get credentials that act for one viewer
 ///   admin            everything
 #[derive(Debug, clap::Args)]
 #[command(

@@ -27,11 +27,14 @@ use self::parts::Parts;
 use self::reach::reach;
 use super::Globals;
 use crate::config::Config;
+use crate::feed::own::{self, OwnFeed};
 use crate::feed::{self, Hub};
 use crate::generation;
 use crate::http::keys::Keys;
 use crate::http::limits::Limits;
 use crate::http::{self, Api, health, listener};
+use crate::login::{self, Login, Sessions};
+use crate::signing::Signing;
 use crate::twitch::{self, Inbound, Secret, Secrets, Webhook};
 use crate::{expiry, observe, processes};
 
@@ -39,7 +42,7 @@ use crate::{expiry, observe, processes};
 const REACH_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Connections beside those of feed readers.
-const CONNECTIONS_BESIDE: usize = 1_024;
+const CONNECTIONS_BESIDE: usize = 1_024 + own::READERS_MAX;
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// Run the backend against a NATS and a PostgreSQL that are already there
@@ -169,6 +172,11 @@ pub async fn serve(
         let listening = listener::bind(config.listen)?;
         listen = Some(listening.local_addr()?);
         let api = gateway(&config, &pool, &broker, &mut parts).await?;
+        let configs = watch::Sender::new(Arc::clone(&config));
+        if let Some(login) = &api.login {
+            let (login, now, rest) = (Arc::clone(login), configs.subscribe(), parts.rest.clone());
+            parts.runs("sessions", login::run(login, pool.clone(), now, rest));
+        }
         let mut secrets = Secrets::new(eventsub_secret(&config)?);
         let routers = watch::Sender::new(router(&api, &secrets));
         let (intake, answering) = (parts.intake.clone(), routers.subscribe());
@@ -177,6 +185,7 @@ pub async fn serve(
         let apply = move |now: Arc<Config>| {
             secrets = secrets.replaced_by(eventsub_secret(&now)?, Utc::now());
             prices.send_replace(now.prices.clone());
+            configs.send_replace(Arc::clone(&now));
             let api = Api { config: now, ..api.clone() };
             drop(routers.send_replace(router(&api, &secrets)));
             Ok(())
@@ -283,6 +292,12 @@ async fn gateway(
     });
     let rest = parts.rest.clone();
     parts.runs("feed", feed::run(hub.clone(), pool.clone(), positions.clone(), rest));
+    let own_feed: Arc<OwnFeed> = Arc::default();
+    let rest = parts.rest.clone();
+    let following = own::run(Arc::clone(&own_feed), pool.clone(), positions.clone(), rest);
+    parts.runs("own feed", following);
+    let sessions = Sessions::new(pool.clone());
+    let login = Login::new(config, sessions.clone(), pool.clone())?;
     Ok(Api {
         config: Arc::clone(config),
         pool: pool.clone(),
@@ -291,7 +306,12 @@ async fn gateway(
         positions,
         broker: broker.clone(),
         hub,
+        own_feed,
         keys: Keys::new(pool.clone()),
+        sessions,
+        signing: Signing::new(pool.clone()),
+        login,
+        line: Arc::default(),
         limits: Arc::new(Limits::default()),
         readied: Arc::default(),
         pictures: config.pictures(),

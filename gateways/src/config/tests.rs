@@ -28,6 +28,8 @@ fn every_key_is_in_the_example_and_the_example_is_the_default() {
     assert_eq!(value.generation, toml_keys::names(&known["generation"]));
     assert_eq!(value.openai, toml_keys::names(&known["generation"]["openai"]));
     assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
+    assert_eq!(value.twitch, toml_keys::names(&known["twitch"]));
+    assert_eq!(value.login, toml_keys::names(&known["login"]));
     let plain = layered(EXAMPLE, &[]).expect("readable as it is");
     assert_eq!(
         serde_json::to_value(plain).expect("a config"),
@@ -136,6 +138,21 @@ fn openai_wants_a_key_that_goes_nowhere_in_the_open() {
 }
 
 #[test]
+fn a_login_that_cannot_work_is_refused() {
+    for wrong in [
+        "[twitch]\nclient_id = \"abc\"",
+        "[twitch]\nid_url = \"http://id.twitch.tv\"",
+        "[login]\nredirect_url = \"http://td.example/x\"",
+        "[login]\nmoderators = [\"a b\"]",
+    ] {
+        layered(wrong, &[]).expect_err(wrong);
+    }
+    let secret = ("TAPEDECK_TWITCH__CLIENT_SECRET", "hush");
+    let config = layered("[twitch]\nclient_id = \"abc\"", &[secret]).expect("readable");
+    assert!(config.twitch.is_registered() && !format!("{:?}", config.twitch).contains("hush"));
+}
+
+#[test]
 fn printing_shows_no_secret() {
     let config = Config {
         eventsub_secret: "hush-hush-hush".to_owned(),
@@ -157,6 +174,8 @@ mod toml_keys {
         pub generation: BTreeSet<String>,
         pub openai: BTreeSet<String>,
         pub requests: BTreeSet<String>,
+        pub twitch: BTreeSet<String>,
+        pub login: BTreeSet<String>,
     }
 
     pub fn of(text: &str) -> Keys {
@@ -171,6 +190,8 @@ mod toml_keys {
             generation: names(&value["generation"]),
             openai: names(&value["generation"]["openai"]),
             requests: names(&value["requests_per_minute"]),
+            twitch: names(&value["twitch"]),
+            login: names(&value["login"]),
         }
     }
 

@@ -16,10 +16,11 @@ use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::actor::Actor;
 use super::auth::Asker;
 use super::error::{ApiError, ErrorBody, POSITION};
 use super::extract::{Path, Query};
-use super::keys::{Key, Scope};
+use super::keys::Scope;
 use super::{API, Api, State, query};
 use crate::observe;
 
@@ -81,7 +82,7 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 
 /// What a caller wants done, before it is a command.
 pub struct Wish<'a> {
-    pub key: &'a Key,
+    pub key: &'a Actor,
     pub idempotency_key: &'a IdempotencyKey,
     pub received_at: DateTime<Utc>,
 }

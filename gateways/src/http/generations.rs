@@ -1,6 +1,7 @@
 //! Requests for pictures: what was asked for, what came of it, and asking, cancelling and trying again by hand.
 
 use axum::extract::State as FromState;
+use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::Utc;
 use domain::generation::{Command, Event, Generation};
@@ -135,6 +136,10 @@ pub(crate) async fn submit(
 ) -> Result<Response, ApiError> {
     let key = asker.require(Scope::GenerationsWrite)?;
     check_id(&new.viewer)?;
+    if key.is_person() && !key.allows_for(Scope::AccountsWrite, &new.viewer) {
+        let words = "a moderator asks for pictures with their own points alone";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "not_yours", words));
+    }
     check_text("request", &new.request, REQUEST_CHARS_MAX)?;
     let received_at = Utc::now();
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at };

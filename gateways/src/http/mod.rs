@@ -5,9 +5,11 @@
 //! made from it.
 
 pub mod accounts;
+pub mod actor;
 pub mod alerts;
 pub mod auth;
 pub mod broadcasts;
+pub mod browser;
 pub mod commands;
 pub mod error;
 pub mod extract;
@@ -20,11 +22,14 @@ pub mod keys;
 pub mod leaderboard;
 pub mod limits;
 pub mod listener;
+pub mod login;
+pub mod lookup;
 mod openapi;
 pub mod pictures;
 pub mod proofs;
 pub mod query;
 mod requests;
+pub mod services;
 pub mod viewers;
 
 use std::sync::Arc;
@@ -44,10 +49,14 @@ use utoipa_axum::routes;
 use self::error::ApiError;
 use self::keys::Keys;
 use self::limits::Limits;
+use self::lookup::Line;
 use crate::config::Config;
+use crate::feed::own::{self, OwnFeed};
 use crate::feed::{self, Hub};
+use crate::login::{Login, Sessions};
 use crate::overlay;
 use crate::pictures::Pictures;
+use crate::signing::Signing;
 
 /// Where the API begins.
 pub const API: &str = "/api/v1";
@@ -67,7 +76,14 @@ pub struct Api {
     pub positions: Positions,
     pub broker: journal::broker::Broker,
     pub hub: Arc<Hub>,
+    pub own_feed: Arc<OwnFeed>,
     pub keys: Keys,
+    pub sessions: Sessions,
+    pub signing: Signing,
+    /// `None` where the configuration lets nobody log in.
+    pub login: Option<Arc<Login>>,
+    /// Where those wait who are held up for guessing.
+    pub line: Arc<Line>,
     pub limits: Arc<Limits>,
     pub readied: Arc<health::Readied>,
     pub pictures: Pictures,
@@ -93,6 +109,7 @@ pub fn router(app: State, webhooks: Router) -> Router {
     Router::new()
         .nest(API, api)
         .merge(health::routes())
+        .merge(services::routes())
         .with_state(app)
         .merge(overlay::routes())
         .merge(webhooks)
@@ -130,4 +147,11 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(commands::one))
         .routes(routes!(feed::feed))
         .routes(routes!(feed::feed_ws))
+        .routes(routes!(own::own_feed))
+        .routes(routes!(own::own_feed_ws))
+        .routes(routes!(login::begin))
+        .routes(routes!(login::finish))
+        .routes(routes!(login::who, login::end))
+        .routes(routes!(login::refresh))
+        .routes(routes!(services::issue))
 }

@@ -28,6 +28,8 @@ use super::{API, State};
         (name = "generations", description = "What viewers asked for with points, and the pictures made of it"),
         (name = "feed", description = "Alerts as they happen"),
         (name = "commands", description = "What became of a command"),
+        (name = "login", description = "Logging in with Twitch, and the session that comes of it"),
+        (name = "services", description = "Short-lived credentials for services"),
     ),
 )]
 struct Document;

@@ -1,7 +1,8 @@
 //! What `[generation.openai]` of the configuration says.
 
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
+
+use crate::outgoing::BaseUrl;
 
 /// Everything that can be decided about OpenAI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,61 +75,11 @@ impl std::fmt::Debug for ApiKey {
     }
 }
 
-/// An address to which a key may be sent: `https`, or this machine itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct BaseUrl(Url);
-
-impl BaseUrl {
-    /// The address of a resource under it.
-    pub(super) fn at(&self, path: &[&str]) -> Url {
-        let mut url = self.0.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        url
-    }
-}
-
-impl TryFrom<String> for BaseUrl {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let url = Url::parse(&text).map_err(|_| "base_url is no URL")?;
-        let is_here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        match url.scheme() {
-            "https" => {}
-            "http" if is_here => {}
-            _ => return Err("base_url begins with https://: a key is not sent in the open"),
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("base_url has a user in it; the key belongs into api_key");
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("base_url has more in it than a path");
-        }
-        Ok(BaseUrl(url))
-    }
-}
-
-impl From<BaseUrl> for String {
-    fn from(url: BaseUrl) -> Self {
-        url.0.into()
-    }
-}
-
-impl Default for BaseUrl {
-    fn default() -> Self {
-        #[expect(clippy::expect_used, reason = "a constant, and a test reads it")]
-        BaseUrl(Url::parse("https://api.openai.com/v1").expect("a URL"))
-    }
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Settings {
             api_key: ApiKey::default(),
-            base_url: BaseUrl::default(),
+            base_url: BaseUrl::known("https://api.openai.com/v1"),
             model: "gpt-image-2".to_owned(),
             moderation_model: "omni-moderation-latest".to_owned(),
             size: "1024x1024".to_owned(),
@@ -197,37 +148,6 @@ fn is_size(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn url(text: &str) -> Result<BaseUrl, &'static str> {
-        BaseUrl::try_from(text.to_owned())
-    }
-
-    #[test]
-    fn a_key_is_sent_over_tls_or_to_this_machine_only() {
-        for good in ["https://api.openai.com/v1", "http://127.0.0.1:8080/v1", "http://[::1]:1/"] {
-            url(good).expect(good);
-        }
-        for wrong in [
-            "http://api.openai.com/v1",
-            "http://127.0.0.1.example/v1",
-            "ftp://127.0.0.1/",
-            "https://me:secret@api.example/v1",
-            "https://api.example/v1?key=secret",
-            "api.openai.com",
-            "",
-        ] {
-            assert!(url(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_is_asked_for_is_under_the_base() {
-        for base in ["https://a.example/v1", "https://a.example/v1/"] {
-            let url = url(base).expect("a base").at(&["models", "a/../b"]);
-            assert_eq!(url.as_str(), "https://a.example/v1/models/a%2F..%2Fb");
-        }
-        assert_eq!(BaseUrl::default().at(&[]).as_str(), "https://api.openai.com/v1");
-    }
 
     #[test]
     fn the_key_is_not_printed() {

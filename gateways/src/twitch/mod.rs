@@ -3,16 +3,23 @@
 //! A request passes `signature` (is it from Twitch, and fresh), `notification` (what it says), `translate` (what we
 //! want because of it) and `webhook` (append it to COMMANDS, then answer). `inbound` joins the first three; only
 //! `webhook` does I/O.
+//!
+//! And outwards: `oauth` and `helix` ask Twitch in the name of the application that `app` describes.
 
+pub mod app;
+pub mod helix;
 pub mod inbound;
 pub mod notification;
+pub mod oauth;
 pub mod secrets;
 pub mod signature;
 pub mod translate;
 pub mod webhook;
 
+pub use app::App;
 pub use inbound::{Inbound, Received};
 pub use notification::Notification;
+pub use oauth::{Grant, OAuth, TwitchError};
 pub use secrets::Secrets;
 pub use signature::Secret;
 pub use translate::{Untranslatable, retranslate, translate};

@@ -3,3 +3,4 @@
 //! They are here and not in the product, because nothing in the product uses them.
 
 pub mod openai;
+pub mod twitch;

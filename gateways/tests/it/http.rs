@@ -45,6 +45,7 @@ impl Serving {
             broadcaster_id: BROADCASTER.to_owned(),
             eventsub_secret: "a secret for tests".to_owned(),
             pictures_folder: Some(world.servers.data.join("pictures")),
+            sealing_key_file: Some(world.servers.data.join("sealing.key")),
             requests_per_minute: RequestsPerMinute { anonymous: 0, user: 0, service: 0 },
             ..Config::default()
         };
@@ -148,10 +149,21 @@ const ENDPOINTS: [(&str, &str, Scope); 30] = [
 ];
 
 /// The endpoints that want no key.
-const PUBLIC: [(&str, &str); 1] = [("get", "/pictures/{content}")];
+const PUBLIC: [(&str, &str); 3] =
+    [("get", "/pictures/{content}"), ("get", "/login"), ("get", "/login/callback")];
+
+/// Those that want somebody, whatever their scopes; `login/` tests them.
+const OF_SOMEBODY: [(&str, &str); 6] = [
+    ("get", "/session"),
+    ("delete", "/session"),
+    ("post", "/session/refresh"),
+    ("post", "/service-token"),
+    ("get", "/me/feed"),
+    ("get", "/me/feed/ws"),
+];
 
 /// A body that each endpoint understands.
-fn body_for(path: &str) -> Value {
+pub fn body_for(path: &str) -> Value {
     match path.rsplit('/').next() {
         Some("gifts") => json!({"to": "5002", "points": 5}),
         Some("grants") => json!({"note": "a test", "viewers": ["5001"], "points": 5}),
@@ -163,6 +175,7 @@ fn body_for(path: &str) -> Value {
         Some("generations") => json!({"viewer": "5001", "request": "ghost of a test"}),
         Some("cancel") => json!({"reason": "a test"}),
         Some("screenings") => json!({"tape": "a test"}),
+        Some("service-token") => json!({}),
         _ => Value::Null,
     }
 }
@@ -184,7 +197,9 @@ async fn every_endpoint_is_described_and_wants_its_own_scope() {
         .collect();
     let mut expected: BTreeSet<_> =
         ENDPOINTS.map(|(method, path, _)| (method.to_owned(), path.to_owned())).into();
-    expected.extend(PUBLIC.map(|(method, path)| (method.to_owned(), path.to_owned())));
+    for (method, path) in PUBLIC.into_iter().chain(OF_SOMEBODY) {
+        expected.insert((method.to_owned(), path.to_owned()));
+    }
     assert_eq!(described, expected);
 
     let revoked = serving.key(&[Scope::Admin]).await;

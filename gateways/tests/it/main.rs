@@ -11,6 +11,7 @@ mod http;
 mod journal;
 mod journey;
 mod ledger;
+mod login;
 mod openai;
 mod process_engine;
 mod processes;

@@ -1,0 +1,77 @@
+//! Helix: who somebody is, and who moderates the channel. Goes out.
+
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+
+use super::oauth::{Grant, OAuth, TwitchError};
+
+/// The scope that lets us list the moderators, which the broadcaster grants.
+pub const MODERATION_READ: &str = "moderation:read";
+
+/// Moderators of a page, and the most pages that are read: no channel has more.
+const PAGE: &str = "100";
+const PAGES_MAX: usize = 50;
+
+/// A person on Twitch.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct User {
+    pub id: String,
+    pub login: String,
+    pub display_name: String,
+}
+
+#[derive(Deserialize)]
+struct Page<T> {
+    data: Vec<T>,
+    #[serde(default)]
+    pagination: Pagination,
+}
+
+#[derive(Default, Deserialize)]
+struct Pagination {
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Moderator {
+    user_id: String,
+}
+
+impl OAuth {
+    /// Who granted this.
+    pub async fn user(&self, grant: &Grant) -> Result<User, TwitchError> {
+        let url = self.app().helix_url.at(&["users"]);
+        let users: Page<User> = self.get(url, self.headers(grant)?).await?;
+        users.data.into_iter().next().ok_or(TwitchError::Garbled)
+    }
+
+    /// The user ids of those who moderate the channel of `broadcaster`, who granted [`MODERATION_READ`].
+    pub async fn moderators(
+        &self,
+        grant: &Grant,
+        broadcaster: &str,
+    ) -> Result<Vec<String>, TwitchError> {
+        let (mut found, mut after) = (Vec::new(), None::<String>);
+        for _ in 0..PAGES_MAX {
+            let mut url = self.app().helix_url.at(&["moderation", "moderators"]);
+            url.query_pairs_mut()
+                .append_pair("broadcaster_id", broadcaster)
+                .append_pair("first", PAGE)
+                .extend_pairs(after.iter().map(|cursor| ("after", cursor)));
+            let page: Page<Moderator> = self.get(url, self.headers(grant)?).await?;
+            found.extend(page.data.into_iter().map(|moderator| moderator.user_id));
+            match page.pagination.cursor.filter(|cursor| !cursor.is_empty()) {
+                None => return Ok(found),
+                next => after = next,
+            }
+        }
+        Ok(found)
+    }
+
+    fn headers(&self, grant: &Grant) -> Result<HeaderMap, TwitchError> {
+        let client_id = HeaderValue::from_str(&self.app().client_id);
+        let client_id = client_id.map_err(|_| TwitchError::Garbled)?;
+        let named = (HeaderName::from_static("client-id"), client_id);
+        Ok(HeaderMap::from_iter([(AUTHORIZATION, grant.bearer()?), named]))
+    }
+}
