@@ -91,7 +91,7 @@ impl Keeper<'_> {
         let due: Vec<Due> = sqlx::query_as(
             "UPDATE sessions SET check_at = $2 WHERE id IN (
                  SELECT id FROM sessions
-                 WHERE granted IS NOT NULL AND check_at <= $1 check_at LIMIT $3
+                 WHERE granted IS NOT NULL AND check_at <= $1 ORDER BY check_at LIMIT $3
                  FOR UPDATE SKIP LOCKED)
              RETURNING id, viewer, granted, (ended_at IS NOT NULL OR expires_at <= $1) AS is_over",
         )
@@ -242,10 +242,12 @@ impl Keeper<'_> {
             .bind(&moderators)
             .execute(&mut *tx)
             .await?;
-        sqlx::query("INSERT INTO moderators SELECT DISTINCT unnest($1) ON CONFLICT DO NOTHING")
-            .bind(&moderators)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO moderators SELECT DISTINCT unnest($1::text[]) ON CONFLICT DO NOTHING",
+        )
+        .bind(&moderators)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await
     }
 }
