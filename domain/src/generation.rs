@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! submitted ─▶ funded ─▶ completed, refused, failed or cancelled ─▶ settled (captured or released)
-//!           └▶ declined
+//!           └▶ declined └▶ presented ─▶ approved, which completes it, or rejected
 //! ```
 //!
 //! Every request ends in one of these, and its points are captured or released once: by the process `redemption`,
@@ -59,6 +59,22 @@ pub enum Command {
         entry: Uuid,
         picture: Picture,
     },
+    /// It is made, and shown only if somebody approves of it; until then the points stay held.
+    Present {
+        entry: Uuid,
+        picture: Picture,
+    },
+    /// Somebody wants it shown.
+    Approve {
+        entry: Uuid,
+        actor: String,
+    },
+    /// Somebody does not want it shown: the points go back.
+    Reject {
+        entry: Uuid,
+        actor: String,
+        reason: String,
+    },
     /// The provider will not make it, however often it is asked.
     Refuse {
         entry: Uuid,
@@ -96,6 +112,8 @@ pub enum Rejection {
     NotFunded,
     #[error("the request has ended already")]
     Ended,
+    #[error("the request waits for no review")]
+    NotPresented,
     #[error("attempt {attempt} is not the next one, {next}")]
     NotTheNextAttempt { attempt: u32, next: u32 },
     #[error("a request costs more than zero points, and {price} is not")]
@@ -113,7 +131,10 @@ pub enum Stage {
     Submitted,
     Funded,
     Declined,
+    /// Made, and waiting for somebody to approve or reject it.
+    Presented,
     Completed,
+    Rejected,
     Refused,
     Failed,
     Cancelled,
@@ -136,7 +157,9 @@ impl Stage {
             Stage::Submitted => "submitted",
             Stage::Funded => "funded",
             Stage::Declined => "declined",
+            Stage::Presented => "presented",
             Stage::Completed => "completed",
+            Stage::Rejected => "rejected",
             Stage::Refused => "refused",
             Stage::Failed => "failed",
             Stage::Cancelled => "cancelled",
@@ -144,9 +167,9 @@ impl Stage {
         }
     }
 
-    /// Nothing is made any more.
+    /// Nothing is made or decided any more.
     pub fn ended(self) -> bool {
-        !matches!(self, Stage::Unknown | Stage::Submitted | Stage::Funded)
+        !matches!(self, Stage::Unknown | Stage::Submitted | Stage::Funded | Stage::Presented)
     }
 }
 
@@ -192,6 +215,18 @@ impl Generation {
                 self.require_funded()?;
                 Ok(Some(Event::Completed { entry, viewer: self.viewer.clone(), picture }))
             }
+            Command::Present { entry, picture } => {
+                self.require_funded()?;
+                Ok(Some(Event::Presented { entry, picture }))
+            }
+            Command::Approve { entry, actor } => {
+                self.require_presented()?;
+                Ok(Some(Event::Approved { entry, viewer: self.viewer.clone(), actor }))
+            }
+            Command::Reject { entry, actor, reason } => {
+                self.require_presented()?;
+                Ok(Some(Event::Rejected { entry, viewer: self.viewer.clone(), actor, reason }))
+            }
             Command::Refuse { entry, code, reason } => {
                 self.require_funded()?;
                 Ok(Some(Event::Refused { entry, viewer: self.viewer.clone(), code, reason }))
@@ -204,7 +239,8 @@ impl Generation {
                 if self.stage.ended() {
                     return Err(Rejection::Ended);
                 }
-                let (viewer, held) = (self.viewer.clone(), self.stage == Stage::Funded);
+                let held = matches!(self.stage, Stage::Funded | Stage::Presented);
+                let viewer = self.viewer.clone();
                 Ok(Some(Event::Cancelled { entry, viewer, actor, reason, held }))
             }
             Command::Settle { entry, points, settlement } => {
@@ -247,9 +283,12 @@ impl Generation {
         // A release counts wherever the request is: its points are gone, so it is over.
         let fits = match self.stage {
             Stage::Completed => true,
-            Stage::Funded | Stage::Refused | Stage::Failed | Stage::Cancelled => {
-                settlement == Settlement::Released
-            }
+            Stage::Funded
+            | Stage::Presented
+            | Stage::Rejected
+            | Stage::Refused
+            | Stage::Failed
+            | Stage::Cancelled => settlement == Settlement::Released,
             Stage::Settled | Stage::Declined => return Err(Rejection::Ended),
             Stage::Unknown | Stage::Submitted => return Err(Rejection::NotFunded),
         };
@@ -271,8 +310,17 @@ impl Generation {
     fn require_funded(&self) -> Result<(), Rejection> {
         match self.stage {
             Stage::Funded => Ok(()),
+            Stage::Unknown | Stage::Submitted => Err(Rejection::NotFunded),
+            // What is presented is made.
+            _ => Err(Rejection::Ended),
+        }
+    }
+
+    fn require_presented(&self) -> Result<(), Rejection> {
+        match self.stage {
+            Stage::Presented => Ok(()),
             stage if stage.ended() => Err(Rejection::Ended),
-            _ => Err(Rejection::NotFunded),
+            _ => Err(Rejection::NotPresented),
         }
     }
 }
@@ -312,6 +360,12 @@ impl Aggregate for Generation {
                 self.stage = Stage::Completed;
                 self.picture = Some(picture);
             }
+            Event::Presented { picture, .. } => {
+                self.stage = Stage::Presented;
+                self.picture = Some(picture);
+            }
+            Event::Approved { .. } => self.stage = Stage::Completed,
+            Event::Rejected { .. } => self.stage = Stage::Rejected,
             Event::Refused { .. } => self.stage = Stage::Refused,
             Event::Failed { .. } => self.stage = Stage::Failed,
             Event::Cancelled { .. } => self.stage = Stage::Cancelled,
@@ -328,6 +382,9 @@ impl Identified for Command {
             | Command::Decline { entry, .. }
             | Command::FailAttempt { entry, .. }
             | Command::Complete { entry, .. }
+            | Command::Present { entry, .. }
+            | Command::Approve { entry, .. }
+            | Command::Reject { entry, .. }
             | Command::Refuse { entry, .. }
             | Command::Fail { entry, .. }
             | Command::Cancel { entry, .. }

@@ -88,8 +88,11 @@ pub fn after_generation(request: Uuid, event: &generation::Event, cause: Uuid) -
             let (purpose, expires_at) = (purpose(wish), *at + HELD_MAX);
             (viewer, Command::Hold { entry: request, points: *price, purpose, expires_at })
         }
-        Event::Completed { viewer, .. } => (viewer, Command::Capture { entry, hold: request }),
+        Event::Completed { viewer, .. } | Event::Approved { viewer, .. } => {
+            (viewer, Command::Capture { entry, hold: request })
+        }
         Event::Refused { viewer, reason, .. }
+        | Event::Rejected { viewer, reason, .. }
         | Event::Failed { viewer, reason, .. }
         | Event::Cancelled { viewer, reason, held: true, .. } => (viewer, release(reason)),
         Event::FundedInVain { viewer, .. } => (viewer, release("the request was cancelled")),
@@ -97,6 +100,7 @@ pub fn after_generation(request: Uuid, event: &generation::Event, cause: Uuid) -
         | Event::Funded { .. }
         | Event::Declined { .. }
         | Event::AttemptFailed { .. }
+        | Event::Presented { .. }
         | Event::Settled { .. } => return None,
     };
     Some(Next::Account { viewer: viewer.clone(), command })

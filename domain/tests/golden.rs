@@ -214,6 +214,17 @@ fn generation_events() -> Vec<(&'static str, generation::Event)> {
             "completed_friend",
             Event::Completed { entry, viewer: viewer(), picture: picture(Some("Otto")) },
         ),
+        ("presented", Event::Presented { entry, picture: picture(None) }),
+        ("approved", Event::Approved { entry, viewer: viewer(), actor: "moderator:7".to_owned() }),
+        (
+            "rejected",
+            Event::Rejected {
+                entry,
+                viewer: viewer(),
+                actor: "moderator:7".to_owned(),
+                reason: reason.clone(),
+            },
+        ),
         ("refused", Event::Refused { entry, viewer: viewer(), code, reason: reason.clone() }),
         ("failed", Event::Failed { entry, viewer: viewer(), reason }),
         ("cancelled", cancelled(true)),

@@ -46,6 +46,22 @@ pub enum Event {
         viewer: String,
         picture: Picture,
     },
+    /// It is made, and waits for somebody to approve or reject it.
+    Presented {
+        entry: Uuid,
+        picture: Picture,
+    },
+    Approved {
+        entry: Uuid,
+        viewer: String,
+        actor: String,
+    },
+    Rejected {
+        entry: Uuid,
+        viewer: String,
+        actor: String,
+        reason: String,
+    },
     Refused {
         entry: Uuid,
         viewer: String,
@@ -85,6 +101,9 @@ impl Event {
             | Event::Declined { entry, .. }
             | Event::AttemptFailed { entry, .. }
             | Event::Completed { entry, .. }
+            | Event::Presented { entry, .. }
+            | Event::Approved { entry, .. }
+            | Event::Rejected { entry, .. }
             | Event::Refused { entry, .. }
             | Event::Failed { entry, .. }
             | Event::Cancelled { entry, .. }
@@ -134,6 +153,9 @@ impl DomainEvent for Event {
             Event::Declined { .. } => "declined",
             Event::AttemptFailed { .. } => "attempt_failed",
             Event::Completed { .. } => "completed",
+            Event::Presented { .. } => "presented",
+            Event::Approved { .. } => "approved",
+            Event::Rejected { .. } => "rejected",
             Event::Refused { .. } => "refused",
             Event::Failed { .. } => "failed",
             Event::Cancelled { .. } => "cancelled",

@@ -265,7 +265,7 @@ where
 
 /// The status and the code of a rejection, by the words that the domain gives it.
 fn rejection(reason: &str) -> (StatusCode, &'static str) {
-    const KNOWN: [(&str, StatusCode, &str); 11] = [
+    const KNOWN: [(&str, StatusCode, &str); 12] = [
         ("points must be", StatusCode::UNPROCESSABLE_ENTITY, "bad_points"),
         ("the sum would not fit", StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
         ("there is no open hold", StatusCode::CONFLICT, "not_held"),
@@ -276,6 +276,7 @@ fn rejection(reason: &str) -> (StatusCode, &'static str) {
         ("there is no such request", StatusCode::NOT_FOUND, "not_found"),
         ("the request exists already", StatusCode::CONFLICT, "submitted_before"),
         ("the request has ended already", StatusCode::CONFLICT, "ended"),
+        ("the request waits for no review", StatusCode::CONFLICT, "not_presented"),
         ("is on screen already", StatusCode::CONFLICT, "same_tape"),
     ];
     let known = KNOWN.into_iter().find(|(words, ..)| reason.contains(words));

@@ -10,13 +10,13 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::State;
 use super::actor::{Actor, Credential};
 use super::auth::{Asker, bearer, require_allowance};
 use super::browser::{self, cookie, set_cookie};
 use super::error::{ApiError, ErrorBody};
 use super::extract::Query;
 use super::limits::Caller;
+use super::{API, State};
 use crate::login::{
     LoggedIn, Login, LoginError, Readiness, Role, Session, attempts, readiness, sessions,
 };
@@ -83,6 +83,10 @@ pub(crate) async fn begin(
     parts: Parts,
 ) -> Result<Response, ApiError> {
     let (login, redirect_url) = configured(&app)?;
+    if let Some(here) = where_cookies_come_back(&parts, &redirect_url) {
+        let location = location(here.as_str())?;
+        return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response());
+    }
     require_allowance(&app, Caller::Login, &parts, app.config.login.attempts_per_minute)?;
     let return_to = wanted.return_to.as_deref().unwrap_or("/");
     if !is_path_here(return_to) {
@@ -264,6 +268,22 @@ fn location(url: &str) -> Result<HeaderValue, ApiError> {
     HeaderValue::from_str(url).map_err(|_| ApiError::bad_request("this cannot be gone on to"))
 }
 
+/// This machine under the name that Twitch sends browsers back to. To them `127.0.0.1` and `localhost` are two sites, and
+/// a cookie of the one is not sent to the other.
+fn where_cookies_come_back(parts: &Parts, redirect_url: &Url) -> Option<Url> {
+    let host = parts.headers.get(header::HOST)?.to_str().ok()?;
+    let asked = Url::parse(&format!("{}://{host}", redirect_url.scheme())).ok()?;
+    let same_port = asked.port_or_known_default() == redirect_url.port_or_known_default();
+    let other_name = matches!(asked.host_str(), Some("127.0.0.1" | "[::1]"));
+    if !same_port || !other_name || redirect_url.host_str() != Some("localhost") {
+        return None;
+    }
+    let mut here = redirect_url.clone();
+    here.set_path(&format!("{API}/login"));
+    here.set_query(parts.uri.query());
+    Some(here)
+}
+
 /// A path of this site and of no other: browsers take `//` and `/\` for another host.
 fn is_path_here(path: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
@@ -304,6 +324,22 @@ impl From<LoginError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_begins_under_the_name_at_which_it_ends() {
+        let back = Url::parse("http://localhost:8090/api/v1/login/callback").expect("a URL");
+        let begins = |host: &str| {
+            let request = axum::http::Request::get("/login?return_to=/overlay");
+            let request = request.header("host", host).body(()).expect("a request");
+            where_cookies_come_back(&request.into_parts().0, &back).map(String::from)
+        };
+        let there = "http://localhost:8090/api/v1/login?return_to=/overlay";
+        assert_eq!(begins("127.0.0.1:8090").as_deref(), Some(there));
+        assert_eq!(begins("[::1]:8090").as_deref(), Some(there));
+        for host in ["localhost:8090", "127.0.0.1:9000", "127.0.0.1", "td.example", "evil:8090"] {
+            assert_eq!(begins(host), None, "{host}");
+        }
+    }
 
     #[test]
     fn nobody_is_sent_to_another_site_after_the_login() {

@@ -143,6 +143,8 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(generations::one))
         .routes(routes!(generations::cancel))
         .routes(routes!(generations::retry))
+        .routes(routes!(generations::approve))
+        .routes(routes!(generations::reject))
         .routes(routes!(pictures::one))
         .routes(routes!(commands::one))
         .routes(routes!(feed::feed))

@@ -115,7 +115,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 30] = [
+const ENDPOINTS: [(&str, &str, Scope); 32] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
@@ -143,6 +143,8 @@ const ENDPOINTS: [(&str, &str, Scope); 30] = [
     ("get", "/generations/{request}", Scope::GenerationsRead),
     ("post", "/generations/{request}/cancel", Scope::GenerationsWrite),
     ("post", "/generations/{request}/retry", Scope::GenerationsWrite),
+    ("post", "/generations/{request}/approve", Scope::GenerationsWrite),
+    ("post", "/generations/{request}/reject", Scope::GenerationsWrite),
     ("get", "/commands/{id}", Scope::CommandsRead),
     ("get", "/feed", Scope::FeedRead),
     ("get", "/feed/ws", Scope::FeedRead),
@@ -173,7 +175,7 @@ pub fn body_for(path: &str) -> Value {
         Some("holds") => json!({"points": 5, "purpose": "a test"}),
         Some("release") => json!({"reason": "a test"}),
         Some("generations") => json!({"viewer": "5001", "request": "ghost of a test"}),
-        Some("cancel") => json!({"reason": "a test"}),
+        Some("cancel" | "reject") => json!({"reason": "a test"}),
         Some("screenings") => json!({"tape": "a test"}),
         Some("service-token") => json!({}),
         _ => Value::Null,

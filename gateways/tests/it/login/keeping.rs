@@ -38,9 +38,9 @@ async fn an_outage_of_twitch_ends_no_session_and_a_revoked_grant_does() {
     assert_eq!(late.get(&back).await.code(), (503, "twitch_unavailable".to_owned()));
 
     // What ends here while Twitch is away is revoked there when it is back.
+    let revoked = twitch.calls("revoke");
     let ended = other.send(Method::DELETE, "/api/v1/session", Value::Null).await;
     assert_eq!(ended.status, StatusCode::NO_CONTENT);
-    let revoked = twitch.calls("revoke");
     until("it was tried", async || twitch.calls("revoke") > revoked).await;
     twitch.is_down(false);
     assert_eq!(twitch.granted("5002"), 1);

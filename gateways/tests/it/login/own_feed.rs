@@ -2,7 +2,7 @@
 
 use super::*;
 
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
 use gateways::http::keys::Scope;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
