@@ -113,6 +113,8 @@ pub struct Settings {
     pub attempts_max: u32,
     /// How long one attempt may take, in seconds.
     pub time_limit_s: u32,
+    /// Whether somebody has to approve a picture before it is shown and paid for.
+    pub review: bool,
     pub openai: openai::Settings,
 }
 
@@ -125,6 +127,7 @@ impl Default for Settings {
             daily_budget_cents: 500,
             attempts_max: 4,
             time_limit_s: 120,
+            review: false,
             openai: openai::Settings::default(),
         }
     }

@@ -50,6 +50,8 @@ pub struct Options {
     pub time_limit: Duration,
     /// How long what is in hand may go on after the order to stop.
     pub stop_limit: Duration,
+    /// Whether what is made waits for somebody to approve it.
+    pub review: bool,
 }
 
 impl From<&Settings> for Options {
@@ -59,6 +61,7 @@ impl From<&Settings> for Options {
             attempts_max: settings.attempts_max,
             time_limit: Duration::from_secs(u64::from(settings.time_limit_s)),
             stop_limit: STOP_LIMIT,
+            review: settings.review,
         }
     }
 }
@@ -130,7 +133,7 @@ impl Worker {
     async fn result(&self, lease: &Lease) -> anyhow::Result<Command> {
         if let Some(picture) = self.kept(lease).await? {
             self.forget_making(lease).await?;
-            return Ok(Command::Complete { entry: report_id(lease), picture });
+            return Ok(self.made(lease, picture));
         }
         let made = match self.deaths(lease).await? {
             DEATHS_MAX.. => {
@@ -191,7 +194,16 @@ impl Worker {
         let made = Ended { result: "made", cost_micros: Some(cost_micros), resume_at: None };
         self.end_making(lease, made, Some(&picture)).await?;
         crash::point("making.noted");
-        Ok(Command::Complete { entry: report_id(lease), picture })
+        Ok(self.made(lease, picture))
+    }
+
+    /// The report of a picture: the end of its request, or for somebody to look at first.
+    fn made(&self, lease: &Lease, picture: Picture) -> Command {
+        let entry = report_id(lease);
+        match self.options.review {
+            true => Command::Present { entry, picture },
+            false => Command::Complete { entry, picture },
+        }
     }
 
     async fn fail(&self, lease: &Lease, error: ProviderError) -> anyhow::Result<Command> {
