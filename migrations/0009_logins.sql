@@ -47,7 +47,7 @@ CREATE UNIQUE INDEX service_keys_signing ON service_keys ((true)) WHERE retired_
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'tapedeck') THEN
-        GRANT SELECT, INSERT, UPDATE, DELETE
-            ON login_attempts, sessions, moderators, service_keys TO tapedeck;
+        GRANT SELECT, INSERT, DELETE ON login_attempts, moderators TO tapedeck;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, service_keys TO tapedeck;
     END IF;
 END $$;

@@ -9,6 +9,7 @@ pub mod by_hand;
 pub mod cutout;
 pub mod lease;
 mod offline;
+mod options;
 mod run;
 pub mod standing;
 pub mod worker;
@@ -24,9 +25,10 @@ use uuid::Uuid;
 use crate::openai::{self, OpenAi};
 
 pub use offline::{Offline, hex_of, invented};
+pub use options::Options;
 pub use run::run;
 pub(crate) use run::until_live;
-pub use worker::{Options, Worker};
+pub use worker::Worker;
 
 /// What is asked of a provider.
 #[derive(Clone, Debug)]

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::lease::{self, Lease, Limits, Taken};
-use super::{Made, Order, Provider, ProviderError, Settings, answer};
+use super::lease::{self, Lease, Taken};
+use super::{Made, Options, Order, Provider, ProviderError, answer};
 use crate::pictures::{PictureError, Pictures};
 
 /// How long reporting may take, and how long the to-do list may take to show it. Both fit into what a lease is longer
@@ -28,8 +28,6 @@ const REPORT_LIMIT: Duration = Duration::from_secs(10);
 const SEEN_LIMIT: Duration = Duration::from_secs(10);
 /// How often a report is sent before the lease is left to run out.
 const REPORTS_MAX: u32 = 3;
-/// How long what is in hand may take when all is to stop. What is not done by then is another worker's.
-const STOP_LIMIT: Duration = Duration::from_secs(8);
 /// So many workers may die over one attempt before it counts as failed.
 const DEATHS_MAX: i64 = 3;
 /// The wait after the first failed attempt; it doubles with each.
@@ -41,30 +39,6 @@ const REASON_CHARS_MAX: usize = 300;
 
 /// What time it is; a test brings its own.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
-
-/// What a worker is told.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub limits: Limits,
-    pub attempts_max: u32,
-    pub time_limit: Duration,
-    /// How long what is in hand may go on after the order to stop.
-    pub stop_limit: Duration,
-    /// Whether what is made waits for somebody to approve it.
-    pub review: bool,
-}
-
-impl From<&Settings> for Options {
-    fn from(settings: &Settings) -> Self {
-        Options {
-            limits: settings.limits(),
-            attempts_max: settings.attempts_max,
-            time_limit: Duration::from_secs(u64::from(settings.time_limit_s)),
-            stop_limit: STOP_LIMIT,
-            review: settings.review,
-        }
-    }
-}
 
 /// All that making and reporting needs.
 #[derive(Clone)]

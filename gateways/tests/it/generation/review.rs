@@ -2,7 +2,7 @@
 
 use gateways::cli::serve::Role;
 use gateways::http::keys::Scope;
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -108,9 +108,10 @@ async fn a_picture_that_nobody_looks_at_in_time_gives_its_points_back() {
     let (status, body) = review(&serving, &key, request, "approve").await;
     assert_eq!((status, &body["error"]["code"]), (409, &json!("ended")));
     let path = format!("/generations/{request}");
-    let one = serving.request(Method::GET, &key, &path).send().await.expect("an answer");
-    let one: Value = one.json().await.expect("JSON");
-    assert_eq!(one["generation"]["settlement"], "released", "{one}");
+    until("the list shows it", async || {
+        serving.get(&key, &path).await.1["generation"]["settlement"] == "released"
+    })
+    .await;
     assert_eq!(ghosts_shown(&serving).await, 0);
     serving.stop().await;
 }
