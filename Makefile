@@ -62,7 +62,7 @@ test: lints tools web browser ## Everything that CI runs: formatting, lints, tes
 	check formatting cargo fmt --all --check; \
 	check lints cargo clippy --release --locked --workspace --all-targets -- -D warnings; \
 	check tests env RUST_TEST_THREADS=$(THREADS) cargo test --release --locked --workspace --no-fail-fast; \
-	check web env CHROMIUM="$(call browser_path)" bash -c 'cd web && npm run --silent check && npx --no-install vitest run'; \
+	check web env CHROMIUM="$(call browser_path)" TAPEDECK="$(abspath $(TAPEDECK))" bash -c 'cd web && npm run --silent check && npx --no-install vitest run'; \
 	printf '\n%s' "$$summary"; \
 	exit $$failed
 

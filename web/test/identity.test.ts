@@ -20,22 +20,33 @@ class MemoryShelf implements Shelf {
 /** Locks as a browser keeps them for its pages: each page gives its own back when it is gone. */
 class Page {
   static taken = new Map<string, Page>();
+  static waiting: { name: string; grant: () => void }[] = [];
 
   static reset(): void {
     Page.taken.clear();
+    Page.waiting = [];
   }
 
   readonly locks = {
     request: async (name: string, options: LockOptions, work: (lock: unknown) => unknown) => {
-      if (Page.taken.has(name) && !options.ifAvailable) throw new Error("aborted");
-      if (Page.taken.has(name)) return work(null);
+      if (Page.taken.has(name) && options.ifAvailable) return work(null);
+      if (Page.taken.has(name)) {
+        await new Promise<void>((grant, refuse) => {
+          Page.waiting.push({ name, grant });
+          options.signal?.addEventListener("abort", () => refuse(new Error("aborted")));
+        });
+      }
       Page.taken.set(name, this);
       return work({ name });
     },
   } as unknown as Locks;
 
   close(): void {
-    for (const [name, page] of Page.taken) if (page === this) Page.taken.delete(name);
+    for (const [name, page] of Page.taken) {
+      if (page !== this) continue;
+      Page.taken.delete(name);
+      Page.waiting.find((one) => one.name === name)?.grant();
+    }
   }
 }
 
@@ -63,6 +74,19 @@ describe("who an overlay is", () => {
     pages.forEach((page) => page.close());
     tabs.forEach((tab) => tab.entries.clear());
     expect((await load("main.all", 1)).id).toBe(first.id);
+  });
+
+  it("is the one before it, if that is gone in a moment", async () => {
+    Page.reset();
+    const shelf = new MemoryShelf();
+    const [old, young] = [new Page(), new Page()];
+    const first = await Identity.take("main", shelf, new MemoryShelf(), old.locks);
+    first.painted = { alert: "a", attempt: 1 };
+    const taking = Identity.take("main", shelf, new MemoryShelf(), young.locks);
+    old.close();
+    const second = await taking;
+    expect(second.id).toBe(first.id);
+    expect(second.painted).toEqual({ alert: "a", attempt: 1 });
   });
 
   it("keeps what was painted last", async () => {

@@ -26,6 +26,15 @@ describe("the program", () => {
     expect(at(7_000)).toEqual([null, false, null]);
   });
 
+  it("says what is over, if it was for this overlay", () => {
+    const program = new Program(({ type }) => type === "cheer");
+    program.take(read({ playing }));
+    expect(program.over(6_999)).toBeNull();
+    expect(program.over(7_000)?.alert.id).toBe("a");
+    program.take(read({ revision: 2, playing: { ...playing, alert: { ...alert, type: "raid" } } }));
+    expect(program.over(7_000)).toBeNull();
+  });
+
   it("goes forward only, and starts anew with another epoch", () => {
     const program = new Program(() => true);
     program.greet("one");

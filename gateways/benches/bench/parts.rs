@@ -53,7 +53,7 @@ impl Scale {
         let whole = Scale {
             quick,
             stock_commands: 20_000,
-            commands: 150_000,
+            commands: 300_000,
             in_flight: 4_000,
             events: 1_000_000,
             view_events: 10_000,

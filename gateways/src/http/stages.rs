@@ -110,7 +110,7 @@ pub(crate) async fn alerts(
 ///
 /// The overlay is told `hello`, then `state` whenever the stage changes, and `bye` before it is cut; it asks
 /// `{"type":"clock","sent_ms":…}` for the time, and says `{"type":"painted","alert":…,"attempt":…}` when it has on the
-/// screen what plays. Browsers, which cannot send headers here, offer the subprotocols `tapedeck.v1` and `bearer.<key>`.
+/// screen what plays, or `missed` instead of `painted` when it was told too late to show it. Browsers, which cannot send headers here, offer the subprotocols `tapedeck.v1` and `bearer.<key>`.
 /// A key with `feed:read` alone is told everything and does not count as an overlay.
 #[utoipa::path(
     get, path = "/stages/{name}/ws", tag = "stages",

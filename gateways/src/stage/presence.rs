@@ -148,6 +148,25 @@ pub async fn sent(
     Ok(noted.rows_affected() == 1)
 }
 
+/// Notes that this connection was sent that start too late to show it.
+pub async fn unsent(
+    pool: &PgPool,
+    connection: Uuid,
+    alert: Uuid,
+    attempt: i64,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE overlays SET sent_alert = NULL, sent_attempt = NULL
+         WHERE connection = $1 AND sent_alert = $2 AND sent_attempt = $3",
+    )
+    .bind(connection)
+    .bind(alert)
+    .bind(attempt)
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
 pub async fn painted(pool: &PgPool, connection: Uuid, alert: Uuid) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE overlays SET painted_alert = $2, painted_at = clock_timestamp()

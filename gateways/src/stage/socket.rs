@@ -73,6 +73,11 @@ enum Said {
         alert: Uuid,
         attempt: i64,
     },
+    /// Its time was over before it could be on the screen here.
+    Missed {
+        alert: Uuid,
+        attempt: i64,
+    },
     /// What a newer page may say.
     #[serde(other)]
     Other,
@@ -326,6 +331,13 @@ impl Conversation<'_> {
                 } else if passing.len() < PASSING_MAX {
                     self.pass_on(alert, attempt, passing);
                 }
+                None
+            }
+            Ok(Said::Missed { alert, attempt }) => {
+                let connection = self.overlay.arrival.connection;
+                let unsent = presence::unsent(&self.app.pool, connection, alert, attempt);
+                // Where this fails, nobody knows whether it was shown, as with one that says nothing.
+                let _ = timeout(ANSWER_LIMIT, unsent).await;
                 None
             }
             Ok(Said::Other) | Err(_) => None,

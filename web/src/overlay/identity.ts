@@ -14,8 +14,9 @@ export interface Painted {
 
 /** So many sources with the same settings in one browser are told apart. */
 const PLACES_MAX = 32;
-/** How long a reloaded page waits for the page that it replaces to be gone. */
-const SUCCESSION_MS_MAX = 1_500;
+/** How long a page waits for the one that it replaces to be gone: a reloaded one, and a new one. */
+const RELOADED_MS_MAX = 1_500;
+const NEW_MS_MAX = 500;
 
 /**
  * Who this source is, for the server: the same after a reload and after a crash, and different from
@@ -79,16 +80,20 @@ export function pageStorage(kind: "localStorage" | "sessionStorage"): Shelf | nu
   return attempt(() => window[kind]) ?? null;
 }
 
-/** The first free place, or again the one from before; the lock is held as long as the page lives. */
+/**
+ * The place from before, or the first free one; the lock is held as long as the page lives. The
+ * first is waited for a moment: a source that is removed and added again has a new page, and the
+ * browser may not have done with the old one.
+ */
 async function takePlace(entry: string, before: number, locks: Locks): Promise<number> {
   if (!locks) return 1;
-  if (before >= 1 && before <= PLACES_MAX) {
-    const limit = new AbortController();
-    const timer = setTimeout(() => limit.abort(), SUCCESSION_MS_MAX);
-    const isTaken = await hold(locks, `${entry}.${before}`, { signal: limit.signal });
-    clearTimeout(timer);
-    if (isTaken) return before;
-  }
+  const isKnown = before >= 1 && before <= PLACES_MAX;
+  const [wanted, limitMs] = isKnown ? [before, RELOADED_MS_MAX] : [1, NEW_MS_MAX];
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(), limitMs);
+  const isTaken = await hold(locks, `${entry}.${wanted}`, { signal: limit.signal });
+  clearTimeout(timer);
+  if (isTaken) return wanted;
   for (let place = 1; place < PLACES_MAX; place += 1) {
     if (await hold(locks, `${entry}.${place}`, { ifAvailable: true })) return place;
   }

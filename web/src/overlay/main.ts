@@ -22,7 +22,7 @@ import { Presence } from "./presence";
 import { Program } from "./program";
 import { Screen } from "./screen";
 import { readSettings, type Settings } from "./settings";
-import { readSnapshot } from "./snapshot";
+import { type Playing, readSnapshot } from "./snapshot";
 import { Sounds } from "./sounds";
 import { Voice } from "./voice";
 
@@ -56,7 +56,8 @@ async function start(): Promise<void> {
   const voice = new Voice(settings.speech && isHeard);
   const renewal = new Renewal(() => program.snapshot?.playing == null);
   const signal = new Signal(element("lamp"), settings.key !== "");
-  const player = new Player({ clock, program, gallery, screen, sounds, voice }, () => {
+  const player = new Player({ clock, program, gallery, screen, sounds, voice }, (over) => {
+    if (over) tellMissed(over);
     element("paused").hidden = !settings.preview || program.snapshot?.paused !== true;
     renewal.consider();
   });
@@ -101,6 +102,13 @@ async function start(): Promise<void> {
   function tellPainted(): void {
     const { painted } = identity;
     if (painted) link.send({ type: "painted", ...painted });
+  }
+
+  /** What was over before it came on the screen is to be shown again: only this page knows. */
+  function tellMissed({ alert: { id: alert }, attempt }: Playing): void {
+    const { painted } = identity;
+    if (layer === "screen" || (painted?.alert === alert && painted.attempt === attempt)) return;
+    link.send({ type: "missed", alert, attempt });
   }
 
   function askTheTime(times: number): void {

@@ -1,7 +1,8 @@
 import type { ServerClock } from "../wire/clock";
 import type { Gallery } from "./gallery";
-import type { Cue, Program } from "./program";
+import type { Program } from "./program";
 import type { Screen } from "./screen";
+import type { Playing } from "./snapshot";
 import type { Sounds } from "./sounds";
 import type { Voice } from "./voice";
 
@@ -21,11 +22,11 @@ export interface Parts {
  */
 export class Player {
   readonly #parts: Parts;
-  readonly #onMoved: (cue: Cue) => void;
+  readonly #onMoved: (over: Playing | null) => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** `onMoved` is called after each step: the page may have become idle. */
-  constructor(parts: Parts, onMoved: (cue: Cue) => void) {
+  /** `onMoved` is called after each step, with what is over: the page may have become idle. */
+  constructor(parts: Parts, onMoved: (over: Playing | null) => void) {
     this.#parts = parts;
     this.#onMoved = onMoved;
   }
@@ -50,6 +51,6 @@ export class Player {
     } catch (error) {
       console.error("an alert could not be drawn; the next one follows", error);
     }
-    this.#onMoved(cue);
+    this.#onMoved(program.over(now));
   }
 }

@@ -47,6 +47,12 @@ export class Program {
     return next && this.#shows(next) ? next : null;
   }
 
+  /** What played until now, for this overlay, and is over. */
+  over(serverMs: number): Playing | null {
+    const playing = this.#snapshot?.playing ?? null;
+    return playing && serverMs >= playing.endsMs && this.#shows(playing.alert) ? playing : null;
+  }
+
   at(serverMs: number): Cue {
     const playing = this.#snapshot?.playing ?? null;
     if (!playing || serverMs >= playing.endsMs || !this.#shows(playing.alert)) return NOTHING;

@@ -1,6 +1,7 @@
 //! Overlays that die, come back, and say nothing.
 
 use gateways::stage::WhenUnknown;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::page::{Memory, Page, alive};
@@ -24,6 +25,23 @@ async fn one_that_dies_before_it_shows_and_comes_back_is_told_again() {
     comes_to(&serving.world, alert, "shown").await;
     let requeued = "SELECT count(*) FROM events WHERE event_type = 'requeued'";
     assert_eq!(serving.world.count(requeued).await, 1);
+    audited(&serving.world).await;
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_told_too_late_says_so_and_is_told_again() {
+    let serving = serving().await;
+    let key = serving.key(&OVERLAY).await;
+    let mut page = Page::open(serving.listen, &key, "").await;
+    let [alert] = cheers(&serving.world, "late", 5..6).await.try_into().expect("one");
+    assert_eq!(page.told(alert).await, 1);
+    page.say(json!({"type": "missed", "alert": alert, "attempt": 1})).await;
+    page.until("the second attempt", |state| state["playing"]["attempt"] == 2).await;
+    assert_eq!(page.shows(alert).await, 2);
+    comes_to(&serving.world, alert, "shown").await;
+    // Of what was shown, such a word means nothing.
+    page.say(json!({"type": "missed", "alert": alert, "attempt": 2})).await;
     audited(&serving.world).await;
     serving.stop().await;
 }
