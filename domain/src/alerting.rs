@@ -95,6 +95,8 @@ pub enum Data {
 pub enum Reason {
     Unclear,
     TooFewPoints,
+    /// It was made, and somebody did not want it shown.
+    Rejected,
     Refused,
     Failed,
     Cancelled,
@@ -231,6 +233,7 @@ pub fn for_generation(event: &generation::Event) -> Option<Alert> {
         Event::Declined { available, asked, .. } => {
             Some(notice(Reason::TooFewPoints, asked.as_ref()?, Some(*available)))
         }
+        Event::Rejected { asked, .. } => Some(notice(Reason::Rejected, asked.as_ref()?, None)),
         Event::Refused { asked, .. } => Some(notice(Reason::Refused, asked.as_ref()?, None)),
         Event::Failed { asked, .. } => Some(notice(Reason::Failed, asked.as_ref()?, None)),
         Event::Cancelled { asked, .. } => Some(notice(Reason::Cancelled, asked.as_ref()?, None)),
@@ -244,6 +247,8 @@ pub fn for_generation(event: &generation::Event) -> Option<Alert> {
         | Event::Funded { .. }
         | Event::FundedInVain { .. }
         | Event::AttemptFailed { .. }
+        | Event::Presented { .. }
+        | Event::Approved { .. }
         | Event::Completed { .. } => None,
     }
 }
@@ -268,6 +273,9 @@ fn notice(reason: Reason, asked: &Asked, available: Option<i64>) -> Alert {
         Reason::TooFewPoints => {
             let available = available.unwrap_or_default();
             format!("{style} takes {price} points, and there are {available}")
+        }
+        Reason::Rejected => {
+            format!("this {style} cannot be shown here: the {price} points are back")
         }
         Reason::Refused => {
             format!("this {style} cannot be made here: the {price} points are back")

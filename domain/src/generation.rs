@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! submitted ─▶ funded ─▶ completed, refused, failed or cancelled ─▶ settled (captured or released)
-//!           └▶ declined
+//!           └▶ declined └▶ presented ─▶ approved, which completes it, or rejected
 //! turned down
 //! ```
 //!
@@ -12,92 +12,20 @@
 //! Every request ends in one of these, and its points are captured or released once: by the process `redemption`,
 //! which reads these events and those of the account.
 
-use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::broadcast::OnAir;
-use crate::chat_request::{Unclear, Wish};
+use crate::chat_request::Wish;
 use crate::identity::{Identified, Recent, derived_id};
 
+mod command;
 mod event;
 
+pub use command::Command;
 pub use event::{Asked, Event, Picture, Settlement};
-
-/// What to do about a request. `entry` names the command; see [`Identified`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Command {
-    /// `viewer` asks for `wish` at `price` points, version `prices` of the price list. `retry_of` names the request that
-    /// ended without a picture and is tried again by this one; see [`retry_id`].
-    Submit {
-        entry: Uuid,
-        viewer: String,
-        wish: Wish,
-        price: i64,
-        prices: u32,
-        at: DateTime<Utc>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        retry_of: Option<Uuid>,
-        /// What was on just then.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        state: Option<OnAir>,
-    },
-    /// `viewer` meant to ask for something, and it cannot be granted as it was said.
-    TurnDown {
-        entry: Uuid,
-        viewer: String,
-        unclear: Unclear,
-        prices: u32,
-        at: DateTime<Utc>,
-    },
-    /// The points are held.
-    Fund {
-        entry: Uuid,
-    },
-    /// There were too few points.
-    Decline {
-        entry: Uuid,
-        available: i64,
-    },
-    /// Attempt number `attempt` failed, and the next is made at `retry_at`.
-    FailAttempt {
-        entry: Uuid,
-        attempt: u32,
-        reason: String,
-        retry_at: DateTime<Utc>,
-    },
-    Complete {
-        entry: Uuid,
-        picture: Picture,
-    },
-    /// The provider will not make it, however often it is asked.
-    Refuse {
-        entry: Uuid,
-        code: String,
-        reason: String,
-    },
-    /// No attempt is left.
-    Fail {
-        entry: Uuid,
-        reason: String,
-    },
-    /// Somebody does not want it any more.
-    Cancel {
-        entry: Uuid,
-        actor: String,
-        reason: String,
-    },
-    /// The account has captured or released the hold.
-    Settle {
-        entry: Uuid,
-        points: i64,
-        settlement: Settlement,
-    },
-}
 
 /// Why a command was refused. The refusal is recorded as the command's outcome.
 #[derive(Clone, Debug, PartialEq, Error, Serialize, Deserialize)]
@@ -111,6 +39,8 @@ pub enum Rejection {
     NotFunded,
     #[error("the request has ended already")]
     Ended,
+    #[error("the request waits for no review")]
+    NotPresented,
     #[error("attempt {attempt} is not the next one, {next}")]
     NotTheNextAttempt { attempt: u32, next: u32 },
     #[error("a request costs more than zero points, and {price} is not")]
@@ -128,7 +58,10 @@ pub enum Stage {
     Submitted,
     Funded,
     Declined,
+    /// Made, and waiting for somebody to approve or reject it.
+    Presented,
     Completed,
+    Rejected,
     Refused,
     Failed,
     Cancelled,
@@ -152,7 +85,9 @@ impl Stage {
             Stage::Submitted => "submitted",
             Stage::Funded => "funded",
             Stage::Declined => "declined",
+            Stage::Presented => "presented",
             Stage::Completed => "completed",
+            Stage::Rejected => "rejected",
             Stage::Refused => "refused",
             Stage::Failed => "failed",
             Stage::Cancelled => "cancelled",
@@ -161,9 +96,9 @@ impl Stage {
         }
     }
 
-    /// Nothing is made any more.
+    /// Nothing is made or decided any more.
     pub fn ended(self) -> bool {
-        !matches!(self, Stage::Unknown | Stage::Submitted | Stage::Funded)
+        !matches!(self, Stage::Unknown | Stage::Submitted | Stage::Funded | Stage::Presented)
     }
 }
 
@@ -212,6 +147,19 @@ impl Generation {
                 self.require_funded()?;
                 Ok(Some(self.completed(entry, Some(picture))))
             }
+            Command::Present { entry, picture } => {
+                self.require_funded()?;
+                Ok(Some(Event::Presented { entry, picture }))
+            }
+            Command::Approve { entry, actor } => {
+                self.require_presented()?;
+                Ok(Some(Event::Approved { entry, viewer: self.viewer.clone(), actor }))
+            }
+            Command::Reject { entry, actor, reason } => {
+                self.require_presented()?;
+                let (viewer, asked) = (self.viewer.clone(), self.asked());
+                Ok(Some(Event::Rejected { entry, viewer, actor, reason, asked }))
+            }
             Command::Refuse { entry, code, reason } => {
                 self.require_funded()?;
                 let (viewer, asked) = (self.viewer.clone(), self.asked());
@@ -226,8 +174,8 @@ impl Generation {
                 if self.stage.ended() {
                     return Err(Rejection::Ended);
                 }
-                let (viewer, held) = (self.viewer.clone(), self.stage == Stage::Funded);
-                let asked = self.asked();
+                let held = matches!(self.stage, Stage::Funded | Stage::Presented);
+                let (viewer, asked) = (self.viewer.clone(), self.asked());
                 Ok(Some(Event::Cancelled { entry, viewer, actor, reason, held, asked }))
             }
             Command::Settle { entry, points, settlement } => {
@@ -282,9 +230,12 @@ impl Generation {
         // A release counts wherever the request is: its points are gone, so it is over.
         let fits = match self.stage {
             Stage::Completed => true,
-            Stage::Funded | Stage::Refused | Stage::Failed | Stage::Cancelled => {
-                settlement == Settlement::Released
-            }
+            Stage::Funded
+            | Stage::Presented
+            | Stage::Rejected
+            | Stage::Refused
+            | Stage::Failed
+            | Stage::Cancelled => settlement == Settlement::Released,
             Stage::Settled | Stage::Declined | Stage::TurnedDown => return Err(Rejection::Ended),
             Stage::Unknown | Stage::Submitted => return Err(Rejection::NotFunded),
         };
@@ -292,7 +243,10 @@ impl Generation {
             let (stage, settlement) = (self.stage.name().to_owned(), settlement.name().to_owned());
             return Err(Rejection::WrongSettlement { stage, settlement });
         }
-        let was_told = matches!(self.stage, Stage::Refused | Stage::Failed | Stage::Cancelled);
+        let was_told = matches!(
+            self.stage,
+            Stage::Rejected | Stage::Refused | Stage::Failed | Stage::Cancelled
+        );
         let wish = self.wish.clone().filter(|_| !was_told);
         let picture = self.picture.clone().filter(|_| settlement == Settlement::Captured);
         let viewer = self.viewer.clone();
@@ -321,8 +275,17 @@ impl Generation {
     fn require_funded(&self) -> Result<(), Rejection> {
         match self.stage {
             Stage::Funded => Ok(()),
+            Stage::Unknown | Stage::Submitted => Err(Rejection::NotFunded),
+            // What is presented is made.
+            _ => Err(Rejection::Ended),
+        }
+    }
+
+    fn require_presented(&self) -> Result<(), Rejection> {
+        match self.stage {
+            Stage::Presented => Ok(()),
             stage if stage.ended() => Err(Rejection::Ended),
-            _ => Err(Rejection::NotFunded),
+            _ => Err(Rejection::NotPresented),
         }
     }
 }
@@ -370,27 +333,16 @@ impl Aggregate for Generation {
                 self.stage = Stage::Completed;
                 self.picture = picture;
             }
+            Event::Presented { picture, .. } => {
+                self.stage = Stage::Presented;
+                self.picture = Some(picture);
+            }
+            Event::Approved { .. } => self.stage = Stage::Completed,
+            Event::Rejected { .. } => self.stage = Stage::Rejected,
             Event::Refused { .. } => self.stage = Stage::Refused,
             Event::Failed { .. } => self.stage = Stage::Failed,
             Event::Cancelled { .. } => self.stage = Stage::Cancelled,
             Event::Settled { .. } => self.stage = Stage::Settled,
-        }
-    }
-}
-
-impl Identified for Command {
-    fn entry(&self) -> Uuid {
-        match self {
-            Command::Submit { entry, .. }
-            | Command::TurnDown { entry, .. }
-            | Command::Fund { entry, .. }
-            | Command::Decline { entry, .. }
-            | Command::FailAttempt { entry, .. }
-            | Command::Complete { entry, .. }
-            | Command::Refuse { entry, .. }
-            | Command::Fail { entry, .. }
-            | Command::Cancel { entry, .. }
-            | Command::Settle { entry, .. } => *entry,
         }
     }
 }

@@ -8,8 +8,8 @@
 //! chat       asked for something that takes points  ─▶ generation submit
 //! generation submitted                              ─▶ account hold, under the id of the request
 //! account    held, declined                         ─▶ generation fund, decline
-//! generation completed                              ─▶ account capture
-//! generation refused, failed, cancelled             ─▶ account release
+//! generation completed, approved                    ─▶ account capture
+//! generation rejected, refused, failed, cancelled   ─▶ account release
 //! account    captured, released                     ─▶ generation settle
 //! ```
 
@@ -135,8 +135,11 @@ pub fn after_generation(request: Uuid, event: &generation::Event, cause: Uuid) -
             let (purpose, expires_at) = (purpose(wish), *at + HELD_MAX);
             (viewer, Command::Hold { entry: request, points: *price, purpose, expires_at })
         }
-        Event::Completed { viewer, .. } => (viewer, Command::Capture { entry, hold: request }),
+        Event::Completed { viewer, .. } | Event::Approved { viewer, .. } => {
+            (viewer, Command::Capture { entry, hold: request })
+        }
         Event::Refused { viewer, reason, .. }
+        | Event::Rejected { viewer, reason, .. }
         | Event::Failed { viewer, reason, .. }
         | Event::Cancelled { viewer, reason, held: true, .. } => (viewer, release(reason)),
         Event::FundedInVain { viewer, .. } => (viewer, release("the request was cancelled")),
@@ -145,6 +148,7 @@ pub fn after_generation(request: Uuid, event: &generation::Event, cause: Uuid) -
         | Event::Declined { .. }
         | Event::TurnedDown { .. }
         | Event::AttemptFailed { .. }
+        | Event::Presented { .. }
         | Event::Settled { .. } => return None,
     };
     Some(Next::Account { viewer: viewer.clone(), command })

@@ -19,31 +19,20 @@ use thiserror::Error;
 use crate::chat::replies;
 use crate::generation;
 use crate::golden_vcr;
+use crate::login;
 use crate::pictures::bucket::Bucket;
 use crate::pictures::{self, Pictures};
 use crate::stage;
 use crate::twitch;
 
 mod checks;
+mod layers;
 mod servers;
 
 pub use servers::{CONNECT_FILE, Connect, NotReachable, open_database};
 
 /// The file that is read when `--config` names no other. It may be absent.
 pub const FILE: &str = "tapedeck.toml";
-
-/// Variables with our prefix that are no keys: flags of the command line, and where programs and
-/// rehearsals are.
-const NOT_KEYS: [&str; 8] = [
-    "TAPEDECK_API_KEY",
-    "TAPEDECK_CONFIG",
-    "TAPEDECK_CRASH_AT",
-    "TAPEDECK_DATA",
-    "TAPEDECK_NATS_SERVER",
-    "TAPEDECK_NATS_STORE",
-    "TAPEDECK_POSTGRES_BIN",
-    "TAPEDECK_ROLES",
-];
 
 /// Every key, with its default. Printing it with `{:?}` shows no secret.
 #[derive(Clone, Serialize, Deserialize)]
@@ -90,7 +79,7 @@ pub struct Config {
     pub chat: domain::chat::Settings,
     /// How that is answered.
     pub replies: replies::Settings,
-    /// What we do at Twitch.
+    /// Our application at Twitch, and the account that speaks there in chat.
     pub twitch: twitch::Settings,
     /// An OTLP/HTTP collector, such as `http://127.0.0.1:4318`. Without it no traces are sent.
     pub otlp_endpoint: Option<String>,
@@ -102,6 +91,10 @@ pub struct Config {
     pub feed_readers_max: usize,
     /// The key that signs proofs of statements; `signing.key` in the data folder, if left out.
     pub signing_key_file: Option<PathBuf>,
+    /// The key that seals what Twitch grants and what signs; `sealing.key` in the data folder, if left out.
+    pub sealing_key_file: Option<PathBuf>,
+    /// Who may log in as what.
+    pub login: login::Settings,
     /// Where this was read, so that it can be read again.
     #[serde(skip)]
     pub source: Option<Source>,
@@ -115,10 +108,11 @@ pub struct Source {
 }
 
 /// The keys that take effect while a process runs. The others do when it is started again.
-const LIVE: [&str; 8] = [
+const LIVE: [&str; 9] = [
     "broadcaster_id",
     "eventsub_secret",
     "log",
+    "login",
     "prices",
     "public_url",
     "requests_per_minute",
@@ -182,6 +176,8 @@ impl Default for Config {
             requests_per_minute: RequestsPerMinute::default(),
             feed_readers_max: 2_000,
             signing_key_file: None,
+            sealing_key_file: None,
+            login: login::Settings::default(),
             source: None,
         }
     }
@@ -245,7 +241,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut builder = config::Config::builder();
         if let Some(connect) = connect {
-            builder = builder.add_source(layer_of_json(connect.layer())?);
+            builder = builder.add_source(layers::of_json(connect.layer())?);
         }
         if let Some((name, text)) = file {
             // Read alone first, so that the words name the file.
@@ -256,7 +252,7 @@ impl Config {
                 .map_err(|error| ConfigError::Refused(format!("{name}: {error}")))?;
             builder = builder.add_source(source);
         }
-        let variables = keys_of_environment(environment);
+        let variables = layers::keys_of_environment(environment);
         let read = builder
             .add_source(
                 Environment::with_prefix("TAPEDECK")
@@ -292,6 +288,12 @@ impl Config {
     pub fn signing_key_path(&self) -> Option<PathBuf> {
         let in_data = || Some(self.source.as_ref()?.data.join("signing.key"));
         self.signing_key_file.clone().or_else(in_data)
+    }
+
+    /// Where the key is that seals, if anything says so.
+    pub fn sealing_key_path(&self) -> Option<PathBuf> {
+        let in_data = || Some(self.source.as_ref()?.data.join("sealing.key"));
+        self.sealing_key_file.clone().or_else(in_data)
     }
 
     /// How the journal reaches NATS.
@@ -334,50 +336,6 @@ impl std::fmt::Debug for Config {
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
-}
-
-/// JSON is not among the formats that we compile in, so what is in `connect.json` is set key by
-/// key.
-fn layer_of_json(layer: serde_json::Value) -> Result<config::Config, ConfigError> {
-    let refused = |error: config::ConfigError| ConfigError::Refused(error.to_string());
-    let mut builder = config::Config::builder();
-    let serde_json::Value::Object(keys) = layer else { return builder.build().map_err(refused) };
-    for (key, value) in keys {
-        builder = match value {
-            serde_json::Value::Object(fields) => {
-                let text = |value: serde_json::Value| value.as_str().map(str::to_owned);
-                let fields: config::Map<String, String> = fields
-                    .into_iter()
-                    .filter_map(|(key, value)| Some((key, text(value)?)))
-                    .collect();
-                builder.set_override(key, fields).map_err(refused)?
-            }
-            value => builder.set_override(key, value.as_str()).map_err(refused)?,
-        };
-    }
-    builder.build().map_err(refused)
-}
-
-/// The variables that set keys: ours, and the two that every hosting service sets.
-fn keys_of_environment(
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> config::Map<String, String> {
-    let mut plain = Vec::new();
-    let mut keys = config::Map::new();
-    for (name, value) in environment {
-        match name.as_str() {
-            "DATABASE_URL" | "NATS_URL" => plain.push((format!("TAPEDECK_{name}"), value)),
-            name if NOT_KEYS.contains(&name) => {}
-            name if name.starts_with("TAPEDECK_") => {
-                keys.insert(name.to_owned(), value);
-            }
-            _ => {}
-        }
-    }
-    for (name, value) in plain {
-        keys.entry(name).or_insert(value);
-    }
-    keys
 }
 
 #[cfg(test)]

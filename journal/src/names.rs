@@ -76,6 +76,30 @@ pub async fn allow(pool: &PgPool, viewer: &str) -> Result<bool, EraseError> {
     Ok(gone.rows_affected() > 0)
 }
 
+/// Notes what a viewer is called, as whoever logged in says, unless the viewer was erased.
+pub async fn note(
+    pool: &PgPool,
+    viewer: &str,
+    login: &str,
+    name: Option<&str>,
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO viewer_names AS known (viewer_id, login, name, seen_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (viewer_id) DO UPDATE SET
+             login = excluded.login, name = COALESCE(excluded.name, known.name),
+             seen_at = excluded.seen_at
+         WHERE known.seen_at < excluded.seen_at AND known.erased_at IS NULL",
+    )
+    .bind(viewer)
+    .bind(login)
+    .bind(name)
+    .bind(at)
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
 /// What was done to the dead letters that have a viewer's id.
 #[derive(Default)]
 struct Scrubbed {

@@ -47,8 +47,8 @@ pub fn may_show(content: &Content<'_>) -> bool {
                 | "screening_started"
         ),
         ("generation", kind) => {
-            let ends = ["settled", "declined", "refused", "failed", "cancelled", "turned_down"];
-            ends.contains(&kind)
+            let ends = ["settled", "declined", "rejected", "refused", "failed", "cancelled"];
+            ends.contains(&kind) || kind == "turned_down"
         }
         ("stage", kind) => kind == "tested",
         _ => false,

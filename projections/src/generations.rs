@@ -22,8 +22,19 @@ pub const NAME: &str = "generations";
 
 /// The stages a request can be in here. Other than in the aggregate, the end of its points does not hide how it ended:
 /// that is `settlement`. One whose hold ran out before anything was made has `expired`.
-pub const STAGES: [&str; 8] =
-    ["submitted", "funded", "declined", "completed", "refused", "failed", "cancelled", "expired"];
+/// What is made and waits for somebody to approve or reject it is `presented`.
+pub const STAGES: [&str; 10] = [
+    "submitted",
+    "funded",
+    "declined",
+    "presented",
+    "completed",
+    "rejected",
+    "refused",
+    "failed",
+    "cancelled",
+    "expired",
+];
 
 /// The projection `generations`: requests, and the attempts at them that failed.
 pub struct Generations;

@@ -159,7 +159,8 @@ impl Projection for Replies {
         match (event.aggregate_type, event.event_type) {
             ("chat", "asked") | ("reply", _) => true,
             ("generation", kind) => {
-                matches!(kind, "declined" | "refused" | "failed" | "cancelled" | "settled")
+                let ends = ["declined", "rejected", "refused", "failed", "cancelled", "settled"];
+                ends.contains(&kind)
             }
             // The ends of gifts. What somebody wrote has its quotes escaped.
             ("account", "credited") => event.payload.contains(r#""gift":{"#),

@@ -16,9 +16,11 @@ use crate::copy;
 use crate::reading::{AsOf, Page, QueryError, Reading, Viewer};
 
 mod cause;
+mod following;
 mod parts;
 
 pub use cause::{Cause, Origin};
+pub use following::{After, after, changed};
 pub use parts::{Part, Parts, parts};
 
 /// The checkpoint's name, to wait for a position under.

@@ -64,9 +64,10 @@ describe("the wording of an alert", () => {
       expect(words).toBe("");
       return `${tag}: ${fact}`;
     };
-    const reasons = ["declined", "refused", "failed", "expired", "cancelled", "unclear", "new"];
-    expect(reasons.map((reason) => told(reason))).toEqual([
+    const reasons = ["declined", "rejected", "refused", "failed", "expired", "cancelled", "unclear"];
+    expect([...reasons, "new"].map((reason) => told(reason))).toEqual([
       "Not quite enough yet: The ghost takes more points than there are.",
+      "Not this one: The ghost will not be shown: your 200 points are back.",
       "Not this one: The painter will not draw that: your 200 points are back.",
       "The tape jammed: The ghost did not come out: your 200 points are back.",
       "Out of time: The ghost took too long: your 200 points are back.",

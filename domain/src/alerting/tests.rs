@@ -243,6 +243,13 @@ fn w24_whoever_asked_and_gets_nothing_is_told_why_on_screen() {
         asked: asked(),
     };
     let failed = Event::Failed { entry, viewer: viewer.clone(), reason: hidden(), asked: asked() };
+    let rejected = Event::Rejected {
+        entry,
+        viewer: viewer.clone(),
+        actor: "mod_jane".to_owned(),
+        reason: hidden(),
+        asked: asked(),
+    };
     let cancelled = Event::Cancelled {
         entry,
         viewer: viewer.clone(),
@@ -252,6 +259,7 @@ fn w24_whoever_asked_and_gets_nothing_is_told_why_on_screen() {
         asked: asked(),
     };
     for (event, reason) in [
+        (rejected, "rejected"),
         (refused, "refused"),
         (failed, "failed"),
         (cancelled, "cancelled"),

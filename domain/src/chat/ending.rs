@@ -16,6 +16,8 @@ pub enum Ending {
     TooFewPoints {
         available: i64,
     },
+    /// It was made, and somebody did not want it shown.
+    Rejected {},
     Refused {},
     Failed {},
     Cancelled {},
@@ -34,6 +36,7 @@ pub fn of_generation(event: &generation::Event) -> Option<Ending> {
             Some(Ending::Expired {})
         }
         Event::Declined { available, .. } => Some(Ending::TooFewPoints { available: *available }),
+        Event::Rejected { .. } => Some(Ending::Rejected {}),
         Event::Refused { .. } => Some(Ending::Refused {}),
         Event::Failed { .. } => Some(Ending::Failed {}),
         Event::Cancelled { .. } => Some(Ending::Cancelled {}),

@@ -62,6 +62,24 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         picture: Option<Picture>,
     },
+    /// It is made, and waits for somebody to approve or reject it.
+    Presented {
+        entry: Uuid,
+        picture: Picture,
+    },
+    Approved {
+        entry: Uuid,
+        viewer: String,
+        actor: String,
+    },
+    Rejected {
+        entry: Uuid,
+        viewer: String,
+        actor: String,
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Asked>,
+    },
     Refused {
         entry: Uuid,
         viewer: String,
@@ -109,6 +127,9 @@ impl Event {
             | Event::TurnedDown { entry, .. }
             | Event::AttemptFailed { entry, .. }
             | Event::Completed { entry, .. }
+            | Event::Presented { entry, .. }
+            | Event::Approved { entry, .. }
+            | Event::Rejected { entry, .. }
             | Event::Refused { entry, .. }
             | Event::Failed { entry, .. }
             | Event::Cancelled { entry, .. }
@@ -169,6 +190,9 @@ impl DomainEvent for Event {
             Event::TurnedDown { .. } => "turned_down",
             Event::AttemptFailed { .. } => "attempt_failed",
             Event::Completed { .. } => "completed",
+            Event::Presented { .. } => "presented",
+            Event::Approved { .. } => "approved",
+            Event::Rejected { .. } => "rejected",
             Event::Refused { .. } => "refused",
             Event::Failed { .. } => "failed",
             Event::Cancelled { .. } => "cancelled",

@@ -1,8 +1,10 @@
 //! What may happen to a request, told as given, when, then.
 
+use chrono::{DateTime, Utc};
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 
 use super::*;
+use crate::chat_request::Unclear;
 use crate::entry_id;
 
 fn request(history: Vec<Event>) -> AggregateTestExecutor<Generation> {
@@ -69,6 +71,91 @@ fn funded() -> Event {
 
 fn completed() -> Event {
     Event::Completed { entry: named("c"), viewer: viewer(), picture: Some(picture()) }
+}
+
+fn presented() -> Event {
+    Event::Presented { entry: named("p"), picture: picture() }
+}
+
+fn approve() -> Command {
+    Command::Approve { entry: named("a"), actor: "moderator:7".to_owned() }
+}
+
+fn reject() -> Command {
+    let (actor, reason) = ("moderator:7".to_owned(), "not here".to_owned());
+    Command::Reject { entry: named("j"), actor, reason }
+}
+
+#[test]
+fn a_picture_that_waits_for_review_is_shown_only_once_it_is_approved() {
+    let present = Command::Present { entry: named("p"), picture: picture() };
+    request(vec![submitted(), funded()]).when(present).then_expect_events(vec![presented()]);
+    let waits = || vec![submitted(), funded(), presented()];
+    let captured = settle(Settlement::Captured);
+    request(waits()).when(captured.clone()).then_expect_error(Rejection::WrongSettlement {
+        stage: "presented".to_owned(),
+        settlement: "captured".to_owned(),
+    });
+    let actor = "moderator:7".to_owned();
+    let approved = Event::Approved { entry: named("a"), viewer: viewer(), actor };
+    request(waits()).when(approve()).then_expect_events(vec![approved.clone()]);
+    let shown = Event::Settled {
+        entry: named("s"),
+        points: 200,
+        settlement: Settlement::Captured,
+        viewer: viewer(),
+        wish: Some(wish()),
+        picture: Some(picture()),
+    };
+    let after = [waits(), vec![approved]].concat();
+    request(after.clone()).when(captured).then_expect_events(vec![shown]);
+    for late in [reject(), cancel(), complete()] {
+        request(after.clone()).when(late).then_expect_error(Rejection::Ended);
+    }
+}
+
+#[test]
+fn a_review_ends_once_and_what_is_rejected_is_given_back() {
+    let waits = || vec![submitted(), funded(), presented()];
+    let (actor, reason) = ("moderator:7".to_owned(), "not here".to_owned());
+    let (entry, asked) = (named("j"), asked());
+    let rejected = Event::Rejected { entry, viewer: viewer(), actor, reason, asked };
+    request(waits()).when(reject()).then_expect_events(vec![rejected.clone()]);
+    let after = [waits(), vec![rejected]].concat();
+    request(after.clone()).when(approve()).then_expect_error(Rejection::Ended);
+    request(after.clone()).when(settle(Settlement::Captured)).then_expect_error(
+        Rejection::WrongSettlement {
+            stage: "rejected".to_owned(),
+            settlement: "captured".to_owned(),
+        },
+    );
+    let released = |wish| Event::Settled {
+        entry: named("s"),
+        points: 200,
+        settlement: Settlement::Released,
+        viewer: viewer(),
+        wish,
+        picture: None,
+    };
+    request(after).when(settle(Settlement::Released)).then_expect_events(vec![released(None)]);
+    // The hold ran out, whoever ended it: the request ends with its points, and nobody was told of it before.
+    let expired = released(Some(wish()));
+    request(waits()).when(settle(Settlement::Released)).then_expect_events(vec![expired]);
+    for command in [approve(), reject()] {
+        request(vec![submitted()]).when(command.clone()).then_expect_error(Rejection::NotPresented);
+        request(vec![submitted(), funded(), completed()])
+            .when(command)
+            .then_expect_error(Rejection::Ended);
+    }
+    for command in [complete(), Command::Present { entry: named("q"), picture: picture() }] {
+        request(waits()).when(command).then_expect_error(Rejection::Ended);
+    }
+}
+
+#[test]
+fn a_review_that_takes_too_long_gives_the_points_back() {
+    let waits = vec![submitted(), funded(), presented()];
+    request(waits).when(cancel()).then_expect_events(vec![cancelled(true)]);
 }
 
 fn complete() -> Command {

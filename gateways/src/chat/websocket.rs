@@ -1,5 +1,6 @@
 //! The chat over a WebSocket.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
@@ -11,10 +12,10 @@ use futures::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use crate::feed::PROTOCOL;
 use crate::http::State as AppState;
+use crate::http::actor::Actor;
 use crate::http::auth::Asker;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::keys::Scope;
@@ -46,7 +47,7 @@ pub(crate) async fn chat_ws(
     asker: Asker,
     mut parts: Parts,
 ) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::FeedRead)?.id;
+    let actor = Arc::clone(asker.require(Scope::FeedRead)?);
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app)
         .await
         .map_err(|error| ApiError::bad_request(error.body_text()))?;
@@ -63,7 +64,7 @@ pub(crate) async fn chat_ws(
         tokio::select! {
             () = send_all(sink, &app) => {}
             () = listen(heard) => {}
-            () = revoked(&app, key) => {}
+            () = revoked(&app, &actor) => {}
         }
         drop(place);
     }))
@@ -101,12 +102,12 @@ async fn send(sink: &mut SplitSink<WebSocket, Message>, message: Message) -> boo
     matches!(timeout(SEND_LIMIT, sink.send(message)).await, Ok(Ok(())))
 }
 
-/// Ends when the key is good no more. Where that cannot be known now, the reader stays.
-async fn revoked(app: &AppState, key: Uuid) {
+/// Ends when what the reader came with is good no more. Where that cannot be known now, the reader stays.
+async fn revoked(app: &AppState, actor: &Actor) {
     let mut looks = tokio::time::interval(KEY_EVERY);
     loop {
         looks.tick().await;
-        if matches!(timeout(KEY_LIMIT, app.keys.is_good(key)).await, Ok(Ok(false))) {
+        if matches!(timeout(KEY_LIMIT, app.is_still_good(actor)).await, Ok(Ok(false))) {
             return;
         }
     }

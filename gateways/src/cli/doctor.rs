@@ -1,5 +1,7 @@
 //! `tapedeck doctor`: what is well and what is not, with the command that mends it.
 
+mod keys;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +13,6 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use super::{EXIT_FAILED, EXIT_NOT_REACHABLE, Globals, print};
-use crate::audit::proof::SignerKey;
 use crate::config::{Config, open_database};
 use crate::generation::ProviderError;
 use crate::http::health::{self, Lag};
@@ -29,7 +30,7 @@ const RUNNING: &str =
 /// Check everything Tapedeck needs, and say how to mend what is wrong
 ///
 /// Looks at the configuration, NATS, its streams, PostgreSQL, its safety settings, the migrations,
-/// the clocks, the disk, the projections, the processes, the dead letters, and who makes the pictures. Exits 0 when all is well, 1 when
+/// the clocks, the disk, the projections, the processes, the dead letters, logging in, and who makes the pictures. Exits 0 when all is well, 1 when
 /// something is wrong, 4 when a server does not answer.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
@@ -119,21 +120,9 @@ fn configuration(config: &Config) -> Vec<Finding> {
         let words = "broadcaster_id is empty: broadcasts cannot be queried".to_owned();
         findings.push(note("configuration", words, "set TAPEDECK_BROADCASTER_ID"));
     }
-    findings.extend(signing_key(config));
+    findings.extend(keys::signing(config));
+    findings.push(keys::login(config));
     findings
-}
-
-/// The key that signs proofs: not having one yet is well, since the first proof makes it.
-fn signing_key(config: &Config) -> Option<Finding> {
-    let path = config.signing_key_path()?;
-    Some(match SignerKey::load(&path) {
-        Ok(Some(key)) => well("signing key", format!("proofs are signed with {}", key.public())),
-        Ok(None) => well("signing key", "none yet: the first proof makes it".to_owned()),
-        Err(error) => {
-            let mend = "without it no statement can be proved; restore it from a backup";
-            wrong("signing key", error.to_string(), mend)
-        }
-    })
 }
 
 async fn nats(config: &Config) -> anyhow::Result<Vec<Finding>> {

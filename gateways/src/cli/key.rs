@@ -26,6 +26,7 @@ use crate::http::keys::{self, Key as Stored, Scope};
 ///   stage:overlay     show what the stage plays, and say that it is shown: all that an overlay needs
 ///   stage:direct      pause, skip, clear, replay, mute and test
 ///   commands:read     what became of a command
+///   viewers:act       get credentials that act for one viewer
 ///   admin             everything
 #[derive(Debug, clap::Args)]
 #[command(

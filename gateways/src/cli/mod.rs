@@ -11,11 +11,13 @@ pub mod grant;
 pub mod guard;
 pub mod import;
 pub mod key;
+pub mod login;
 mod many;
 mod print;
 pub mod rebuild;
 pub mod requests;
 pub mod serve;
+pub mod signing;
 pub mod simulate;
 pub mod stage;
 pub mod statement;
@@ -130,6 +132,8 @@ enum Command {
     Streams(streams::Streams),
     Dead(dead::Dead),
     Key(key::Key),
+    Login(login::Login),
+    Signing(signing::Signing),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -212,6 +216,8 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Streams(streams) => streams.run(&globals).await,
         Command::Dead(dead) => dead.run(&globals).await,
         Command::Key(key) => key.run(&globals).await,
+        Command::Login(login) => login.run(&globals).await,
+        Command::Signing(signing) => signing.run(&globals).await,
         Command::Doctor(doctor) => doctor.run(&globals).await,
         Command::Demo(demo) => demo.run().await,
         Command::Guard(guard) => guard.run().await,

@@ -83,6 +83,23 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Have a picture shown that waits for review
+    Approve {
+        id: Uuid,
+        /// Print one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep a picture off the screen that waits for review; its points go back
+    Reject {
+        id: Uuid,
+        /// Why
+        #[arg(long, default_value = "rejected at the terminal")]
+        reason: String,
+        /// Print one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Try one again that ended without a picture: a new request, paid for again
     Retry {
         id: Uuid,
@@ -107,6 +124,16 @@ impl Requests {
                 let (entry, actor) = (Uuid::new_v4(), ACTOR.to_owned());
                 let command = Decision::Cancel { entry, actor, reason };
                 carry_out(&config, id, &command, json, "It is cancelled.").await?;
+            }
+            Command::Approve { id, json } => {
+                let (entry, actor) = (Uuid::new_v4(), ACTOR.to_owned());
+                let command = Decision::Approve { entry, actor };
+                carry_out(&config, id, &command, json, "It will be shown.").await?;
+            }
+            Command::Reject { id, reason, json } => {
+                let (entry, actor) = (Uuid::new_v4(), ACTOR.to_owned());
+                let command = Decision::Reject { entry, actor, reason };
+                carry_out(&config, id, &command, json, "It will not be shown.").await?;
             }
             Command::Retry { id, json } => {
                 let old = find(&pool, id).await?.generation;

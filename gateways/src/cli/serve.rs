@@ -1,6 +1,7 @@
 //! `tapedeck serve`: the parts of the backend in this process. The only place where everything is
 //! wired.
 
+mod admitting;
 mod directing;
 mod making;
 mod parts;
@@ -30,12 +31,15 @@ use self::reach::reach;
 use super::Globals;
 use crate::chat;
 use crate::config::Config;
+use crate::feed::own;
 use crate::feed::{self, Hub};
 use crate::generation;
 use crate::golden_vcr::{self, GoldenVcr};
 use crate::http::keys::Keys;
 use crate::http::limits::Limits;
 use crate::http::{self, Api, health, listener};
+use crate::login::{Login, Sessions};
+use crate::signing::Signing;
 use crate::twitch::{self, Inbound, Secret, Secrets, Webhook};
 use crate::{expiry, observe, processes};
 
@@ -43,7 +47,7 @@ use crate::{expiry, observe, processes};
 const REACH_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Connections beside those of feed readers.
-const CONNECTIONS_BESIDE: usize = 1_024;
+const CONNECTIONS_BESIDE: usize = 1_024 + own::READERS_MAX;
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// Run the backend against a NATS and a PostgreSQL that are already there
@@ -192,6 +196,8 @@ pub async fn serve(
         let listening = listener::bind(config.listen)?;
         listen = Some(listening.local_addr()?);
         let api = gateway(&config, &pool, &broker, &mut parts).await?;
+        let configs = watch::Sender::new(Arc::clone(&config));
+        admitting::keep(&api, configs.subscribe(), &mut parts);
         let mut secrets = Secrets::new(eventsub_secret(&config)?);
         let routers = watch::Sender::new(router(&api, &secrets));
         let (intake, answering) = (parts.intake.clone(), routers.subscribe());
@@ -200,6 +206,7 @@ pub async fn serve(
         let apply = move |now: Arc<Config>| {
             secrets = secrets.replaced_by(eventsub_secret(&now)?, Utc::now());
             prices.send_replace(now.prices.clone());
+            configs.send_replace(Arc::clone(&now));
             directing::settings(&stage, &now);
             let api = Api { config: now, ..api.clone() };
             drop(routers.send_replace(router(&api, &secrets)));
@@ -321,6 +328,9 @@ async fn gateway(
     });
     let rest = parts.rest.clone();
     parts.runs("feed", feed::run(hub.clone(), pool.clone(), positions.clone(), rest));
+    let own_feed = admitting::own_feed(pool, &positions, parts);
+    let sessions = Sessions::new(pool.clone());
+    let login = Login::new(config, sessions.clone(), pool.clone())?;
     let stage = directing::hub(pool, &positions, parts);
     let (chat, lines) = (Arc::new(chat::Hub::default()), chat::Lines::start(broker).await?);
     let rest = parts.rest.clone();
@@ -333,9 +343,14 @@ async fn gateway(
         positions,
         broker: broker.clone(),
         hub,
+        own_feed,
         chat,
         lines,
         keys: Keys::new(pool.clone()),
+        sessions,
+        signing: Signing::new(pool.clone()),
+        login,
+        line: Arc::default(),
         limits: Arc::new(Limits::default()),
         readied: Arc::default(),
         pictures: config.pictures(),

@@ -46,7 +46,7 @@ impl Config {
         if let Some(words) = self.replies.refusal() {
             return refuse(&words);
         }
-        if let Some(words) = self.twitch.chat.refusal() {
+        if let Some(words) = self.twitch.refusal().or(self.login.refusal()) {
             return refuse(words);
         }
         for (style, points) in self.prices.points.iter().chain(&self.prices.fixed) {

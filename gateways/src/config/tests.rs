@@ -30,7 +30,7 @@ fn every_key_is_in_the_example_and_the_example_is_the_default() {
     assert_eq!(value.stage, toml_keys::names(&known["stage"]));
     assert_eq!(value.stage_seconds, toml_keys::names(&known["stage"]["seconds"]));
     assert_eq!(value.stage_expiries, toml_keys::names(&known["stage"]["expire_minutes"]));
-    for table in ["chat", "replies", "twitch"] {
+    for table in ["chat", "login", "replies", "twitch"] {
         assert_eq!(value.all[table], toml_keys::deep(&known[table]), "{table}");
     }
     assert_eq!(value.requests, toml_keys::names(&known["requests_per_minute"]));
@@ -133,12 +133,12 @@ fn what_is_said_in_chat_can_be_said_and_a_token_is_not_shown() {
         "[replies.texts]\nbalance = \"/ban {available}\"",
         "[replies.texts]\nbalance = \"{secret}\"",
         "[twitch.chat]\nsender_id = \"1\"",
-        "[twitch.chat]\nbase_url = \"http://api.twitch.tv\"",
+        "[twitch]\nhelix_url = \"http://api.twitch.tv\"",
     ] {
         layered(wrong, &[]).expect_err(wrong);
     }
     let token = [("TAPEDECK_TWITCH__CHAT__TOKEN", "hush")];
-    let file = "[twitch.chat]\nclient_id = \"c\"\nsender_id = \"42\"";
+    let file = "[twitch]\nclient_id = \"c\"\n[twitch.chat]\nsender_id = \"42\"";
     let config = layered(file, &token).expect("readable");
     assert_eq!(config.twitch.bot("1000").as_deref(), Some("42"));
     assert_eq!(config.twitch.bot("42"), None, "the broadcaster's own account asks for things");
@@ -170,6 +170,21 @@ fn openai_wants_a_key_that_goes_nowhere_in_the_open() {
         assert!(error.contains(wrong.split(' ').next().unwrap_or_default()), "{error}");
         assert!(!error.contains("hush"), "{error}");
     }
+}
+
+#[test]
+fn a_login_that_cannot_work_is_refused() {
+    for wrong in [
+        "[twitch]\nclient_secret = \"abc\"",
+        "[twitch]\nid_url = \"http://id.twitch.tv\"",
+        "[login]\nredirect_url = \"http://td.example/x\"",
+        "[login]\nmoderators = [\"a b\"]",
+    ] {
+        layered(wrong, &[]).expect_err(wrong);
+    }
+    let secret = ("TAPEDECK_TWITCH__CLIENT_SECRET", "hush");
+    let config = layered("[twitch]\nclient_id = \"abc\"", &[secret]).expect("readable");
+    assert!(config.twitch.is_registered() && !format!("{:?}", config.twitch).contains("hush"));
 }
 
 #[test]

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use domain::alerting::Kind;
 use projections::alerts::Alert;
+use projections::statements::Line;
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::PING_EVERY;
+use crate::http::accounts::EntryAnswer;
 
 /// What every frame carries.
 #[derive(Serialize)]
@@ -40,7 +42,7 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub position: i64,
-    /// `None` for control frames.
+    /// `None` for what is no alert.
     pub kind: Option<Kind>,
     block: Bytes,
     json: Range<usize>,
@@ -59,6 +61,14 @@ impl Frame {
             data: alert.feed_data(),
         };
         Self::new(kind, &envelope)
+    }
+
+    /// An entry of somebody's own account.
+    pub fn entry(epoch: Uuid, line: Line, mode: Mode) -> Self {
+        let (position, id, at, kind) =
+            (line.position, Some(line.entry), line.at, line.kind.clone());
+        let data = serde_json::to_value(EntryAnswer::from(line)).unwrap_or_default();
+        Self::new(None, &Envelope { epoch, position, id, r#type: &kind, at, mode, data })
     }
 
     pub fn hello(epoch: Uuid, position: i64, after: Option<i64>, resumed: bool) -> Self {

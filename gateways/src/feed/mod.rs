@@ -10,12 +10,14 @@
 
 mod envelope;
 mod hub;
+pub mod own;
 mod poll;
 mod reader;
 mod sse;
 mod websocket;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::WebSocketUpgrade;
@@ -125,12 +127,12 @@ pub(crate) async fn feed(
     Query(wish): Query<Wish>,
     parts: Parts,
 ) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::FeedRead)?.id;
+    let actor = Arc::clone(asker.require(Scope::FeedRead)?);
     let request = Request::read(&wish, &parts)?;
     let place = Place::take(&app)?;
     match wish.poll {
-        Some(1) => Ok(poll::answer(Reader::new(app, key, request, Until::Present), place)),
-        None | Some(0) => Ok(sse::answer(Reader::new(app, key, request, Until::Cut), place)),
+        Some(1) => Ok(poll::answer(Reader::new(app, actor, request, Until::Present), place)),
+        None | Some(0) => Ok(sse::answer(Reader::new(app, actor, request, Until::Cut), place)),
         Some(_) => Err(ApiError::bad_request("poll is 1 or left out")),
     }
 }
@@ -152,13 +154,13 @@ pub(crate) async fn feed_ws(
     Query(wish): Query<Wish>,
     mut parts: Parts,
 ) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::FeedRead)?.id;
+    let actor = Arc::clone(asker.require(Scope::FeedRead)?);
     let request = Request::read(&wish, &parts)?;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app)
         .await
         .map_err(|error| ApiError::bad_request(error.body_text()))?;
     let place = Place::take(&app)?;
-    Ok(websocket::answer(upgrade, Reader::new(app, key, request, Until::Cut), place))
+    Ok(websocket::answer(upgrade, Reader::new(app, actor, request, Until::Cut), place))
 }
 
 /// One of the limited places for readers, until dropped.

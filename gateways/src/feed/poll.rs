@@ -8,11 +8,11 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 
-use super::Place;
-use super::reader::Reader;
+use super::reader::{Frames, frames};
 
-pub(super) fn answer(reader: Reader, place: Place) -> Response {
-    let lines = reader.frames(place).map(|frame| Ok::<_, Infallible>(frame.line()));
+/// `place` is held for as long as there is a reader.
+pub(super) fn answer<R: Frames, P: Send + 'static>(reader: R, place: P) -> Response {
+    let lines = frames(reader, place).map(|frame| Ok::<_, Infallible>(frame.line()));
     let headers =
         [(header::CONTENT_TYPE, "application/jsonl"), (header::CACHE_CONTROL, "no-store")];
     (headers, Body::from_stream(lines)).into_response()

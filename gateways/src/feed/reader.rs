@@ -14,6 +14,7 @@ use super::envelope::{Frame, Mode};
 use super::hub::Joined;
 use super::{PING_EVERY, Request};
 use crate::http::State as AppState;
+use crate::http::actor::Actor;
 
 /// How many missed alerts are read at once.
 const PAGE: i64 = 256;
@@ -37,7 +38,7 @@ pub(super) enum Until {
 /// behind the hub.
 pub(super) struct Reader {
     app: AppState,
-    key: Uuid,
+    actor: Arc<Actor>,
     request: Request,
     until: Until,
     stage: Stage,
@@ -58,25 +59,25 @@ enum Stage {
     Ended,
 }
 
-impl Reader {
-    pub(super) fn new(app: AppState, key: Uuid, request: Request, until: Until) -> Self {
-        let (stage, key_seen_at) = (Stage::New, Instant::now());
-        Reader { app, key, request, until, stage, key_seen_at }
-    }
-
-    /// The frames one after another, as a stream that owns `held` for as long as it lives.
-    pub(super) fn frames<T: Send + 'static>(
-        self,
-        held: T,
-    ) -> impl Stream<Item = Arc<Frame>> + Send {
-        futures::stream::unfold((self, held), |(mut reader, held)| async move {
-            let frame = reader.next().await?;
-            Some((frame, (reader, held)))
-        })
-    }
-
+/// Frames one after another.
+pub(super) trait Frames: Send + 'static {
     /// The next frame; `None` after the last.
-    pub(super) async fn next(&mut self) -> Option<Arc<Frame>> {
+    fn next(&mut self) -> impl Future<Output = Option<Arc<Frame>>> + Send;
+}
+
+/// The frames of `reader` as a stream that owns `held` for as long as it lives.
+pub(super) fn frames<R: Frames, T: Send + 'static>(
+    reader: R,
+    held: T,
+) -> impl Stream<Item = Arc<Frame>> + Send {
+    futures::stream::unfold((reader, held), |(mut reader, held)| async move {
+        let frame = reader.next().await?;
+        Some((frame, (reader, held)))
+    })
+}
+
+impl Frames for Reader {
+    async fn next(&mut self) -> Option<Arc<Frame>> {
         if self.key_seen_at.elapsed() >= KEY_EVERY
             && matches!(self.stage, Stage::Missed { .. } | Stage::Live(_))
             && self.key_is_gone().await
@@ -122,6 +123,13 @@ impl Reader {
                 }
             }
         }
+    }
+}
+
+impl Reader {
+    pub(super) fn new(app: AppState, actor: Arc<Actor>, request: Request, until: Until) -> Self {
+        let (stage, key_seen_at) = (Stage::New, Instant::now());
+        Reader { app, actor, request, until, stage, key_seen_at }
     }
 
     fn begin(&mut self) -> Arc<Frame> {
@@ -188,7 +196,11 @@ impl Reader {
                 Some(frame)
             }
             Ok(Err(RecvError::Lagged(behind))) => {
-                tracing::info!(behind, key = %self.key, "a reader of the feed was too slow and is cut");
+                tracing::info!(
+                    behind,
+                    actor = self.actor.name,
+                    "a reader of the feed was too slow and is cut"
+                );
                 metrics::counter!("tapedeck_feed_slow_readers_total").increment(1);
                 Some(self.bye(hub.position(), "slow"))
             }
@@ -205,7 +217,7 @@ impl Reader {
     /// Where that cannot be known now, the reader stays.
     async fn key_is_gone(&mut self) -> bool {
         self.key_seen_at = Instant::now();
-        let look = timeout(KEY_LIMIT, self.app.keys.is_good(self.key));
+        let look = timeout(KEY_LIMIT, self.app.is_still_good(&self.actor));
         matches!(look.await, Ok(Ok(false)))
     }
 

@@ -7,11 +7,11 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 
-use super::Place;
-use super::reader::Reader;
+use super::reader::{Frames, frames};
 
-pub(super) fn answer(reader: Reader, place: Place) -> Response {
-    let blocks = reader.frames(place).map(|frame| Ok::<_, Infallible>(frame.block()));
+/// `place` is held for as long as there is a reader.
+pub(super) fn answer<R: Frames, P: Send + 'static>(reader: R, place: P) -> Response {
+    let blocks = frames(reader, place).map(|frame| Ok::<_, Infallible>(frame.block()));
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
         (header::CACHE_CONTROL, "no-store"),

@@ -9,9 +9,8 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::time::timeout;
 
-use super::Place;
 use super::envelope::Frame;
-use super::reader::Reader;
+use super::reader::Frames;
 
 /// The subprotocol that carries envelopes.
 pub const PROTOCOL: &str = "tapedeck.v1";
@@ -23,7 +22,12 @@ const SEND_LIMIT: Duration = Duration::from_secs(10);
 /// What may wait for the socket in this process.
 const WAITING_BYTES_MAX: usize = 128 * 1024;
 
-pub(super) fn answer(upgrade: WebSocketUpgrade, reader: Reader, place: Place) -> Response {
+/// `place` is held for as long as there is a reader.
+pub(super) fn answer<R: Frames, P: Send + 'static>(
+    upgrade: WebSocketUpgrade,
+    reader: R,
+    place: P,
+) -> Response {
     upgrade
         .protocols([PROTOCOL])
         .max_message_size(HEARD_BYTES_MAX)
@@ -40,7 +44,7 @@ pub(super) fn answer(upgrade: WebSocketUpgrade, reader: Reader, place: Place) ->
 }
 
 /// Sends frames until there are no more or one cannot leave.
-async fn send_all(mut sink: SplitSink<WebSocket, Message>, mut reader: Reader) {
+async fn send_all<R: Frames>(mut sink: SplitSink<WebSocket, Message>, mut reader: R) {
     while let Some(frame) = reader.next().await {
         if !send(&mut sink, &frame).await {
             return;

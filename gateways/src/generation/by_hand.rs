@@ -160,7 +160,7 @@ mod tests {
             };
             assert_eq!((id, price, retry_of), (retry_id(old(stage).id), 200, Some(old(stage).id)));
         }
-        for stage in ["submitted", "funded", "completed", "refused"] {
+        for stage in ["submitted", "funded", "presented", "completed", "rejected", "refused"] {
             let refused = again(stage).expect_err(stage);
             assert_eq!(refused, Refusal::NotTriedAgain { stage: stage.to_owned() });
         }

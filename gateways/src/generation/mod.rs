@@ -15,6 +15,7 @@ pub mod cutout;
 pub mod lease;
 mod makings;
 mod offline;
+mod options;
 mod run;
 pub mod standing;
 pub mod worker;
@@ -30,9 +31,10 @@ use uuid::Uuid;
 use crate::openai::{self, OpenAi};
 
 pub use offline::{Offline, hex_of, invented};
+pub use options::Options;
 pub use run::run;
 pub(crate) use run::until_live;
-pub use worker::{Options, Worker};
+pub use worker::Worker;
 
 /// What is asked of a provider.
 #[derive(Clone, Debug)]
@@ -119,6 +121,8 @@ pub struct Settings {
     pub attempts_max: u32,
     /// How long one attempt may take, in seconds.
     pub time_limit_s: u32,
+    /// Whether somebody has to approve a picture before it is shown and paid for.
+    pub review: bool,
     pub openai: openai::Settings,
 }
 
@@ -131,6 +135,7 @@ impl Default for Settings {
             daily_budget_cents: 500,
             attempts_max: 4,
             time_limit_s: 120,
+            review: false,
             openai: openai::Settings::default(),
         }
     }

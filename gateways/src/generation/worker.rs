@@ -17,9 +17,9 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::lease::{self, BEYOND_TIME_LIMIT, Lease, Limits, Taken};
+use super::lease::{self, BEYOND_TIME_LIMIT, Lease, Taken};
 use super::makings::Ended;
-use super::{Made, Order, Provider, ProviderError, Settings, answer};
+use super::{Made, Options, Order, Provider, ProviderError, answer};
 use crate::pictures::{PictureError, Pictures, bucket};
 
 /// How long reporting may take, and how long the to-do list may take to show it. Both fit into what a lease is longer
@@ -33,8 +33,6 @@ const _: () = assert!(
     bucket::PATIENCE.as_secs() + REPORTS_MAX as u64 * REPORT_LIMIT.as_secs() + SEEN_LIMIT.as_secs()
         < BEYOND_TIME_LIMIT.as_secs()
 );
-/// How long what is in hand may take when all is to stop. What is not done by then is another worker's.
-const STOP_LIMIT: Duration = Duration::from_secs(8);
 /// So many workers may die over one attempt before it counts as failed.
 const DEATHS_MAX: i64 = 3;
 /// So often is a request drawn, at most, because what was drawn is on a host that has not stored it.
@@ -48,27 +46,6 @@ const REASON_CHARS_MAX: usize = 300;
 
 /// What time it is; a test brings its own.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
-
-/// What a worker is told.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub limits: Limits,
-    pub attempts_max: u32,
-    pub time_limit: Duration,
-    /// How long what is in hand may go on after the order to stop.
-    pub stop_limit: Duration,
-}
-
-impl From<&Settings> for Options {
-    fn from(settings: &Settings) -> Self {
-        Options {
-            limits: settings.limits(),
-            attempts_max: settings.attempts_max,
-            time_limit: Duration::from_secs(u64::from(settings.time_limit_s)),
-            stop_limit: STOP_LIMIT,
-        }
-    }
-}
 
 /// All that making and reporting needs.
 #[derive(Clone)]
@@ -145,7 +122,7 @@ impl Worker {
                 Ok(true) => {
                     self.stored(lease).await?;
                     self.forget_making(lease).await?;
-                    return Ok(Some(Command::Complete { entry: report_id(lease), picture }));
+                    return Ok(Some(self.made(lease, picture)));
                 }
                 Ok(false) => {}
                 Err(error) => return Ok(self.rest(lease, &error).await.map(|()| None)?),
@@ -221,9 +198,18 @@ impl Worker {
         self.end_making(lease, made, Some(&picture)).await?;
         crash::point("making.noted");
         match self.pictures.store(&picture.content).await {
-            Ok(true) => Ok(Some(Command::Complete { entry: report_id(lease), picture })),
+            Ok(true) => Ok(Some(self.made(lease, picture))),
             Ok(false) => bail!("the picture {} was drawn and is gone", picture.content),
             Err(error) => Ok(self.rest(lease, &error).await.map(|()| None)?),
+        }
+    }
+
+    /// The report of a picture: the end of its request, or for somebody to look at first.
+    fn made(&self, lease: &Lease, picture: Picture) -> Command {
+        let entry = report_id(lease);
+        match self.options.review {
+            true => Command::Present { entry, picture },
+            false => Command::Complete { entry, picture },
         }
     }
 

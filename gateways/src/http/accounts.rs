@@ -61,7 +61,7 @@ pub(crate) async fn account(
     Path(viewer): Path<String>,
     Query(moment): Query<Moment>,
 ) -> Result<Response, ApiError> {
-    asker.require(Scope::AccountsRead)?;
+    asker.require_for(Scope::AccountsRead, &viewer)?;
     check_id(&viewer)?;
     let as_of = moment.read(&app, &[balances::NAME, statements::NAME]).await?;
     let balance = balances::of(&app.pool, &viewer, as_of).await?;
@@ -81,7 +81,7 @@ pub(crate) async fn statement(
     Path(viewer): Path<String>,
     Query(wanted): Query<PageOfMoment>,
 ) -> Result<Response, ApiError> {
-    asker.require(Scope::AccountsRead)?;
+    asker.require_for(Scope::AccountsRead, &viewer)?;
     check_id(&viewer)?;
     let (as_of, page) = wanted.read(&app, &[statements::NAME]).await?;
     let statement = statements::of(&app.pool, &viewer, as_of, page).await?;
@@ -109,7 +109,7 @@ pub(crate) async fn statement_parts(
     Path(viewer): Path<String>,
     Query(wanted): Query<PageOfMoment>,
 ) -> Result<Response, ApiError> {
-    asker.require(Scope::AccountsRead)?;
+    asker.require_for(Scope::AccountsRead, &viewer)?;
     check_id(&viewer)?;
     let names = [statements::NAME, projections::broadcasts::NAME];
     let (as_of, page) = wanted.read(&app, &names).await?;

@@ -16,10 +16,11 @@ use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::actor::Actor;
 use super::auth::Asker;
 use super::error::{ApiError, ErrorBody, POSITION};
 use super::extract::{Path, Query};
-use super::keys::{Key, Scope};
+use super::keys::Scope;
 use super::{API, Api, State, query};
 use crate::observe;
 
@@ -81,7 +82,7 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 
 /// What a caller wants done, before it is a command.
 pub struct Wish<'a> {
-    pub key: &'a Key,
+    pub key: &'a Actor,
     pub idempotency_key: &'a IdempotencyKey,
     pub received_at: DateTime<Utc>,
 }
@@ -264,7 +265,7 @@ where
 
 /// The status and the code of a rejection, by the words that the domain gives it.
 fn rejection(reason: &str) -> (StatusCode, &'static str) {
-    const KNOWN: [(&str, StatusCode, &str); 15] = [
+    const KNOWN: [(&str, StatusCode, &str); 16] = [
         ("points must be", StatusCode::UNPROCESSABLE_ENTITY, "bad_points"),
         ("the sum would not fit", StatusCode::UNPROCESSABLE_ENTITY, "out_of_range"),
         ("there is no open hold", StatusCode::CONFLICT, "not_held"),
@@ -275,6 +276,7 @@ fn rejection(reason: &str) -> (StatusCode, &'static str) {
         ("there is no such request", StatusCode::NOT_FOUND, "not_found"),
         ("the request exists already", StatusCode::CONFLICT, "submitted_before"),
         ("the request has ended already", StatusCode::CONFLICT, "ended"),
+        ("the request waits for no review", StatusCode::CONFLICT, "not_presented"),
         ("is on screen already", StatusCode::CONFLICT, "same_tape"),
         ("there is no such stage", StatusCode::NOT_FOUND, "not_found"),
         ("another alert plays", StatusCode::CONFLICT, "playing"),

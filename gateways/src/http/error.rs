@@ -65,9 +65,15 @@ impl ApiError {
             .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tapedeck\""))
     }
 
-    pub fn forbidden(scope: &str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", format!("this key lacks the scope {scope}"))
+    /// `who` is known, and may not do this.
+    pub fn forbidden(who: &str, scope: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", format!("{who} lacks the scope {scope}"))
             .details(json!({"scope": scope}))
+    }
+
+    /// The same refusal under a code of its own.
+    pub fn code_instead(self, code: &'static str) -> Self {
+        ApiError { code, ..self }
     }
 
     /// A projection that is not yet where the caller wants it to be.

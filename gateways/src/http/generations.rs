@@ -1,6 +1,7 @@
 //! Requests for pictures: what was asked for, what came of it, and asking, cancelling and trying again by hand.
 
 use axum::extract::State as FromState;
+use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::Utc;
 use domain::generation::{Command, Event, Generation};
@@ -31,7 +32,7 @@ const REQUEST_CHARS_MAX: usize = 500;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
-    /// Only those in this stage: `submitted`, `funded`, `declined`, `completed`, `refused`,
+    /// Only those in this stage: `submitted`, `funded`, `declined`, `presented`, `completed`, `rejected`, `refused`,
     /// `failed`, `cancelled`, `expired`.
     stage: Option<String>,
     /// Only those of this style: `ghost`, `friend`, or the id of a static alert.
@@ -135,6 +136,10 @@ pub(crate) async fn submit(
 ) -> Result<Response, ApiError> {
     let key = asker.require(Scope::GenerationsWrite)?;
     check_id(&new.viewer)?;
+    if key.is_person() && !key.allows_for(Scope::AccountsWrite, &new.viewer) {
+        let words = "a moderator asks for pictures with their own points alone";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "not_yours", words));
+    }
     check_text("request", &new.request, REQUEST_CHARS_MAX)?;
     let received_at = Utc::now();
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at };
@@ -165,6 +170,50 @@ pub(crate) async fn cancel(
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
     let actor = key.name.clone();
     let command = Command::Cancel { entry: wish.id(), actor, reason };
+    carry_out(&app, &wish, request, &command).await
+}
+
+/// Has a picture shown that waits for review. Its points are spent first.
+///
+/// 409 `not_presented` where it waits for none, 409 `ended` where somebody was faster, or its time was over.
+#[utoipa::path(
+    post, path = "/generations/{request}/approve", tag = "generations",
+    params(("request" = Uuid, Path, description = "The request's id"),
+           ("Idempotency-Key" = String, Header, description = "The same for each attempt")),
+    responses((status = 201, body = CommandAnswer), (status = 202, body = CommandAnswer),
+              (status = "4XX", body = ErrorBody)),
+)]
+pub(crate) async fn approve(
+    FromState(app): FromState<State>,
+    asker: Asker,
+    Path(request): Path<Uuid>,
+    idempotency_key: IdempotencyKey,
+) -> Result<Response, ApiError> {
+    let key = asker.require(Scope::GenerationsWrite)?;
+    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
+    let command = Command::Approve { entry: wish.id(), actor: key.name.clone() };
+    carry_out(&app, &wish, request, &command).await
+}
+
+/// Keeps a picture off the screen that waits for review. Its points go back.
+#[utoipa::path(
+    post, path = "/generations/{request}/reject", tag = "generations", request_body = Cancellation,
+    params(("request" = Uuid, Path, description = "The request's id"),
+           ("Idempotency-Key" = String, Header, description = "The same for each attempt")),
+    responses((status = 201, body = CommandAnswer), (status = 202, body = CommandAnswer),
+              (status = "4XX", body = ErrorBody)),
+)]
+pub(crate) async fn reject(
+    FromState(app): FromState<State>,
+    asker: Asker,
+    Path(request): Path<Uuid>,
+    idempotency_key: IdempotencyKey,
+    Body(Cancellation { reason }): Body<Cancellation>,
+) -> Result<Response, ApiError> {
+    let key = asker.require(Scope::GenerationsWrite)?;
+    check_text("reason", &reason, REASON_CHARS_MAX)?;
+    let wish = Wish { key, idempotency_key: &idempotency_key, received_at: Utc::now() };
+    let command = Command::Reject { entry: wish.id(), actor: key.name.clone(), reason };
     carry_out(&app, &wish, request, &command).await
 }
 
@@ -213,7 +262,9 @@ async fn carry_out(
             Command::Submit { viewer, wish, retry_of, .. },
             Event::Submitted { viewer: whose, wish: what, retry_of: again, .. },
         ) => viewer == whose && wish == what && retry_of == again,
-        (Command::Cancel { reason, .. }, Event::Cancelled { reason: why, .. }) => reason == why,
+        (Command::Cancel { reason, .. }, Event::Cancelled { reason: why, .. })
+        | (Command::Reject { reason, .. }, Event::Rejected { reason: why, .. }) => reason == why,
+        (Command::Approve { .. }, Event::Approved { .. }) => true,
         _ => false,
     };
     wish.carry_out::<Generation>(app, &request.to_string(), command, same).await

@@ -79,7 +79,7 @@ pub(crate) async fn give(
     idempotency_key: IdempotencyKey,
     Body(NewGift { to, points }): Body<NewGift>,
 ) -> Result<Response, ApiError> {
-    let key = asker.require(Scope::AccountsWrite)?;
+    let key = asker.require_for(Scope::AccountsWrite, &viewer)?;
     check_id(&viewer)?;
     check_id(&to)?;
     if to == viewer {

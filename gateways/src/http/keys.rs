@@ -1,10 +1,8 @@
 //! API keys: 256 random bits, shown once, kept as SHA-256, each with a name and scopes.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,20 +12,15 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-/// How long a key that was looked up is believed; a revoked one works this much longer at most.
-pub const BELIEVED_FOR: Duration = Duration::from_secs(5);
+use super::lookup::Lookup;
 
-const KNOWN_MAX: usize = 4_096;
-/// How many ids are remembered that are no key's, apart from the keys: who makes ids up must not
-/// make good keys be forgotten.
-const UNKNOWN_MAX: usize = 1_024;
-/// How many keys are looked up at once.
-const LOOKUPS_MAX: usize = 2;
-/// How many callers who are held up for guessing may wait for a lookup all the same.
-const LINE_MAX: usize = 64;
+pub use super::lookup::BELIEVED_FOR;
+
+/// What the text of a key begins with.
+pub const PREFIX: &str = "tdk_";
+
 const NAME_LENGTH_MAX: usize = 64;
 
 /// What a key may do.
@@ -47,12 +40,14 @@ pub enum Scope {
     /// Decide what a stage plays.
     StageDirect,
     CommandsRead,
+    /// Act for one viewer, as a service.
+    ViewersAct,
     /// Everything.
     Admin,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 13] = [
+    pub const ALL: [Scope; 14] = [
         Scope::AccountsRead,
         Scope::AccountsWrite,
         Scope::HoldsWrite,
@@ -65,6 +60,7 @@ impl Scope {
         Scope::StageOverlay,
         Scope::StageDirect,
         Scope::CommandsRead,
+        Scope::ViewersAct,
         Scope::Admin,
     ];
 
@@ -82,11 +78,12 @@ impl Scope {
             Scope::StageOverlay => "stage:overlay",
             Scope::StageDirect => "stage:direct",
             Scope::CommandsRead => "commands:read",
+            Scope::ViewersAct => "viewers:act",
             Scope::Admin => "admin",
         }
     }
 
-    fn writes(self) -> bool {
+    pub(super) fn writes(self) -> bool {
         matches!(
             self,
             Scope::AccountsWrite
@@ -132,11 +129,6 @@ impl Key {
     pub fn allows(&self, scope: Scope) -> bool {
         self.scopes.iter().any(|had| had == scope.name() || had == Scope::Admin.name())
     }
-
-    /// Whether any of its scopes can change something.
-    pub fn writes(&self) -> bool {
-        Scope::ALL.into_iter().any(|scope| scope.writes() && self.allows(scope))
-    }
 }
 
 /// Makes a key and returns it with the text that is shown once: `tdk_<id>_<secret>`.
@@ -148,7 +140,7 @@ pub async fn issue(pool: &PgPool, name: &str, scopes: &[Scope]) -> anyhow::Resul
         !scopes.is_empty(),
         "a key without a scope can do nothing: name one with --scope"
     );
-    let secret = new_secret();
+    let secret = random_secret();
     let id = Uuid::new_v4();
     let key: Key = sqlx::query_as(
         "INSERT INTO api_keys (id, name, hash, scopes) VALUES ($1, $2, $3, $4)
@@ -160,7 +152,7 @@ pub async fn issue(pool: &PgPool, name: &str, scopes: &[Scope]) -> anyhow::Resul
     .bind(scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>())
     .fetch_one(pool)
     .await?;
-    Ok((key, format!("tdk_{}_{secret}", id.simple())))
+    Ok((key, format!("{PREFIX}{}_{secret}", id.simple())))
 }
 
 /// All keys, newest first.
@@ -188,7 +180,7 @@ pub async fn revoke(pool: &PgPool, id_or_name: &str) -> sqlx::Result<Vec<Key>> {
 
 /// Gives the key of this id a new secret, shown once; its old one ends. `None` where no such key is good.
 pub async fn rotate(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<(Key, String)>> {
-    let secret = new_secret();
+    let secret = random_secret();
     let key: Option<Key> = sqlx::query_as(
         "UPDATE api_keys SET hash = $2 WHERE id = $1 AND revoked_at IS NULL
          RETURNING id, name, scopes, created_at, revoked_at",
@@ -197,7 +189,7 @@ pub async fn rotate(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<(Key, String
     .bind(hash_of(&secret).as_slice())
     .fetch_optional(pool)
     .await?;
-    Ok(key.map(|key| (key, format!("tdk_{}_{secret}", id.simple()))))
+    Ok(key.map(|key| (key, format!("{PREFIX}{}_{secret}", id.simple()))))
 }
 
 /// Lets a key do more, under its old secret.
@@ -213,41 +205,15 @@ pub async fn allow(pool: &PgPool, id: Uuid, scopes: &[Scope]) -> sqlx::Result<()
     .map(drop)
 }
 
-fn new_secret() -> String {
-    let mut secret = [0_u8; 32];
-    rand::rng().fill_bytes(&mut secret);
-    URL_SAFE_NO_PAD.encode(secret)
-}
-
 /// Looks keys up, and remembers for a few seconds what it found.
 #[derive(Clone)]
 pub struct Keys {
     pool: PgPool,
-    memory: Arc<Mutex<Memory>>,
-    lookups: Arc<Semaphore>,
-    line: Arc<Line>,
-}
-
-/// Where those wait who are held up, and the one turn they have: the other lookup is never theirs.
-struct Line {
-    places: Semaphore,
-    turn: Semaphore,
-}
-
-/// What was found, and when.
-#[derive(Default)]
-struct Memory {
-    known: HashMap<Uuid, (Instant, Arc<Stored>)>,
-    unknown: HashMap<Uuid, Instant>,
-}
-
-struct Stored {
-    key: Arc<Key>,
-    hash: Vec<u8>,
+    found: Arc<Lookup<Stored>>,
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+struct Stored {
     #[sqlx(flatten)]
     key: Key,
     hash: Vec<u8>,
@@ -255,31 +221,21 @@ struct Row {
 
 impl Keys {
     pub fn new(pool: PgPool) -> Self {
-        let line = Line { places: Semaphore::new(LINE_MAX), turn: Semaphore::new(1) };
-        let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
-        Keys { pool, memory: Arc::default(), lookups, line: Arc::new(line) }
+        Keys { pool, found: Arc::default() }
     }
 
     /// The key of this text, if it is one and was not revoked.
-    pub async fn verify(&self, text: &str) -> sqlx::Result<Option<Arc<Key>>> {
-        let Some((id, secret)) = parts_of(text) else { return Ok(None) };
+    pub async fn verify(&self, text: &str) -> sqlx::Result<Option<Key>> {
+        let Some((id, secret)) = parts_of(PREFIX, text) else { return Ok(None) };
         let stored = self.find(id).await?;
         Ok(stored
             .filter(|stored| bool::from(stored.hash.ct_eq(&hash_of(secret))))
-            .map(|stored| Arc::clone(&stored.key)))
-    }
-
-    /// Like [`verify`](Self::verify), for callers at an address that is held up: one after the other, and `None` when
-    /// too many wait. A good key that shares the address with who guesses comes through so, and is known from then on.
-    pub async fn verify_in_line(&self, text: &str) -> sqlx::Result<Option<Arc<Key>>> {
-        let Ok(_place) = self.line.places.try_acquire() else { return Ok(None) };
-        let _turn = self.line.turn.acquire().await;
-        self.verify(text).await
+            .map(|stored| stored.key.clone()))
     }
 
     /// Whether this text names a key that was found before, though perhaps not lately.
     pub fn knows(&self, text: &str) -> bool {
-        parts_of(text).is_some_and(|(id, _)| self.memory().known.contains_key(&id))
+        parts_of(PREFIX, text).is_some_and(|(id, _)| self.found.knows(id))
     }
 
     /// Whether a key that was verified before is still good.
@@ -288,74 +244,30 @@ impl Keys {
     }
 
     async fn find(&self, id: Uuid) -> sqlx::Result<Option<Arc<Stored>>> {
-        if let Some(found) = self.memory().recall(id, Instant::now()) {
-            return Ok(found);
-        }
-        // A thousand readers that come back at once are a few lookups, not a thousand.
-        let _turn = self.lookups.acquire().await;
-        if let Some(found) = self.memory().recall(id, Instant::now()) {
-            return Ok(found);
-        }
-        let row: Option<Row> = sqlx::query_as(
+        let query = sqlx::query_as(
             "SELECT id, name, scopes, created_at, revoked_at, hash FROM api_keys
              WHERE id = $1 AND revoked_at IS NULL",
-        )
-        .bind(id)
-        .fetch_optional(&self.pool)
-        .await?;
-        let found = row.map(|Row { key, hash }| Arc::new(Stored { key: Arc::new(key), hash }));
-        self.memory().learn(id, found.clone(), Instant::now());
-        Ok(found)
-    }
-
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        );
+        self.found.find(id, query.bind(id).fetch_optional(&self.pool)).await
     }
 }
 
-impl Memory {
-    /// What was found a moment ago.
-    fn recall(&self, id: Uuid, now: Instant) -> Option<Option<Arc<Stored>>> {
-        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < BELIEVED_FOR;
-        if let Some((_, stored)) = self.known.get(&id).filter(|(at, _)| is_fresh(at)) {
-            return Some(Some(Arc::clone(stored)));
-        }
-        self.unknown.get(&id).filter(|at| is_fresh(at)).map(|_| None)
-    }
-
-    fn learn(&mut self, id: Uuid, found: Option<Arc<Stored>>, now: Instant) {
-        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < BELIEVED_FOR;
-        self.known.remove(&id);
-        self.unknown.remove(&id);
-        match found {
-            Some(stored) => {
-                if self.known.len() >= KNOWN_MAX {
-                    self.known.retain(|_, (at, _)| is_fresh(at));
-                }
-                if self.known.len() < KNOWN_MAX {
-                    self.known.insert(id, (now, stored));
-                }
-            }
-            None => {
-                if self.unknown.len() >= UNKNOWN_MAX {
-                    self.unknown.retain(|_, at| is_fresh(at));
-                }
-                if self.unknown.len() < UNKNOWN_MAX {
-                    self.unknown.insert(id, now);
-                }
-            }
-        }
-    }
+/// 256 random bits, as 43 characters.
+pub fn random_secret() -> String {
+    let mut secret = [0_u8; 32];
+    rand::rng().fill_bytes(&mut secret);
+    URL_SAFE_NO_PAD.encode(secret)
 }
 
-/// `tdk_<id>_<secret>` in its parts; the secret may hold underscores.
-fn parts_of(text: &str) -> Option<(Uuid, &str)> {
-    let (id, secret) = text.strip_prefix("tdk_")?.split_once('_')?;
+/// `<prefix><id>_<secret>` in its parts; the secret may hold underscores.
+pub fn parts_of<'a>(prefix: &str, text: &'a str) -> Option<(Uuid, &'a str)> {
+    let (id, secret) = text.strip_prefix(prefix)?.split_once('_')?;
     let id = Uuid::try_parse(id).ok()?;
     (secret.len() == 43).then_some((id, secret))
 }
 
-fn hash_of(secret: &str) -> [u8; 32] {
+/// What is kept of a secret. It is random and long: nothing slower is needed.
+pub fn hash_of(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 

@@ -19,6 +19,10 @@ pub enum Caller {
     /// An address that loads pictures.
     Watcher(IpAddr),
     Key(Uuid),
+    /// An address that begins logins.
+    Login(IpAddr),
+    /// An address that comes back from Twitch.
+    Return(IpAddr),
     /// An address that sends keys which are none.
     Guesser(IpAddr),
     /// Everybody who does not fit into the table.

@@ -5,9 +5,11 @@
 //! made from it.
 
 pub mod accounts;
+pub mod actor;
 pub mod alerts;
 pub mod auth;
 pub mod broadcasts;
+pub mod browser;
 pub mod commands;
 pub mod error;
 pub mod extract;
@@ -20,12 +22,15 @@ pub mod keys;
 pub mod leaderboard;
 pub mod limits;
 pub mod listener;
+pub mod login;
+pub mod lookup;
 mod openapi;
 pub mod pictures;
 pub mod proofs;
 pub mod query;
 pub mod replies;
 mod requests;
+pub mod services;
 pub mod stages;
 pub mod tapes;
 pub mod viewers;
@@ -47,11 +52,15 @@ use utoipa_axum::routes;
 use self::error::ApiError;
 use self::keys::Keys;
 use self::limits::Limits;
+use self::lookup::Line;
 use crate::chat;
 use crate::config::Config;
+use crate::feed::own::{self, OwnFeed};
 use crate::feed::{self, Hub};
+use crate::login::{Login, Sessions};
 use crate::overlay;
 use crate::pictures::Pictures;
+use crate::signing::Signing;
 use crate::stage;
 
 /// Where the API begins.
@@ -72,11 +81,18 @@ pub struct Api {
     pub positions: Positions,
     pub broker: journal::broker::Broker,
     pub hub: Arc<Hub>,
+    pub own_feed: Arc<OwnFeed>,
     /// What is to be seen of the chat.
     pub chat: Arc<chat::Hub>,
     /// Keeps lines of chat.
     pub lines: chat::Lines,
     pub keys: Keys,
+    pub sessions: Sessions,
+    pub signing: Signing,
+    /// `None` where the configuration lets nobody log in.
+    pub login: Option<Arc<Login>>,
+    /// Where those wait who are held up for guessing.
+    pub line: Arc<Line>,
     pub limits: Arc<Limits>,
     pub readied: Arc<health::Readied>,
     pub pictures: Pictures,
@@ -103,6 +119,7 @@ pub fn router(app: State, webhooks: Router) -> Router {
     Router::new()
         .nest(API, api)
         .merge(health::routes())
+        .merge(services::routes())
         .with_state(app)
         .merge(overlay::routes())
         .merge(webhooks)
@@ -139,10 +156,19 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(generations::one))
         .routes(routes!(generations::cancel))
         .routes(routes!(generations::retry))
+        .routes(routes!(generations::approve))
+        .routes(routes!(generations::reject))
         .routes(routes!(pictures::one))
         .routes(routes!(commands::one))
         .routes(routes!(feed::feed))
         .routes(routes!(feed::feed_ws))
+        .routes(routes!(own::own_feed))
+        .routes(routes!(own::own_feed_ws))
+        .routes(routes!(login::begin))
+        .routes(routes!(login::finish))
+        .routes(routes!(login::who, login::end))
+        .routes(routes!(login::refresh))
+        .routes(routes!(services::issue))
         .routes(routes!(stages::one))
         .routes(routes!(stages::alerts))
         .routes(routes!(stages::overlay))

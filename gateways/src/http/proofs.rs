@@ -56,7 +56,7 @@ pub(crate) async fn statement_proof(
     Path(viewer): Path<String>,
     Query(wanted): Query<WantedProof>,
 ) -> Result<Response, ApiError> {
-    asker.require(Scope::AccountsRead)?;
+    asker.require_for(Scope::AccountsRead, &viewer)?;
     check_id(&viewer)?;
     wait(&app, &[statements::NAME], wanted.min_position).await?;
     let since = wanted.since.as_deref().map(|since| as_of(Some(since))).transpose()?;

@@ -1,5 +1,7 @@
 //! The stage: what plays in OBS and what waits, the overlays that are there, and what people want done about it.
 
+use std::sync::Arc;
+
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, State as FromState};
 use axum::http::request::Parts;
@@ -122,9 +124,9 @@ pub(crate) async fn overlay(
     Query(Connection { layer, types, overlay }): Query<Connection>,
     mut parts: Parts,
 ) -> Result<Response, ApiError> {
-    let (key, may_acknowledge) = match asker.require(Scope::StageOverlay) {
-        Ok(key) => (key.id, true),
-        Err(lacks) => (asker.require(Scope::FeedRead).map_err(|_| lacks)?.id, false),
+    let (actor, may_acknowledge) = match asker.require(Scope::StageOverlay) {
+        Ok(actor) => (Arc::clone(actor), true),
+        Err(lacks) => (Arc::clone(asker.require(Scope::FeedRead).map_err(|_| lacks)?), false),
     };
     check_name(&app, &name)?;
     let kinds = match types.as_deref() {
@@ -139,8 +141,9 @@ pub(crate) async fn overlay(
     })?;
     let (connection, process) = (Uuid::new_v4(), app.stage.process);
     let overlay = overlay.unwrap_or(connection);
-    let arrival = Arrival { connection, stage: name, overlay, layer, kinds, process, key };
-    Ok(socket::answer(upgrade, app, Overlay { arrival, may_acknowledge }, place))
+    let arrival =
+        Arrival { connection, stage: name, overlay, layer, kinds, process, key: actor.id };
+    Ok(socket::answer(upgrade, app, Overlay { arrival, actor, may_acknowledge }, place))
 }
 
 async fn view(app: &State, name: &str) -> Result<stages::View, ApiError> {

@@ -48,7 +48,7 @@ pub(crate) async fn erase_names(
     asker: Asker,
     Path(viewer): Path<String>,
 ) -> Result<Json<ErasedAnswer>, ApiError> {
-    let key = asker.require(Scope::Admin)?;
+    let key = asker.require_fresh(Scope::Admin)?;
     let erased =
         names::erase(&app.pool, &viewer, LETTERS_LIMIT).await.map_err(|error| match error {
             EraseError::BadId(error) => ApiError::bad_request(error.to_string()),

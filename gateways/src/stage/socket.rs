@@ -1,5 +1,6 @@
 //! The WebSocket of an overlay: it is told what plays, asks what time it is, and says what it has on its screen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,6 +22,7 @@ use super::hub::{Hub, Playing, Told};
 use super::presence::{self, Arrival, Layer};
 use crate::feed::PROTOCOL;
 use crate::http::State as AppState;
+use crate::http::actor::Actor;
 
 /// An overlay says little; what is larger is not one of ours.
 const HEARD_BYTES_MAX: usize = 4_096;
@@ -55,6 +57,7 @@ impl Place {
 #[derive(Clone, Debug)]
 pub struct Overlay {
     pub arrival: Arrival,
+    pub actor: Arc<Actor>,
     /// Whether it may say what it shows. One that may not is told everything and counts for nothing.
     pub may_acknowledge: bool,
 }
@@ -369,7 +372,7 @@ impl Conversation<'_> {
 
     /// Where that cannot be known now, the overlay stays.
     async fn key_is_gone(&self) -> bool {
-        let look = self.app.keys.is_good(self.overlay.arrival.key);
+        let look = self.app.is_still_good(&self.overlay.actor);
         matches!(timeout(ANSWER_LIMIT, look).await, Ok(Ok(false)))
     }
 }

@@ -5,3 +5,4 @@
 pub mod helix;
 pub mod openai;
 pub mod s3;
+pub mod twitch;

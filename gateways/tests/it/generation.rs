@@ -3,6 +3,7 @@
 mod erasure;
 mod failing;
 mod journey;
+mod review;
 mod stopping;
 mod storing;
 mod ten_thousand;
@@ -218,7 +219,7 @@ pub fn options() -> Options {
         breaker_rest: Duration::from_secs(30),
     };
     let (time_limit, stop_limit) = (Duration::from_secs(30), Duration::from_millis(50));
-    Options { limits, attempts_max: 3, time_limit, stop_limit }
+    Options { limits, attempts_max: 3, time_limit, stop_limit, review: false }
 }
 
 pub async fn lease(worker: &Worker) -> Lease {

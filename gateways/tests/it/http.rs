@@ -51,6 +51,7 @@ impl Serving {
             broadcaster_id: BROADCASTER.to_owned(),
             eventsub_secret: "a secret for tests".to_owned(),
             pictures_folder: Some(world.servers.data.join("pictures")),
+            sealing_key_file: Some(world.servers.data.join("sealing.key")),
             requests_per_minute: RequestsPerMinute { anonymous: 0, user: 0, service: 0 },
             ..Config::default()
         };
@@ -120,7 +121,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 46] = [
+const ENDPOINTS: [(&str, &str, Scope); 48] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
@@ -151,6 +152,8 @@ const ENDPOINTS: [(&str, &str, Scope); 46] = [
     ("get", "/generations/{request}", Scope::GenerationsRead),
     ("post", "/generations/{request}/cancel", Scope::GenerationsWrite),
     ("post", "/generations/{request}/retry", Scope::GenerationsWrite),
+    ("post", "/generations/{request}/approve", Scope::GenerationsWrite),
+    ("post", "/generations/{request}/reject", Scope::GenerationsWrite),
     ("get", "/commands/{id}", Scope::CommandsRead),
     ("get", "/feed", Scope::FeedRead),
     ("get", "/feed/ws", Scope::FeedRead),
@@ -173,10 +176,21 @@ const ENDPOINTS: [(&str, &str, Scope); 46] = [
 const EITHER: (&str, &str) = ("get", "/stages/{name}/ws");
 
 /// The endpoints that want no key.
-const PUBLIC: [(&str, &str); 1] = [("get", "/pictures/{content}")];
+const PUBLIC: [(&str, &str); 3] =
+    [("get", "/pictures/{content}"), ("get", "/login"), ("get", "/login/callback")];
+
+/// Those that want somebody, whatever their scopes; `login/` tests them.
+const OF_SOMEBODY: [(&str, &str); 6] = [
+    ("get", "/session"),
+    ("delete", "/session"),
+    ("post", "/session/refresh"),
+    ("post", "/service-token"),
+    ("get", "/me/feed"),
+    ("get", "/me/feed/ws"),
+];
 
 /// A body that each endpoint understands.
-fn body_for(path: &str) -> Value {
+pub fn body_for(path: &str) -> Value {
     match path.rsplit('/').next() {
         Some("gifts") => json!({"to": "5002", "points": 5}),
         Some("grants") => json!({"note": "a test", "viewers": ["5001"], "points": 5}),
@@ -186,8 +200,9 @@ fn body_for(path: &str) -> Value {
         Some("holds") => json!({"points": 5, "purpose": "a test"}),
         Some("release") => json!({"reason": "a test"}),
         Some("generations") => json!({"viewer": "5001", "request": "ghost of a test"}),
-        Some("cancel") => json!({"reason": "a test"}),
+        Some("cancel" | "reject") => json!({"reason": "a test"}),
         Some("screenings") => json!({"tape": "a test"}),
+        Some("service-token") => json!({}),
         Some("skip" | "clear") => json!({}),
         Some("replay" | "prioritise") => json!({"alert": Uuid::nil()}),
         Some("mute" | "unmute") => json!({"what": "sound"}),
@@ -213,8 +228,9 @@ async fn every_endpoint_is_described_and_wants_its_own_scope() {
         .collect();
     let mut expected: BTreeSet<_> =
         ENDPOINTS.map(|(method, path, _)| (method.to_owned(), path.to_owned())).into();
-    expected.insert((EITHER.0.to_owned(), EITHER.1.to_owned()));
-    expected.extend(PUBLIC.map(|(method, path)| (method.to_owned(), path.to_owned())));
+    for (method, path) in PUBLIC.into_iter().chain(OF_SOMEBODY).chain([EITHER]) {
+        expected.insert((method.to_owned(), path.to_owned()));
+    }
     assert_eq!(described, expected);
 
     let revoked = serving.key(&[Scope::Admin]).await;

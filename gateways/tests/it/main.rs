@@ -14,6 +14,7 @@ mod http;
 mod journal;
 mod journey;
 mod ledger;
+mod login;
 mod openai;
 mod pictures;
 mod process_engine;

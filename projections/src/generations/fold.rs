@@ -73,7 +73,16 @@ pub(super) async fn apply(
         Event::AttemptFailed { attempt, reason, retry_at, .. } => {
             fail_attempt(connection, place, attempt, &reason, retry_at).await?;
         }
-        Event::Completed { picture, .. } => complete(connection, place, picture.as_ref()).await?,
+        Event::Completed { picture, .. } => {
+            made(connection, place, "completed", picture.as_ref(), Some(place.at)).await?;
+        }
+        Event::Presented { picture, .. } => {
+            made(connection, place, "presented", Some(&picture), None).await?;
+        }
+        Event::Approved { .. } => approve(connection, place).await?,
+        Event::Rejected { reason, .. } => {
+            end(connection, place, "rejected", None, &reason).await?;
+        }
         Event::Refused { code, reason, .. } => {
             end(connection, place, "refused", Some(&code), &reason).await?;
         }
@@ -163,20 +172,35 @@ async fn fail_attempt(
     Ok(())
 }
 
-async fn complete(
+async fn made(
     connection: &mut PgConnection,
     place: Place,
+    stage: &str,
     picture: Option<&Picture>,
+    ended_at: Option<DateTime<Utc>>,
 ) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE generations
-         SET stage = 'completed', retry_at = NULL, picture = $2, cost_micros = $3, ended_at = $4,
+         SET stage = $6, retry_at = NULL, picture = $2, cost_micros = $3, ended_at = $4,
              position = $5
          WHERE request = $1",
     )
     .bind(place.request)
     .bind(picture.map(Json))
     .bind(picture.map_or(0, |picture| picture.cost_micros))
+    .bind(ended_at)
+    .bind(place.position)
+    .bind(stage)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn approve(connection: &mut PgConnection, place: Place) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE generations SET stage = 'completed', ended_at = $2, position = $3 WHERE request = $1",
+    )
+    .bind(place.request)
     .bind(place.at)
     .bind(place.position)
     .execute(connection)
@@ -213,9 +237,10 @@ async fn settle(connection: &mut PgConnection, place: Place, settlement: &str) -
         "UPDATE generations
          SET settlement = $2, position = $4, retry_at = NULL,
              reason = CASE stage WHEN 'funded' THEN 'its points went back before it was made'
+                      WHEN 'presented' THEN 'its points went back before it was approved'
                       ELSE reason END,
              ended_at = coalesce(ended_at, $3),
-             stage = CASE stage WHEN 'funded' THEN 'expired' ELSE stage END
+             stage = CASE WHEN stage IN ('funded', 'presented') THEN 'expired' ELSE stage END
          WHERE request = $1",
     )
     .bind(place.request)

@@ -162,6 +162,7 @@ const TOO_FEW = ["Not quite enough yet", "the {style} takes more points than the
 const REASONS: Record<string, readonly [tag: string, meaning: string]> = {
   declined: TOO_FEW,
   too_few_points: TOO_FEW,
+  rejected: ["Not this one", "the {style} will not be shown: {points} back"],
   refused: ["Not this one", "the painter will not draw that: {points} back"],
   failed: ["The tape jammed", "the {style} did not come out: {points} back"],
   expired: ["Out of time", "the {style} took too long: {points} back"],

@@ -25,6 +25,7 @@ pub struct Texts {
     pub give_to_oneself: String,
     pub shown: String,
     pub too_few_points: String,
+    pub rejected: String,
     pub refused: String,
     pub failed: String,
     pub cancelled: String,
@@ -51,6 +52,7 @@ impl Default for Texts {
             give_to_oneself: text("you have those already."),
             shown: text("your {style} is on its way to the screen!"),
             too_few_points: text("that takes {price} points, and you have {available}."),
+            rejected: text("that {style} cannot be shown here. Your {price} points are back."),
             refused: text("that {style} cannot be made here. Your {price} points are back."),
             failed: text("the {style} did not work out, sorry! Your {price} points are back."),
             cancelled: text("the {style} was called off. No points are taken."),
@@ -63,7 +65,7 @@ impl Default for Texts {
 
 impl Texts {
     /// Every template with its name and what may be put into it.
-    fn all(&self) -> [(&'static str, &str, &'static [&'static str]); 20] {
+    fn all(&self) -> [(&'static str, &str, &'static [&'static str]); 21] {
         [
             ("balance", &self.balance, &["available"]),
             ("balance_with_held", &self.balance_with_held, &["available", "held"]),
@@ -79,6 +81,7 @@ impl Texts {
             ("give_to_oneself", &self.give_to_oneself, &[]),
             ("shown", &self.shown, &["style", "price"]),
             ("too_few_points", &self.too_few_points, &["price", "available"]),
+            ("rejected", &self.rejected, &["style", "price"]),
             ("refused", &self.refused, &["style", "price"]),
             ("failed", &self.failed, &["style", "price"]),
             ("cancelled", &self.cancelled, &["style", "price"]),

@@ -114,6 +114,7 @@ impl Wordsmith {
         let template = match ending {
             Ending::Shown {} => &texts.shown,
             Ending::TooFewPoints { .. } => &texts.too_few_points,
+            Ending::Rejected {} => &texts.rejected,
             Ending::Refused {} => &texts.refused,
             Ending::Failed {} => &texts.failed,
             Ending::Cancelled {} => &texts.cancelled,

@@ -25,15 +25,15 @@ pub(super) async fn worker(
     publisher: Publisher,
 ) -> anyhow::Result<Worker> {
     let positions = Positions::start(pool.clone(), broker).await?;
-    let said_at = &config.twitch.chat;
-    let helix = said_at.is_on().then(|| Arc::new(Helix::new(said_at.clone())));
+    let speaker = &config.twitch.chat;
+    let helix = speaker.is_on().then(|| Arc::new(Helix::new(config.twitch.clone())));
     tracing::info!(at_twitch = helix.is_some(), "what is asked in chat is answered");
     let (texts, help) = (config.replies.texts.clone(), config.chat.help.clone());
     Ok(Worker {
         publisher,
         replies: Replies::start(broker).await?,
         lines: Lines::start(broker).await?,
-        sender: helix.is_some().then(|| said_at.sender_id.clone()),
+        sender: helix.is_some().then(|| speaker.sender_id.clone()),
         helix,
         words: Wordsmith { pool: pool.clone(), positions, texts, help },
         settings: config.replies.clone(),

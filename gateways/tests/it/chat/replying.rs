@@ -10,7 +10,8 @@ use gateways::chat::replies::words::Wordsmith;
 use gateways::chat::replies::{Settings, Texts, Worker};
 use gateways::chat::{Lines, lines};
 use gateways::outgoing::Secret;
-use gateways::twitch::helix::{self, Helix};
+use gateways::twitch::helix::Helix;
+use gateways::twitch::{self, Speaker};
 use journal::broker::Role;
 use journal::positions::Positions;
 use journal::replies::Replies;
@@ -51,11 +52,12 @@ impl Desk {
         let broker = broker(&self.world.servers);
         let clock = Arc::clone(&self.now);
         let helix = self.helix.as_ref().map(|fake| {
-            Arc::new(Helix::new(helix::Settings {
+            let sender_id = fake::SENDER.to_owned();
+            Arc::new(Helix::new(twitch::Settings {
                 client_id: fake::CLIENT.to_owned(),
-                sender_id: fake::SENDER.to_owned(),
-                token: Secret::new(token),
-                base_url: fake.base_url().try_into().expect("a base"),
+                helix_url: fake.base_url().try_into().expect("a base"),
+                chat: Speaker { sender_id, token: Secret::new(token) },
+                ..twitch::Settings::default()
             }))
         });
         let positions = Positions::start(self.world.pool.clone(), &broker).await;

@@ -1,0 +1,365 @@
+//! Twitch's authorization server: codes against grants, new ones for old, and whether one is still good. Goes out.
+//!
+//! The exchanges are those of the crate `oauth2`, over our own connections. Twitch departs from the standard in two
+//! places, and the types here follow it: `scope` is a list, and a failure is `{status, message}`. It documents no PKCE, so
+//! none is sent; our secret, `state` and the cookie of the browser do its work. What Twitch says in a failure is not
+//! passed on, because it may repeat what it was sent.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
+use oauth2::basic::{
+    BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
+};
+use oauth2::{
+    AccessToken, AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, Client, ClientId,
+    CsrfToken, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, RedirectUrl, RefreshToken,
+    RequestTokenError, Scope, StandardRevocableToken, TokenResponse, TokenUrl,
+};
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::Settings;
+use crate::outgoing::{Answer, Ask, Outgoing};
+
+/// How long one call may take.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// The client that the crate makes requests with, in Twitch's dialect.
+type Dialect = Client<
+    Failure,
+    Grant,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+/// Why Twitch did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TwitchError {
+    /// Nothing follows from it: trying again later may succeed.
+    #[error("Twitch cannot be asked now: {0}")]
+    Unreachable(String),
+    /// Twitch knows what was sent, and says no: the code or the grant is not good, or not any more.
+    #[error("Twitch answered {0}")]
+    Refused(StatusCode),
+    #[error("Twitch's answer cannot be understood")]
+    Garbled,
+}
+
+/// What a person granted: what we ask Twitch with in their name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Grant {
+    access_token: AccessToken,
+    refresh_token: Option<RefreshToken>,
+    #[serde(default)]
+    expires_in: Option<u64>,
+    #[serde(rename = "scope", default)]
+    scopes: Option<Vec<Scope>>,
+    token_type: BasicTokenType,
+}
+
+/// A failure as Twitch says it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    #[serde(default)]
+    status: u16,
+}
+
+/// Whose grant it is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Validated {
+    pub client_id: String,
+    pub user_id: String,
+    pub login: String,
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
+}
+
+/// Asks Twitch's authorization server in the name of our application.
+pub struct OAuth {
+    settings: Settings,
+    outgoing: Outgoing,
+}
+
+impl OAuth {
+    pub fn new(settings: Settings) -> Self {
+        OAuth { settings, outgoing: Outgoing::default() }
+    }
+
+    /// Where a person is sent to grant `scopes`. `again` has Twitch ask them even if they granted it before.
+    pub fn authorize_url(
+        &self,
+        redirect_url: &Url,
+        state: &str,
+        scopes: &[&str],
+        again: bool,
+    ) -> Url {
+        let client = self.client(redirect_url);
+        let state = state.to_owned();
+        let mut request = client.authorize_url(|| CsrfToken::new(state));
+        for scope in scopes {
+            request = request.add_scope(Scope::new((*scope).to_owned()));
+        }
+        if again {
+            request = request.add_extra_param("force_verify", "true");
+        }
+        request.url().0
+    }
+
+    /// A code that Twitch gave to a browser, against the grant it stands for.
+    pub async fn exchange(&self, redirect_url: &Url, code: String) -> Result<Grant, TwitchError> {
+        let client = self.client(redirect_url);
+        let request = client.exchange_code(AuthorizationCode::new(code));
+        request.request_async(self).await.map_err(TwitchError::from)
+    }
+
+    /// A new grant for an old one. Twitch may have replaced the refresh token too: both are to be kept.
+    pub async fn refresh(&self, grant: &Grant, redirect_url: &Url) -> Result<Grant, TwitchError> {
+        let Some(refresh_token) = &grant.refresh_token else {
+            return Err(TwitchError::Refused(StatusCode::UNAUTHORIZED));
+        };
+        let client = self.client(redirect_url);
+        let fresh = client.exchange_refresh_token(refresh_token).request_async(self).await;
+        let fresh = fresh.map_err(TwitchError::from)?;
+        let refresh_token = fresh.refresh_token.clone().or_else(|| grant.refresh_token.clone());
+        Ok(Grant { refresh_token, ..fresh })
+    }
+
+    /// Whose grant it is, and whether it is still good.
+    pub async fn validate(&self, grant: &Grant) -> Result<Validated, TwitchError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, secret_header("OAuth", grant.access_token.secret())?);
+        let url = self.settings.id_url.at(&["validate"]);
+        let answer = self.ask(Method::GET, url, headers, Bytes::new()).await?;
+        let validated: Validated =
+            serde_json::from_slice(&answer.body).map_err(|_| TwitchError::Garbled)?;
+        match validated.client_id == self.settings.client_id {
+            true => Ok(validated),
+            // A grant for somebody else's application proves nothing to ours.
+            false => Err(TwitchError::Refused(StatusCode::FORBIDDEN)),
+        }
+    }
+
+    /// Takes the grant back. One that was not good any more is as well.
+    pub async fn revoke(&self, grant: &Grant) -> Result<(), TwitchError> {
+        let form = url_encoded(&[
+            ("client_id", self.settings.client_id.as_str()),
+            ("token", grant.access_token.secret()),
+        ]);
+        let mut headers = HeaderMap::new();
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(CONTENT_TYPE, form_type);
+        let url = self.settings.id_url.at(&["revoke"]);
+        match self.ask(Method::POST, url, headers, Bytes::from(form)).await {
+            Ok(_) | Err(TwitchError::Refused(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, TwitchError> {
+        answered(&self.outgoing, method, url, headers, body).await
+    }
+
+    /// A request of the crate, over our own connection.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TwitchError> {
+        let (head, body) = request.into_parts();
+        let url = Url::parse(&head.uri.to_string()).map_err(|_| TwitchError::Garbled)?;
+        let mut headers = head.headers;
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let answer = self.ask(head.method, url, headers, Bytes::from(body)).await?;
+        let mut response = HttpResponse::new(answer.body.to_vec());
+        (*response.status_mut(), *response.headers_mut()) = (answer.status, answer.headers);
+        Ok(response)
+    }
+
+    fn client(&self, redirect_url: &Url) -> Dialect {
+        let (id_url, client_id) =
+            (&self.settings.id_url, ClientId::new(self.settings.client_id.clone()));
+        let secret = oauth2::ClientSecret::new(self.settings.client_secret.reveal().to_owned());
+        Client::new(client_id)
+            .set_client_secret(secret)
+            .set_auth_type(AuthType::RequestBody)
+            .set_auth_uri(AuthUrl::from_url(id_url.at(&["authorize"])))
+            .set_token_uri(TokenUrl::from_url(id_url.at(&["token"])))
+            .set_redirect_uri(RedirectUrl::from_url(redirect_url.clone()))
+    }
+}
+
+/// The crate's requests go over our own connections.
+impl<'c> AsyncHttpClient<'c> for OAuth {
+    type Error = TwitchError;
+    type Future = BoxFuture<'c, Result<HttpResponse, TwitchError>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
+    }
+}
+
+impl Grant {
+    /// The header that asks Helix in the name of whoever granted this.
+    pub(super) fn bearer(&self) -> Result<HeaderValue, TwitchError> {
+        secret_header("Bearer", self.access_token.secret())
+    }
+
+    pub fn scopes(&self) -> Vec<String> {
+        self.scopes.iter().flatten().map(|scope| scope.to_string()).collect()
+    }
+}
+
+impl TokenResponse for Grant {
+    type TokenType = BasicTokenType;
+
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+
+    fn token_type(&self) -> &BasicTokenType {
+        &self.token_type
+    }
+
+    fn expires_in(&self) -> Option<Duration> {
+        self.expires_in.map(Duration::from_secs)
+    }
+
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.refresh_token.as_ref()
+    }
+
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        self.scopes.as_ref()
+    }
+}
+
+impl oauth2::ErrorResponse for Failure {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.status)
+    }
+}
+
+impl From<RequestTokenError<TwitchError, Failure>> for TwitchError {
+    fn from(error: RequestTokenError<TwitchError, Failure>) -> Self {
+        match error {
+            RequestTokenError::Request(error) => error,
+            RequestTokenError::ServerResponse(failure) => {
+                let status = StatusCode::from_u16(failure.status);
+                TwitchError::Refused(status.unwrap_or(StatusCode::BAD_REQUEST))
+            }
+            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => TwitchError::Garbled,
+        }
+    }
+}
+
+/// Asks Twitch, and gives what it answered where it did what was asked.
+pub(super) async fn answered(
+    outgoing: &Outgoing,
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Answer, TwitchError> {
+    let (time_limit, body_bytes_max) = (TIME_LIMIT, BODY_BYTES_MAX);
+    let ask = Ask { method, url, headers, body, time_limit, body_bytes_max };
+    let answer = outgoing.send(ask).await;
+    let answer = answer.map_err(|error| TwitchError::Unreachable(error.to_string()))?;
+    match answer.status {
+        status if status.is_success() => Ok(answer),
+        status if is_passing(status) => Err(TwitchError::Unreachable(status.to_string())),
+        status => Err(TwitchError::Refused(status)),
+    }
+}
+
+/// Whether a status says something about Twitch and nothing about what was sent.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+        || status.is_redirection()
+        || status.is_informational()
+}
+
+/// A header that is not printed.
+pub(super) fn secret_header(scheme: &str, secret: &str) -> Result<HeaderValue, TwitchError> {
+    let mut value =
+        HeaderValue::from_str(&format!("{scheme} {secret}")).map_err(|_| TwitchError::Garbled)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn url_encoded(pairs: &[(&str, &str)]) -> String {
+    // A URL's query is encoded as a form is.
+    let mut url = BLANK.clone();
+    url.query_pairs_mut().extend_pairs(pairs);
+    url.query().unwrap_or_default().to_owned()
+}
+
+static BLANK: std::sync::LazyLock<Url> = std::sync::LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "a constant, and a test reads it")]
+    Url::parse("https://id.twitch.tv").expect("a URL")
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outgoing::Secret;
+
+    fn oauth() -> OAuth {
+        let client_secret = Secret::new("hush");
+        let client_id = "client1".to_owned();
+        OAuth::new(Settings { client_id, client_secret, ..Settings::default() })
+    }
+
+    #[test]
+    fn a_person_is_sent_to_twitch_with_what_is_asked_and_no_secret() {
+        let back = Url::parse("https://td.example/api/v1/login/callback").expect("a URL");
+        let url = oauth().authorize_url(&back, "s t&ate", &["moderation:read"], true);
+        assert!(url.as_str().starts_with("https://id.twitch.tv/oauth2/authorize?"), "{url}");
+        let said: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        for (name, value) in [
+            ("response_type", "code"),
+            ("client_id", "client1"),
+            ("redirect_uri", "https://td.example/api/v1/login/callback"),
+            ("state", "s t&ate"),
+            ("scope", "moderation:read"),
+            ("force_verify", "true"),
+        ] {
+            assert!(said.contains(&(name.to_owned(), value.to_owned())), "{name} of {url}");
+        }
+        assert!(!url.as_str().contains("hush"));
+    }
+
+    #[test]
+    fn a_grant_is_read_as_twitch_writes_it_and_shows_no_secret() {
+        let text = r#"{"access_token":"hush1","refresh_token":"hush2","expires_in":14400,
+                       "scope":["moderation:read"],"token_type":"bearer"}"#;
+        let grant: Grant = serde_json::from_str(text).expect("a grant");
+        assert_eq!(grant.scopes(), ["moderation:read"]);
+        assert!(!format!("{grant:?}").contains("hush"));
+        let kept = serde_json::to_string(&grant).expect("JSON");
+        let again: Grant = serde_json::from_str(&kept).expect("a grant");
+        assert_eq!(again.access_token.secret(), "hush1");
+    }
+
+    #[test]
+    fn what_is_sent_in_a_form_is_encoded() {
+        assert_eq!(url_encoded(&[("a", "b c&d"), ("e", "ä")]), "a=b+c%26d&e=%C3%A4");
+    }
+}

@@ -1,0 +1,129 @@
+//! What `[twitch]` of the configuration says: our application there, the account that speaks, and where Twitch is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::outgoing::{BaseUrl, Secret};
+
+/// The application that was registered at Twitch, and the addresses of Twitch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// As the developer console of Twitch shows it. Without it nobody can log in, and nothing is said in chat.
+    pub client_id: String,
+    /// Without it nobody can log in.
+    pub client_secret: Secret,
+    /// Where people say that they are who they are.
+    pub id_url: BaseUrl,
+    pub helix_url: BaseUrl,
+    /// Under which account we speak in chat.
+    pub chat: Speaker,
+}
+
+/// Under which account, and with what right, something is said in chat.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Speaker {
+    /// The Twitch user id of the account that speaks.
+    pub sender_id: String,
+    /// A bearer of our application with `user:write:chat`, or the application's own with `user:bot` and `channel:bot`.
+    pub token: Secret,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            client_id: String::new(),
+            client_secret: Secret::default(),
+            id_url: BaseUrl::of("https://id.twitch.tv/oauth2"),
+            helix_url: BaseUrl::of("https://api.twitch.tv/helix"),
+            chat: Speaker::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Whether people could be asked who they are.
+    pub fn is_registered(&self) -> bool {
+        !self.client_id.is_empty() && !self.client_secret.is_empty()
+    }
+
+    /// The account that is ours alone: what it says asks for nothing. A broadcaster may lend us their own.
+    pub fn bot(&self, broadcaster: &str) -> Option<String> {
+        let sender = &self.chat.sender_id;
+        (self.chat.is_on() && sender != broadcaster).then(|| sender.clone())
+    }
+
+    /// Why these settings cannot be worked with.
+    pub fn refusal(&self) -> Option<&'static str> {
+        let id_is_plain = self.client_id.bytes().all(|byte| byte.is_ascii_graphic());
+        if !id_is_plain || !self.client_secret.is_graphic() || !self.chat.token.is_graphic() {
+            return Some("twitch: client_id, client_secret and token are ASCII without spaces");
+        }
+        if self.client_id.is_empty() && !self.client_secret.is_empty() {
+            return Some("twitch.client_secret is set, and client_id is empty");
+        }
+        if !self.chat.is_on() {
+            return None;
+        }
+        if journal::command::check_id(&self.chat.sender_id).is_err() {
+            return Some("twitch.chat.sender_id: a Twitch user id is made of digits");
+        }
+        if self.client_id.is_empty() || self.chat.token.is_empty() {
+            return Some(
+                "twitch.chat.sender_id is set, and twitch.client_id or twitch.chat.token is empty",
+            );
+        }
+        None
+    }
+}
+
+impl Speaker {
+    /// Whether anything is to be said at Twitch.
+    pub fn is_on(&self) -> bool {
+        !self.sender_id.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(id: &str, secret: &str) -> Settings {
+        let (client_id, client_secret) = (id.to_owned(), Secret::new(secret));
+        Settings { client_id, client_secret, ..Settings::default() }
+    }
+
+    #[test]
+    fn an_application_is_registered_with_its_id_and_its_secret() {
+        assert!(!Settings::default().is_registered() && Settings::default().refusal().is_none());
+        let whole = app("abc", "hush");
+        assert!(whole.is_registered() && whole.refusal().is_none());
+        assert!(!format!("{whole:?}").contains("hush"));
+        let speaks = app("abc", "");
+        assert!(!speaks.is_registered() && speaks.refusal().is_none(), "enough for the chat");
+        for wrong in [app("", "hush"), app("a b", "hush"), app("a", "h\r\n")] {
+            assert!(wrong.refusal().is_some(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_speaker_has_an_application_and_a_token() {
+        let with = |id: &str, sender: &str, token: &str| {
+            let chat = Speaker { sender_id: sender.to_owned(), token: Secret::new(token) };
+            Settings { chat, ..app(id, "") }
+        };
+        let whole = with("client", "1234", "hush");
+        assert_eq!(whole.refusal(), None);
+        assert!(!format!("{whole:?}").contains("hush"));
+        assert_eq!((whole.bot("1000").as_deref(), whole.bot("1234")), (Some("1234"), None));
+        for wrong in [
+            with("client", "1234", ""),
+            with("", "1234", "hush"),
+            with("a\nb", "1234", "hush"),
+            with("client", "my name", "hush"),
+            with("client", "1234", "h\r\nu"),
+        ] {
+            assert!(wrong.refusal().is_some(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What becomes of sessions when Twitch is away, when grants end, and when people take them back.
+
+use super::*;
+
+/// The hour is over: every grant is looked at.
+async fn an_hour_passes(serving: &Serving) {
+    let pass = "UPDATE sessions SET check_at = clock_timestamp(), checked_at = '2020-01-01'
+                WHERE ended_at IS NULL";
+    sqlx::query(pass).execute(&serving.world.pool).await.expect("an hour passes");
+}
+
+async fn checked(serving: &Serving) {
+    let unchecked = "SELECT count(*) FROM sessions WHERE checked_at < '2021-01-01'";
+    until("Twitch was asked", async || serving.world.count(unchecked).await == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_twitch_ends_no_session_and_a_revoked_grant_does() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |_| {}).await;
+    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let mut other = Browser::logged_in(&serving, &twitch, "5002").await;
+
+    twitch.is_down(true);
+    let before = twitch.calls("validate");
+    an_hour_passes(&serving).await;
+    until("Twitch was asked in vain", async || twitch.calls("validate") >= before + 2).await;
+    for browser in [&mut browser, &mut other] {
+        assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::OK);
+        let refreshed = browser.send(Method::POST, "/api/v1/session/refresh", Value::Null).await;
+        assert_eq!(refreshed.status, StatusCode::OK, "not even a refresh waits for Twitch");
+    }
+    let mut late = Browser::new(&serving);
+    let begun = late.get("/api/v1/login").await;
+    twitch.is_down(false);
+    let back = twitch.consent(&begun.location(), "5002").await.replace("http://localhost", "");
+    twitch.is_down(true);
+    assert_eq!(late.get(&back).await.code(), (503, "twitch_unavailable".to_owned()));
+
+    // What ends here while Twitch is away is revoked there when it is back.
+    let revoked = twitch.calls("revoke");
+    let ended = other.send(Method::DELETE, "/api/v1/session", Value::Null).await;
+    assert_eq!(ended.status, StatusCode::NO_CONTENT);
+    until("it was tried", async || twitch.calls("revoke") > revoked).await;
+    twitch.is_down(false);
+    assert_eq!(twitch.granted("5002"), 1);
+    sqlx::query("UPDATE sessions SET check_at = clock_timestamp() WHERE ended_at IS NOT NULL")
+        .execute(&serving.world.pool)
+        .await
+        .expect("five minutes pass");
+    until("it is revoked", async || twitch.granted("5002") == 0).await;
+
+    an_hour_passes(&serving).await;
+    checked(&serving).await;
+    assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::OK);
+    twitch.disconnect("5001");
+    an_hour_passes(&serving).await;
+    until("the session is over", async || {
+        browser.get("/api/v1/session").await.code() == (401, "session_over".to_owned())
+    })
+    .await;
+    assert_eq!(
+        serving.world.count("SELECT count(*) FROM sessions WHERE ended_by = 'revoked'").await,
+        1
+    );
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_whose_hours_are_over_is_refreshed_and_both_its_secrets_kept() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |_| {}).await;
+    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    // Twice: the second refresh needs the secret that the first one gave.
+    for _ in 0..2 {
+        twitch.hours_pass();
+        an_hour_passes(&serving).await;
+        checked(&serving).await;
+        assert_eq!(twitch.granted("5001"), 1);
+        assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::OK);
+    }
+    assert_eq!(twitch.calls("token"), 3);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moderators_are_those_whom_twitch_lists_once_the_broadcaster_lets_us_read_it() {
+    let twitch = Twitch::start().await;
+    twitch.moderate(&["21", "22", "5001"]);
+    let serving = serving(&twitch, |config| config.login.moderators_from_twitch = true).await;
+    let mut viewer = Browser::logged_in(&serving, &twitch, "5001").await;
+    assert_eq!(viewer.get("/api/v1/session").await.json()["role"], "viewer");
+    let mut broadcaster = Browser::new(&serving);
+    let back = broadcaster.consented(&twitch, BROADCASTER, "?as=broadcaster").await;
+    assert_eq!(broadcaster.get(&back).await.status, StatusCode::SEE_OTHER);
+    let role = async |viewer: &mut Browser| {
+        viewer.get("/api/v1/session").await.json()["role"].as_str().expect("a role").to_owned()
+    };
+    until("the list was read", async || role(&mut viewer).await == "moderator").await;
+    let seen = viewer.get("/api/v1/accounts/5002").await;
+    assert_eq!(seen.status, StatusCode::OK, "moderators see what the dashboard shows");
+
+    twitch.moderate(&["21"]);
+    an_hour_passes(&serving).await;
+    until("the list was read again", async || role(&mut viewer).await == "viewer").await;
+    assert_eq!(viewer.get("/api/v1/accounts/5002").await.status, StatusCode::FORBIDDEN);
+    serving.stop().await;
+}
