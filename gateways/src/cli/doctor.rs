@@ -1,5 +1,7 @@
 //! `tapedeck doctor`: what is well and what is not, with the command that mends it.
 
+mod hearing;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ const RUNNING: &str =
 /// Check everything Tapedeck needs, and say how to mend what is wrong
 ///
 /// Looks at the configuration, NATS, its streams, PostgreSQL, its safety settings, the migrations,
-/// the clocks, the disk, the projections, the processes, the dead letters, and who makes the pictures. Exits 0 when all is well, 1 when
+/// the clocks, the disk, the projections, the processes, the dead letters, what Twitch tells us, and who makes the pictures. Exits 0 when all is well, 1 when
 /// something is wrong, 4 when a server does not answer.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
@@ -190,6 +192,7 @@ async fn postgres(config: &Config) -> anyhow::Result<Vec<Finding>> {
     if complete {
         findings.extend(lag(&pool, config).await?);
         findings.push(letters(&pool).await?);
+        findings.extend(hearing::examine(&pool, config).await?);
     }
     Ok(findings)
 }

@@ -25,4 +25,5 @@ mod stage;
 mod tapes;
 mod tidy;
 mod traces;
+mod twitch;
 mod world;
