@@ -12,6 +12,7 @@ pub mod chat_request;
 pub mod generation;
 pub mod giving;
 pub mod identity;
+pub mod intake;
 pub mod redemption;
 pub mod rules;
 pub mod stage;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use domain::account::{self, Facts};
 use domain::alerting::Kind;
 use domain::broadcast::{self, HypeTrain, Reward, Screening};
+use domain::intake;
 use domain::rules::Tier;
 use domain::stage;
 use domain::tape::{self, Card, Provenance};
@@ -225,6 +226,24 @@ fn tape_events() -> Vec<(&'static str, tape::Event)> {
         ("changed", Event::Changed { entry, card: card(), from: from(), at }),
         ("withdrawn", Event::Withdrawn { entry, actor: "cli".to_owned(), at }),
     ]
+}
+
+/// One event for each variant.
+fn intake_events() -> Vec<(&'static str, intake::Event)> {
+    use intake::Event;
+    let (entry, since) = (ENTRY, at());
+    let kinds = || vec!["channel.cheer".to_owned(), "stream.online".to_owned()];
+    let until = since + chrono::TimeDelta::seconds(42);
+    let reason = "closed by Twitch: 4002, failed ping-pong".to_owned();
+    vec![
+        ("lost", Event::Lost { entry, kinds: kinds(), since, reason, at: until }),
+        ("restored", Event::Restored { entry, kinds: kinds(), since, until }),
+    ]
+}
+
+#[test]
+fn every_event_of_an_intake_is_stored_as_it_always_was() {
+    check("intake", &intake_events());
 }
 
 #[test]

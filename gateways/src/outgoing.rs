@@ -17,17 +17,17 @@ use hyper_util::rt::TokioIo;
 use reqwest::Url;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::task::AbortOnDropHandle;
 
 mod address;
+mod pipe;
 
 pub use self::address::{BaseUrl, Secret};
+pub use self::pipe::Pipe;
 
 /// How long a connection may take, with its handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -87,22 +87,8 @@ impl Outgoing {
     }
 
     async fn exchange(&self, ask: Ask) -> Result<Answer, Unanswered> {
-        let host = ask.url.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = ask.url.port_or_known_default().unwrap_or(443);
-        let is_secure = ask.url.scheme() != "http";
         let (request, bytes_max) = (request(&ask)?, ask.body_bytes_max);
-        let connected = timeout(CONNECT_LIMIT, TcpStream::connect((host.as_str(), port)));
-        let stream = connected.await.map_err(|_| too_slow())?.map_err(not_connected)?;
-        // What is sent is small and waited for.
-        stream.set_nodelay(true).map_err(not_connected)?;
-        if !is_secure {
-            return speak(stream, request, bytes_max).await;
-        }
-        let name = ServerName::try_from(host).map_err(not_connected)?;
-        let tls = self.tls()?.connect(name, stream);
-        let stream = timeout(CONNECT_LIMIT, tls).await.map_err(|_| too_slow())?;
-        speak(stream.map_err(not_connected)?, request, bytes_max).await
+        speak(self.connect(&ask.url).await?, request, bytes_max).await
     }
 
     fn tls(&self) -> Result<&TlsConnector, Unanswered> {

@@ -12,6 +12,7 @@ use domain::broadcast::Broadcast;
 use domain::chat::Chat;
 use domain::chat_reply::Reply;
 use domain::generation::Generation;
+use domain::intake::Intake;
 use domain::stage::Stage;
 use domain::tape::Tape;
 use futures::FutureExt;
@@ -73,6 +74,7 @@ pub(crate) fn kinds() -> HashMap<&'static str, Kind> {
         (Broadcast::TYPE, kind::<Broadcast>(1)),
         (Chat::TYPE, kind::<Chat>(1)),
         (Generation::TYPE, kind::<Generation>(2)),
+        (Intake::TYPE, kind::<Intake>(1)),
         (Reply::TYPE, kind::<Reply>(1)),
         (Stage::TYPE, kind::<Stage>(1)),
         (Tape::TYPE, kind::<Tape>(1)),

@@ -11,6 +11,7 @@ pub mod alerts;
 pub mod balances;
 pub mod broadcasts;
 mod copy;
+pub mod gaps;
 pub mod generations;
 pub mod grants;
 pub mod holds;
@@ -37,5 +38,6 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(stages::Stages),
         Arc::new(tapes::Tapes),
         Arc::new(replies::Replies),
+        Arc::new(gaps::Gaps),
     ]
 }

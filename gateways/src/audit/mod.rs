@@ -14,6 +14,7 @@ mod compare;
 mod delivery;
 mod export;
 mod finding;
+mod gaps;
 mod holds;
 mod import;
 mod ledger;
@@ -154,6 +155,9 @@ pub async fn run(
     let mut report = Report::new(end, until, now);
     report.head = head.position;
     report.proofs = history_proofs(&mut walk, begun.elapsed());
+    let (seen, proof) = walk.gaps.finish();
+    report.gaps = seen;
+    report.proofs.extend(proof);
     match along {
         Some(along) => {
             let compared = compare.finish(along, &mut walk).await?;

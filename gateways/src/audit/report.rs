@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::accounts::{Line, Totals};
 use super::finding::Proof;
+use super::gaps::Seen;
 use super::walk::Walk;
 
 /// Everything an audit proved and everything it did not.
@@ -36,6 +37,8 @@ pub struct Report {
     pub events: u64,
     pub totals: Totals,
     pub proofs: Vec<Proof>,
+    /// What did not reach us, as history says.
+    pub gaps: Seen,
     /// The entries of the accounts that were asked for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub accounts: BTreeMap<Box<str>, Vec<Line>>,
@@ -58,6 +61,7 @@ impl Report {
             events: 0,
             totals: Totals::default(),
             proofs: Vec::new(),
+            gaps: Seen::default(),
             accounts: BTreeMap::new(),
             took: Duration::ZERO,
             resident_max_bytes: None,
@@ -82,7 +86,7 @@ impl Report {
         }
         let _ = writeln!(text, "{}\n", self.checks());
         self.write_disagreements(&mut text);
-        let _ = write!(text, "{}", self.summary());
+        let _ = write!(text, "{}{}", self.summary(), self.gaps.text());
         text
     }
 

@@ -15,6 +15,7 @@ use super::accounts::Accounts;
 use super::chain::Chain;
 use super::commands::Commands;
 use super::export::Exporter;
+use super::gaps::Gaps;
 use super::ledger::{self, Said};
 use super::progress::Progress;
 use super::sequences::Sequences;
@@ -88,6 +89,7 @@ pub struct Walk {
     pub sequences: Sequences,
     pub accounts: Accounts,
     pub commands: Commands,
+    pub gaps: Gaps,
     pub exporter: Option<Exporter>,
 }
 
@@ -126,6 +128,7 @@ impl Walk {
         self.sequences.see(content);
         self.accounts.see_read(content, said);
         self.commands.see(content);
+        self.gaps.see(content);
     }
 
     fn see(&mut self, row: &Row, said: &Said) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! `tapedeck doctor`: what is well and what is not, with the command that mends it.
 
+mod hearing;
 mod keys;
 
 use std::process::ExitCode;
@@ -30,7 +31,8 @@ const RUNNING: &str =
 /// Check everything Tapedeck needs, and say how to mend what is wrong
 ///
 /// Looks at the configuration, NATS, its streams, PostgreSQL, its safety settings, the migrations,
-/// the clocks, the disk, the projections, the processes, the dead letters, logging in, and who makes the pictures. Exits 0 when all is well, 1 when
+/// the clocks, the disk, the projections, the processes, the dead letters, logging in, what Twitch tells us, and who makes
+/// the pictures. Exits 0 when all is well, 1 when
 /// something is wrong, 4 when a server does not answer.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
@@ -179,6 +181,7 @@ async fn postgres(config: &Config) -> anyhow::Result<Vec<Finding>> {
     if complete {
         findings.extend(lag(&pool, config).await?);
         findings.push(letters(&pool).await?);
+        findings.extend(hearing::examine(&pool, config).await?);
     }
     Ok(findings)
 }

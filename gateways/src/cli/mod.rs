@@ -6,6 +6,8 @@ pub mod dead;
 pub mod demo;
 pub mod doctor;
 pub mod events;
+pub mod eventsub;
+pub mod gaps;
 pub mod give;
 pub mod grant;
 pub mod guard;
@@ -129,6 +131,9 @@ enum Command {
     Tapes(tapes::Tapes),
     Tape(tape::Tape),
     Events(events::Events),
+    #[command(name = "eventsub")]
+    EventSub(eventsub::EventSub),
+    Gaps(gaps::Gaps),
     Streams(streams::Streams),
     Dead(dead::Dead),
     Key(key::Key),
@@ -213,6 +218,8 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Stage(stage) => stage.run(&globals).await,
         Command::Requests(requests) => requests.run(&globals).await,
         Command::Events(events) => events.run(&globals).await,
+        Command::EventSub(eventsub) => eventsub.run(&globals).await,
+        Command::Gaps(gaps) => gaps.run(&globals).await,
         Command::Streams(streams) => streams.run(&globals).await,
         Command::Dead(dead) => dead.run(&globals).await,
         Command::Key(key) => key.run(&globals).await,

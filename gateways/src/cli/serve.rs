@@ -3,6 +3,7 @@
 
 mod admitting;
 mod directing;
+mod hearing;
 mod making;
 mod parts;
 mod reach;
@@ -40,7 +41,7 @@ use crate::http::limits::Limits;
 use crate::http::{self, Api, health, listener};
 use crate::login::{Login, Sessions};
 use crate::signing::Signing;
-use crate::twitch::{self, Inbound, Secret, Secrets, Webhook};
+use crate::twitch::{self, Secrets};
 use crate::{expiry, observe, processes};
 
 /// How long PostgreSQL and NATS may take to answer at the start.
@@ -97,10 +98,12 @@ pub enum Role {
     Compatibility,
     /// Answers what was asked in chat
     Replies,
+    /// Has Twitch tell what happens, where [twitch.eventsub] says under which account
+    Eventsub,
 }
 
 impl Role {
-    pub const ALL: [Role; 9] = [
+    pub const ALL: [Role; 10] = [
         Role::Gateway,
         Role::Processor,
         Role::Relay,
@@ -110,6 +113,7 @@ impl Role {
         Role::Directing,
         Role::Compatibility,
         Role::Replies,
+        Role::Eventsub,
     ];
 }
 
@@ -125,6 +129,7 @@ impl std::fmt::Display for Role {
             Role::Directing => "directing",
             Role::Compatibility => "compatibility",
             Role::Replies => "replies",
+            Role::Eventsub => "eventsub",
         })
     }
 }
@@ -173,6 +178,7 @@ pub async fn serve(
     let mut parts = Parts::new(stop);
     let (prices, prices_now) = watch::channel(config.prices.clone());
     let (stage, stage_now) = watch::channel(Arc::new(config.stage.clone()));
+    let (configs, configs_now) = watch::channel(Arc::clone(&config));
     let processes = processes::all(prices_now);
     // Before anything is taken in: what is recorded from now on is for the processes.
     process::register(&pool, &processes).await?;
@@ -196,18 +202,17 @@ pub async fn serve(
         let listening = listener::bind(config.listen)?;
         listen = Some(listening.local_addr()?);
         let api = gateway(&config, &pool, &broker, &mut parts).await?;
-        let configs = watch::Sender::new(Arc::clone(&config));
         admitting::keep(&api, configs.subscribe(), &mut parts);
-        let mut secrets = Secrets::new(eventsub_secret(&config)?);
+        let mut secrets = Secrets::new(hearing::secret(&config)?);
         let routers = watch::Sender::new(router(&api, &secrets));
         let (intake, answering) = (parts.intake.clone(), routers.subscribe());
         let connections_max = config.feed_readers_max + CONNECTIONS_BESIDE;
         parts.comes_in("http", listener::serve(listening, answering, connections_max, intake));
         let apply = move |now: Arc<Config>| {
-            secrets = secrets.replaced_by(eventsub_secret(&now)?, Utc::now());
+            secrets = secrets.replaced_by(hearing::secret(&now)?, Utc::now());
             prices.send_replace(now.prices.clone());
-            configs.send_replace(Arc::clone(&now));
             directing::settings(&stage, &now);
+            configs.send_replace(Arc::clone(&now));
             let api = Api { config: now, ..api.clone() };
             drop(routers.send_replace(router(&api, &secrets)));
             Ok(())
@@ -217,11 +222,15 @@ pub async fn serve(
         let apply = move |now: Arc<Config>| {
             prices.send_replace(now.prices.clone());
             directing::settings(&stage, &now);
+            configs.send_replace(Arc::clone(&now));
             Ok(())
         };
         parts.runs("reload", reload::run(Arc::clone(&config), apply, parts.rest.clone()));
     }
 
+    if roles.contains(&Role::Eventsub) {
+        hearing::begin(&config, &pool, &broker, configs_now, &mut parts).await?;
+    }
     inside(roles, &config, &pool, &broker, processes, &mut parts).await?;
     if roles.contains(&Role::Directing) {
         directing::begin(&pool, &broker, stage_now, &mut parts).await?;
@@ -361,24 +370,9 @@ async fn gateway(
 
 /// All that is answered over HTTP.
 fn router(api: &Api, secrets: &Secrets) -> Router {
-    let config = &api.config;
-    let broadcaster_id =
-        Some(config.broadcaster_id.clone()).filter(|broadcaster| !broadcaster.is_empty());
-    let (secrets, rules) = (secrets.clone(), Arc::new(config.rules.clone()));
-    let listening = Arc::new(talking::listening(config));
-    let inbound = Inbound { secrets, rules, broadcaster_id, listening };
-    let (publisher, lines, pool) = (api.publisher.clone(), api.lines.clone(), api.pool.clone());
-    let webhooks = twitch::router(Webhook { inbound, publisher, lines, pool });
+    let needs = (api.publisher.clone(), api.lines.clone(), api.pool.clone());
+    let webhooks = twitch::router(hearing::webhook(&api.config, secrets, needs));
     http::router(Arc::new(api.clone()), webhooks)
-}
-
-/// With which Twitch signs notifications.
-fn eventsub_secret(config: &Config) -> anyhow::Result<Option<Secret>> {
-    if config.eventsub_secret.is_empty() {
-        tracing::warn!("no eventsub_secret is configured: every webhook will be refused");
-        return Ok(None);
-    }
-    Ok(Some(Secret::new(config.eventsub_secret.as_str())?))
 }
 
 /// Cancelled by Ctrl-C and SIGTERM.

@@ -1,6 +1,7 @@
 //! Whether a configuration can be worked with.
 
 use super::{Config, ConfigError};
+use crate::twitch::eventsub::Transport;
 
 /// The longest name of something that can be asked for.
 const STYLE_LENGTH_MAX: usize = 64;
@@ -46,7 +47,8 @@ impl Config {
         if let Some(words) = self.replies.refusal() {
             return refuse(&words);
         }
-        if let Some(words) = self.twitch.refusal().or(self.login.refusal()) {
+        let twitch = self.twitch.refusal().or_else(|| self.login.refusal());
+        if let Some(words) = twitch.or_else(|| self.refusal_of_hearing()) {
             return refuse(words);
         }
         for (style, points) in self.prices.points.iter().chain(&self.prices.fixed) {
@@ -60,6 +62,28 @@ impl Config {
             }
         }
         Ok(self)
+    }
+
+    /// Why Twitch cannot be asked to tell us anything, where it is to be.
+    fn refusal_of_hearing(&self) -> Option<&'static str> {
+        let credentials = self.twitch.credentials()?;
+        if credentials.client_id.is_empty() {
+            return Some("twitch.eventsub.token is set, and client_id is empty");
+        }
+        if self.broadcaster_id.is_empty() {
+            return Some("twitch.eventsub.token is set, and broadcaster_id is empty");
+        }
+        let is_public =
+            self.public_url.as_deref().is_some_and(|public| public.starts_with("https://"));
+        match self.twitch.eventsub.transport {
+            Transport::Webhook if !is_public => {
+                Some("twitch.eventsub: Twitch posts webhooks to a public_url of https:// only")
+            }
+            Transport::Webhook if self.eventsub_secret.is_empty() => {
+                Some("twitch.eventsub: webhooks need an eventsub_secret")
+            }
+            _ => None,
+        }
     }
 }
 

@@ -14,8 +14,10 @@ use serde::Serialize;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
-use super::{Api, State};
+use super::Api;
 use crate::golden_vcr;
+use crate::twitch::eventsub::record;
+use crate::twitch::eventsub::round::State;
 
 /// How long a dependency may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -24,7 +26,7 @@ const GOOD_FOR: Duration = Duration::from_secs(1);
 /// A relay or projection that has not handed on what is older than this is not ready.
 const BEHIND_MAX_S: f64 = 30.0;
 
-pub fn routes() -> Router<State> {
+pub fn routes() -> Router<super::State> {
     Router::new()
         .route("/healthz", get(async || Json(serde_json::json!({"status": "alive"}))))
         .route("/readyz", get(ready))
@@ -39,6 +41,9 @@ pub struct Readied(Mutex<Option<(Instant, Arc<Readiness>)>>);
 struct Readiness {
     ready: bool,
     checks: Vec<Check>,
+    /// What is worth knowing and makes nobody less ready: Twitch may be away, and everything else is answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<Check>,
 }
 
 #[derive(Serialize)]
@@ -59,7 +64,7 @@ pub struct Lag {
     pub seconds: f64,
 }
 
-async fn ready(FromState(app): FromState<State>) -> Response {
+async fn ready(FromState(app): FromState<super::State>) -> Response {
     let mut last = app.readied.0.lock().await;
     let readiness = match &*last {
         Some((at, readiness)) if at.elapsed() < GOOD_FOR => Arc::clone(readiness),
@@ -75,9 +80,30 @@ async fn ready(FromState(app): FromState<State>) -> Response {
 }
 
 async fn look(app: &Api) -> Readiness {
-    let (postgres, nats, relay) = tokio::join!(postgres(app), nats(app), relay(app));
+    let (postgres, nats, relay, eventsub) =
+        tokio::join!(postgres(app), nats(app), relay(app), eventsub(app));
     let checks: Vec<Check> = [nats].into_iter().chain(postgres).chain([relay]).collect();
-    Readiness { ready: checks.iter().all(|check| check.ok), checks }
+    let (ready, notes) = (checks.iter().all(|check| check.ok), eventsub.into_iter().collect());
+    Readiness { ready, checks, notes }
+}
+
+/// Whether Twitch tells us what happens, where it is to.
+async fn eventsub(app: &Api) -> Option<Check> {
+    app.config.twitch.credentials()?;
+    let name = "eventsub".to_owned();
+    let found = record::find(&app.pool, &app.config.broadcaster_id);
+    let feed = match tokio::time::timeout(ANSWER_LIMIT, found).await {
+        Ok(Ok(Some(feed))) => feed,
+        Ok(Ok(None)) => {
+            return Some(Check { name, ok: false, words: "nobody listened yet".to_owned() });
+        }
+        _ => return Some(Check { name, ok: false, words: "cannot be asked".to_owned() }),
+    };
+    let failing = feed.report.as_ref().map_or(0, |report| report.count(State::Failing));
+    let ok = failing == 0 && matches!(feed.state.as_str(), "connected" | "subscribed");
+    let words =
+        format!("{}, {} types are told, {failing} are failing", feed.state, feed.kinds.len());
+    Some(Check { name, ok, words })
 }
 
 /// PostgreSQL and, where it answers, each projection, each process, and what is said to programs of others.

@@ -9,10 +9,14 @@ use domain::rules::Rules;
 use journal::Envelope;
 
 use super::chat::{self, Heard, Listening};
+use super::eventsub::gaps;
 use super::notification::{Body, Notification, Verification};
 use super::secrets::Secrets;
 use super::signature::{Authentic, Refusal, verify};
 use super::translate::{KINDS, Keep, keep, translate};
+
+/// The type of whatever is none of ours.
+const OTHER: &str = "other";
 
 /// Who may speak to us, about whom, and what it is worth.
 #[derive(Clone, Debug)]
@@ -74,17 +78,27 @@ impl Inbound {
         now: DateTime<Utc>,
     ) -> Result<Received, Refusal> {
         let authentic = verify(self.secrets.believed(now), headers, body, now)?;
+        Ok(self.understand(&authentic, body, now))
+    }
+
+    /// What a message is that is known to be Twitch's own, over whatever way it came.
+    pub fn understand(
+        &self,
+        authentic: &Authentic<'_>,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Received {
         let text = String::from_utf8_lossy(body);
-        let about = about(&authentic, &text);
+        let about = about(authentic, &text);
         match authentic.message_type {
-            "notification" => Ok(self.notification(&authentic, &about, &text, now)),
+            "notification" => self.notification(authentic, &about, &text, now),
             "webhook_callback_verification" => {
                 if let Ok(Verification { challenge }) = serde_json::from_str(&text) {
                     tracing::info!(kind = about.kind, "EventSub verification answered");
-                    return Ok(Received::Challenge(challenge));
+                    return Received::Challenge(challenge);
                 }
                 let reason = "a verification without a challenge";
-                Ok(kept(&authentic, &about, &text, reason, Outcome::Kept, now))
+                kept(authentic, &about, &text, reason, Outcome::Kept, now)
             }
             "revocation" => {
                 let (message_id, kind) = (authentic.message_id, about.kind.as_str());
@@ -93,13 +107,34 @@ impl Inbound {
                 let revoked =
                     About { kind: format!("revocation:{kind}:{status}"), ..about.clone() };
                 let reason = format!("Twitch sends no more of {kind}: {status}");
-                Ok(kept(&authentic, &revoked, &text, &reason, Outcome::Revoked, now))
+                let kept = kept(authentic, &revoked, &text, &reason, Outcome::Revoked, now);
+                self.with_its_gap(kept, authentic, &about, now)
             }
             other => {
                 let reason = format!("unknown message type {other:?}");
-                Ok(kept(&authentic, &about, &text, &reason, Outcome::Kept, now))
+                kept(authentic, &about, &text, &reason, Outcome::Kept, now)
             }
         }
+    }
+
+    /// A revocation, and that from then on its type may not reach us.
+    fn with_its_gap(
+        &self,
+        kept: Received,
+        authentic: &Authentic<'_>,
+        about: &About,
+        now: DateTime<Utc>,
+    ) -> Received {
+        let mut kept = kept;
+        let reason = format!("revoked: {}", about.status);
+        if let (Received::Commands(commands), Some(ours)) = (&mut kept, &self.broadcaster_id)
+            && commands.kind != OTHER
+        {
+            let kinds = [commands.kind.to_owned()];
+            let lost = gaps::lose(ours, &kinds, authentic.sent_at, &reason, now);
+            commands.envelopes.extend(lost);
+        }
+        kept
     }
 
     fn notification(
@@ -182,7 +217,7 @@ fn kept(
 pub fn label(kind: &str) -> &'static str {
     let known = kind.strip_prefix("revocation:").and_then(|rest| rest.split(':').next());
     let kind = known.unwrap_or(kind);
-    KINDS.iter().chain(&chat::KINDS).find(|known| **known == kind).copied().unwrap_or("other")
+    KINDS.iter().chain(&chat::KINDS).find(|known| **known == kind).copied().unwrap_or(OTHER)
 }
 
 #[cfg(test)]

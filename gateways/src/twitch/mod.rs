@@ -2,11 +2,14 @@
 //!
 //! A request passes `signature` (is it from Twitch, and fresh), `notification` (what it says), `translate` (what we
 //! want because of it), or `chat` (the same for what is said in chat), and `webhook` (append it to COMMANDS, then answer).
-//! `inbound` joins the first of them; `webhook` does the I/O.
+//! `inbound` joins the first of them; `webhook` does the I/O. What Twitch tells over a WebSocket goes the same way, from
+//! `eventsub`, which also sees to it that Twitch tells us anything.
 //!
 //! And outwards: `oauth` and `helix` ask Twitch in the name of the application that `settings` describes.
 
+pub mod calls;
 pub mod chat;
+pub mod eventsub;
 pub mod helix;
 pub mod inbound;
 pub mod notification;
@@ -17,6 +20,8 @@ pub mod signature;
 pub mod translate;
 pub mod webhook;
 
+pub use calls::Credentials;
+pub use eventsub::EventSub;
 pub use inbound::{Inbound, Received};
 pub use notification::Notification;
 pub use oauth::{Grant, OAuth, TwitchError};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Credentials, eventsub};
 use crate::outgoing::{BaseUrl, Secret};
 
 /// The application that was registered at Twitch, and the addresses of Twitch.
@@ -17,6 +18,8 @@ pub struct Settings {
     pub helix_url: BaseUrl,
     /// Under which account we speak in chat.
     pub chat: Speaker,
+    /// How Twitch tells us what happens.
+    pub eventsub: eventsub::Settings,
 }
 
 /// Under which account, and with what right, something is said in chat.
@@ -37,6 +40,7 @@ impl Default for Settings {
             id_url: BaseUrl::of("https://id.twitch.tv/oauth2"),
             helix_url: BaseUrl::of("https://api.twitch.tv/helix"),
             chat: Speaker::default(),
+            eventsub: eventsub::Settings::default(),
         }
     }
 }
@@ -45,6 +49,12 @@ impl Settings {
     /// Whether people could be asked who they are.
     pub fn is_registered(&self) -> bool {
         !self.client_id.is_empty() && !self.client_secret.is_empty()
+    }
+
+    /// With what Twitch is asked for what it tells us; nothing where it is not to be asked.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let (client_id, token) = (self.client_id.clone(), self.eventsub.token.clone());
+        self.eventsub.is_on().then_some(Credentials { client_id, token })
     }
 
     /// The account that is ours alone: what it says asks for nothing. A broadcaster may lend us their own.
@@ -61,6 +71,9 @@ impl Settings {
         }
         if self.client_id.is_empty() && !self.client_secret.is_empty() {
             return Some("twitch.client_secret is set, and client_id is empty");
+        }
+        if let Some(words) = self.eventsub.refusal() {
+            return Some(words);
         }
         if !self.chat.is_on() {
             return None;

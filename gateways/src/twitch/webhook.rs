@@ -20,7 +20,8 @@ use journal::{Envelope, crash};
 use sqlx::PgPool;
 
 use super::chat::{Heard, NotAsked};
-use super::inbound::{Commands, Inbound, Received, label};
+use super::eventsub::record;
+use super::inbound::{Commands, Inbound, Outcome, Received, label};
 use super::signature::SUBSCRIPTION_TYPE;
 use super::translate::keep;
 use crate::chat::lines::NotKept;
@@ -47,9 +48,9 @@ pub struct Webhook {
     pub pool: PgPool,
 }
 
-/// Why a line of chat is to be sent again.
+/// Why something is to be sent again.
 #[derive(Debug, thiserror::Error)]
-enum NotHeard {
+pub(super) enum NotTaken {
     #[error(transparent)]
     NotAsked(#[from] NotAsked),
     #[error(transparent)]
@@ -104,31 +105,52 @@ impl Desk {
                 let plain = [(header::CONTENT_TYPE, "text/plain")];
                 (header_kind(headers), "challenge", (plain, challenge).into_response())
             }
-            Ok(Received::Heard(heard, kind)) => match self.webhook.hear(*heard).await {
-                Ok(()) => (kind, "heard", StatusCode::NO_CONTENT.into_response()),
-                Err(error) => {
-                    tracing::error!(error = %error, kind, "what was said in chat was not kept");
+            Ok(received) => match self.webhook.take(received).await {
+                (kind, Ok(result)) => {
+                    if result == Outcome::Revoked.name() {
+                        self.look_again().await;
+                    }
+                    (kind, result, StatusCode::NO_CONTENT.into_response())
+                }
+                (kind, Err(error)) => {
+                    tracing::error!(error = %error, kind, "what Twitch told was not appended");
                     (kind, "unavailable", unavailable())
                 }
             },
-            Ok(Received::Commands(commands)) => {
-                let (kind, result) = (commands.kind, commands.result.name());
-                match self.webhook.append(commands).await {
-                    Ok(()) => {
-                        crash::point(crash::GATEWAY_POINT);
-                        (kind, result, StatusCode::NO_CONTENT.into_response())
-                    }
-                    Err(error) => {
-                        tracing::error!(error = %error, kind, "notification not appended");
-                        (kind, "unavailable", unavailable())
-                    }
-                }
-            }
+        }
+    }
+
+    /// Whoever keeps the subscriptions is to look at them. Where that cannot be said, they are looked at hourly.
+    async fn look_again(&self) {
+        let Webhook { inbound, pool, .. } = &self.webhook;
+        let Some(broadcaster) = &inbound.broadcaster_id else { return };
+        let asked = tokio::time::timeout(PUBLISH_LIMIT, record::ask(pool, broadcaster));
+        if let Ok(Err(error)) = asked.await {
+            tracing::warn!(%error, "a revocation is only seen to within the hour");
         }
     }
 }
 
 impl Webhook {
+    /// Appends what was received, and gives the type and the result for the counters. A challenge is for who can answer.
+    pub(super) async fn take(
+        &self,
+        received: Received,
+    ) -> (&'static str, Result<&'static str, NotTaken>) {
+        match received {
+            Received::Challenge(_) => ("other", Ok("challenge")),
+            Received::Heard(heard, kind) => (kind, self.hear(*heard).await.map(|()| "heard")),
+            Received::Commands(commands) => {
+                let (kind, result) = (commands.kind, commands.result.name());
+                let appended = self.append(commands).await;
+                if appended.is_ok() {
+                    crash::point(crash::GATEWAY_POINT);
+                }
+                (kind, appended.map(|()| result).map_err(NotTaken::from))
+            }
+        }
+    }
+
     async fn append(&self, commands: Commands) -> Result<(), PublishError> {
         let traceparent = observe::traceparent();
         let too_large = commands.too_large.clone();
@@ -146,14 +168,14 @@ impl Webhook {
 
     /// Asks for what is asked, and keeps what is to be shown. A line that cannot be kept is not seen, and that is all: what
     /// it asks for may be about points, and is on disk. What takes something off the screen is to be sent again.
-    async fn hear(&self, heard: Heard) -> Result<(), NotHeard> {
+    async fn hear(&self, heard: Heard) -> Result<(), NotTaken> {
         if let Some(asking) = heard.asking {
             let asked = async {
                 let envelope = asking.envelope(&self.pool).await?;
                 let traceparent = observe::traceparent();
                 Ok(self.send(&[Envelope { traceparent, ..envelope }]).await?)
             };
-            tokio::time::timeout(PUBLISH_LIMIT, asked).await.unwrap_or(Err(NotHeard::Late))?;
+            tokio::time::timeout(PUBLISH_LIMIT, asked).await.unwrap_or(Err(NotTaken::Late))?;
         }
         match self.lines.keep(&heard.broadcaster, &heard.frame, &heard.id).await {
             Err(error) if matches!(heard.frame, Frame::Line(_)) => {

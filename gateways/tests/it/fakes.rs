@@ -2,6 +2,7 @@
 //!
 //! They are here and not in the product, because nothing in the product uses them.
 
+pub mod eventsub;
 pub mod helix;
 pub mod openai;
 pub mod s3;

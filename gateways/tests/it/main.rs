@@ -26,4 +26,5 @@ mod stage;
 mod tapes;
 mod tidy;
 mod traces;
+mod twitch;
 mod world;

@@ -52,7 +52,8 @@ fn commands(received: Received) -> Commands {
 
 fn kept(received: Received) -> Value {
     let commands = commands(received);
-    assert_eq!(commands.envelopes.len(), 1);
+    let others = &commands.envelopes[1..];
+    assert!(others.iter().all(|envelope| envelope.aggregate_type == "intake"), "{others:?}");
     assert_eq!(commands.envelopes[0].aggregate_type, "notification");
     let command: Value = serde_json::from_str(commands.envelopes[0].command.get()).unwrap();
     command["keep"].clone()
@@ -145,6 +146,10 @@ fn a_revocation_is_kept_with_its_type_and_status() {
     );
     assert_eq!((result.result, result.kind), (Outcome::Revoked, "channel.follow"));
     assert_eq!(result.envelopes[0].aggregate_id, "channel-follow");
+    let lost: Value = serde_json::from_str(result.envelopes[1].command.get()).unwrap();
+    assert_eq!(lost["lose"]["kinds"], json!(["channel.follow"]));
+    assert_eq!(lost["lose"]["since"], "2026-11-21T20:15:00.123456Z");
+    assert_eq!(lost["lose"]["reason"], "revoked: authorization_revoked");
     assert_eq!(kept(received)["kind"], "revocation:channel.follow:authorization_revoked");
 }
 

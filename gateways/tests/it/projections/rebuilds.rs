@@ -12,6 +12,7 @@ use domain::chat_reply::{self, Receipt, Reply, Way, reply_id, report_id};
 use domain::chat_request::Wish;
 use domain::entry_id;
 use domain::identity::derived_id;
+use domain::intake::{self, Intake};
 use domain::stage::{self, Sound};
 use journal::{Decision, Envelope, Recorded, follower};
 use projections::{AsOf, Page, balances, statements};
@@ -172,6 +173,22 @@ async fn closed(world: &World) {
     ask(&Command::Close { entry, expires, at: at() }).await;
 }
 
+/// Two types are lost, and one of them comes back.
+async fn not_told(world: &World) {
+    let asker = world.asker().await;
+    let kinds = || vec!["channel.cheer".to_owned(), "channel.raid".to_owned()];
+    let (since, until) = (at(), at() + TimeDelta::seconds(42));
+    let reason = "keepalive lost".to_owned();
+    let entry = entry_id("test", "lost");
+    let lose = intake::Command::Lose { entry, kinds: kinds(), since, reason, at: until };
+    let entry = entry_id("test", "restored");
+    let restore = intake::Command::Restore { entry, kinds: vec![kinds().remove(1)], until };
+    for (name, command) in [("lost", lose), ("restored", restore)] {
+        let envelope = Envelope::new::<Intake>(BROADCASTER, &command, origin(name));
+        asker.ask(envelope.expect("a good address")).await;
+    }
+}
+
 /// Two questions in chat: one is answered at the second attempt, the other waits for how its wish ends.
 async fn asked_in_chat(world: &World) {
     let asker = world.asker().await;
@@ -214,6 +231,7 @@ async fn rebuilt_is_what_was_live_row_for_row() {
     directed(&world).await;
     closed(&world).await;
     asked_in_chat(&world).await;
+    not_told(&world).await;
     night::play(&world).await;
     let before = live(&world).await;
     assert!(before.values().all(|rows| !rows.is_empty()), "a table is empty: {before:?}");

@@ -1,0 +1,110 @@
+//! Gaps, told as given, when, then.
+
+use chrono::TimeDelta;
+use cqrs_es::test::TestFramework;
+
+use super::*;
+use crate::entry_id;
+
+fn second(second: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::seconds(second)
+}
+
+fn kinds(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn lose(name: &str, of: &[&str], since: i64) -> Command {
+    let (entry, reason) = (entry_id("test", name), "keepalive lost".to_owned());
+    Command::Lose { entry, kinds: kinds(of), since: second(since), reason, at: second(since + 15) }
+}
+
+fn lost(name: &str, of: &[&str], since: i64, noticed: i64) -> Event {
+    let (entry, reason) = (entry_id("test", name), "keepalive lost".to_owned());
+    Event::Lost { entry, kinds: kinds(of), since: second(since), reason, at: second(noticed) }
+}
+
+fn restore(name: &str, of: &[&str], until: i64) -> Command {
+    Command::Restore { entry: entry_id("test", name), kinds: kinds(of), until: second(until) }
+}
+
+fn restored(name: &str, of: &[&str], since: i64, until: i64) -> Event {
+    let (since, until) = (second(since), second(until));
+    Event::Restored { entry: entry_id("test", name), kinds: kinds(of), since, until }
+}
+
+fn intake(history: Vec<Event>) -> cqrs_es::test::AggregateTestExecutor<Intake> {
+    TestFramework::<Intake>::with(()).given(history)
+}
+
+#[test]
+fn a_gap_begins_once_and_ends_once_and_its_end_says_all_of_it() {
+    let both = ["channel.cheer", "channel.raid"];
+    let gone = || vec![lost("a", &both, 100, 115)];
+    intake(vec![]).when(lose("a", &both, 100)).then_expect_events(gone());
+    intake(gone()).when(lose("b", &both, 103)).then_expect_events(vec![]);
+    intake(gone())
+        .when(restore("c", &both, 130))
+        .then_expect_events(vec![restored("c", &both, 100, 130)]);
+    intake(vec![gone().remove(0), restored("c", &both, 100, 130)])
+        .when(restore("d", &both, 140))
+        .then_expect_events(vec![]);
+}
+
+#[test]
+fn a_kind_that_is_lost_alone_ends_alone() {
+    let history = vec![lost("a", &["channel.cheer"], 100, 115)];
+    intake(history.clone())
+        .when(lose("b", &["channel.raid", "channel.cheer"], 200))
+        .then_expect_events(vec![lost("b", &["channel.raid"], 200, 215)]);
+    let both = [history, vec![lost("b", &["channel.raid"], 200, 215)]].concat();
+    intake(both).when(restore("c", &["channel.raid", "channel.cheer"], 300)).then_expect_events(
+        vec![
+            restored("c", &["channel.cheer"], 100, 300),
+            restored("c", &["channel.raid"], 200, 300),
+        ],
+    );
+}
+
+#[test]
+fn a_gap_never_overlaps_the_one_before_it() {
+    let kind = ["channel.cheer"];
+    let history = vec![lost("a", &kind, 100, 115), restored("b", &kind, 100, 130)];
+    intake(history.clone())
+        .when(lose("c", &kind, 110))
+        .then_expect_events(vec![lost("c", &kind, 130, 125)]);
+    intake(history)
+        .when(lose("d", &kind, 131))
+        .then_expect_events(vec![lost("d", &kind, 131, 146)]);
+}
+
+#[test]
+fn a_gap_does_not_end_before_it_begins() {
+    let kind = ["channel.cheer"];
+    intake(vec![lost("a", &kind, 100, 115)])
+        .when(restore("b", &kind, 90))
+        .then_expect_events(vec![restored("b", &kind, 100, 100)]);
+}
+
+#[test]
+fn the_same_command_twice_changes_nothing() {
+    let kind = ["channel.cheer"];
+    let history = vec![lost("a", &kind, 100, 115), restored("b", &kind, 100, 130)];
+    intake(history.clone()).when(lose("a", &kind, 100)).then_expect_events(vec![]);
+    intake(history).when(restore("b", &kind, 130)).then_expect_events(vec![]);
+}
+
+#[test]
+fn what_names_no_kind_or_no_reason_is_refused() {
+    for wrong in [vec![], kinds(&[""]), kinds(&["a b"]), kinds(&["x"; 101]), vec!["x".repeat(101)]]
+    {
+        let entry = entry_id("test", "wrong");
+        let restore = Command::Restore { entry, kinds: wrong, until: second(1) };
+        intake(vec![]).when(restore).then_expect_error(Rejection::BadKinds);
+    }
+    for wrong in [String::new(), "x".repeat(201), "a\nb".to_owned()] {
+        let Command::Lose { entry, kinds, since, at, .. } = lose("a", &["x"], 1) else { panic!() };
+        let lose = Command::Lose { entry, kinds, since, reason: wrong, at };
+        intake(vec![]).when(lose).then_expect_error(Rejection::BadReason);
+    }
+}

@@ -1,0 +1,69 @@
+//! Whether Twitch tells us what happens, and since when it may not have.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use projections::{Page, gaps};
+use sqlx::PgPool;
+
+use super::{Finding, note, well, wrong};
+use crate::config::Config;
+use crate::twitch::eventsub::record::{self, Feed};
+use crate::twitch::eventsub::round::State;
+
+const CHECK: &str = "EventSub";
+const LIST: &str = "tapedeck eventsub list";
+/// A look at all subscriptions that is older than this is overdue.
+const LOOKED_MAX: TimeDelta = TimeDelta::minutes(90);
+
+pub(super) async fn examine(pool: &PgPool, config: &Config) -> anyhow::Result<Vec<Finding>> {
+    if config.twitch.credentials().is_none() {
+        let words = "[twitch.eventsub] names no account: Twitch is not asked to tell anything";
+        let mend = "set TAPEDECK_TWITCH__EVENTSUB__TOKEN, as tapedeck.example.toml explains";
+        return Ok(vec![note(CHECK, words.to_owned(), mend)]);
+    }
+    let mut findings = match record::find(pool, &config.broadcaster_id).await? {
+        None => {
+            let words = "nobody listened yet".to_owned();
+            vec![wrong(CHECK, words, "start `tapedeck serve` or `tapedeck up`")]
+        }
+        Some(feed) => of(&feed, Utc::now()),
+    };
+    if let Ok(list) = gaps::list(pool, true, Page::of(1)).await
+        && list.open > 0
+    {
+        let words = format!("{} gaps last: not everything reaches us", list.open);
+        findings.push(wrong("gaps", words, LIST));
+    }
+    Ok(findings)
+}
+
+fn of(feed: &Feed, now: DateTime<Utc>) -> Vec<Finding> {
+    let Feed { transport, state, why, since, report, .. } = feed;
+    let why = why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let words =
+        format!("{transport}, {state} since {} UTC{why}", since.format("%Y-%m-%d %H:%M:%S"));
+    let connection = match state.as_str() {
+        "connected" | "subscribed" => well(CHECK, words),
+        "stopped" => wrong(CHECK, words, "start `tapedeck serve` or `tapedeck up`"),
+        _ => wrong(CHECK, words, "it is tried again by itself; look at https://status.twitch.com"),
+    };
+    let Some(report) = report else { return vec![connection] };
+    let bad = report.statuses.iter().find(|status| status.state == State::Failing);
+    let enabled = format!("{} of {} enabled", report.count(State::Enabled), report.statuses.len());
+    let subscribed = match (bad, &report.failed) {
+        (Some(one), _) => {
+            let why = one.why.as_deref().unwrap_or("not enabled");
+            wrong(CHECK, format!("{enabled}; {} is failing: {why}", one.wanted.kind), LIST)
+        }
+        (None, Some(why)) => wrong(CHECK, format!("{enabled}; {why}"), "tapedeck eventsub sync"),
+        (None, None) if now - report.at > LOOKED_MAX => {
+            let at = report.at.format("%Y-%m-%d %H:%M:%S");
+            wrong(
+                CHECK,
+                format!("{enabled}; not looked at since {at} UTC"),
+                "tapedeck eventsub sync",
+            )
+        }
+        (None, None) => well(CHECK, enabled),
+    };
+    vec![connection, subscribed]
+}

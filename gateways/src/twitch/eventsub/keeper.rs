@@ -1,0 +1,362 @@
+//! Whoever keeps the subscriptions as they are wanted, and writes down what does not reach us meanwhile.
+//!
+//! What must not be forgotten is a command first and a row second: while a command waits for NATS, the row stays as it
+//! is, so that whoever follows on a death begins at what is written.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use journal::Envelope;
+use journal::command::BadAddress;
+use journal::ingest::{PublishError, Publisher};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::gaps;
+use super::plan::Place;
+use super::record::Row;
+use super::round::{self, Order, Report, State};
+use super::session::Note;
+use super::settings::Transport;
+use super::subscriptions::Subscriptions;
+use super::times;
+use super::wanted::Wanted;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const SEND_LIMIT: Duration = Duration::from_secs(3);
+/// A session is new: what others left is cleared away a little later.
+const CLEAR_AFTER: Duration = Duration::from_secs(60);
+const DROPPED_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long what was told last may take to be stored, when everything stops.
+const LAST_LIMIT: Duration = Duration::from_secs(6);
+const UNSENT_MAX: usize = 1_024;
+/// How many former ids of a session are remembered.
+const BEFORE_MAX: usize = 16;
+const TOGETHER: TimeDelta = TimeDelta::seconds(1);
+const NOBODY: &str = "nobody was listening";
+
+pub struct Keeper {
+    pub row: Row,
+    pub publisher: Publisher,
+    pub subscriptions: Arc<Subscriptions>,
+    pub transport: Transport,
+    pub wanted: Vec<Wanted>,
+    pub exclusive: bool,
+    /// Where webhooks are posted to.
+    pub callback: String,
+    pub notes: mpsc::Receiver<Note>,
+    /// Up to when all that was told is stored.
+    pub stored: watch::Receiver<Option<DateTime<Utc>>>,
+    pub stop: CancellationToken,
+}
+
+/// What a keeper knows.
+struct Keeping {
+    keeper: Keeper,
+    place: Option<Place>,
+    /// Where it was until the session was lost.
+    former: Option<Place>,
+    /// What reaches us.
+    fed: BTreeSet<String>,
+    heard_at: Option<DateTime<Utc>>,
+    /// When it was last known of all.
+    looked_at: Option<DateTime<Utc>>,
+    /// Commands that are not on the broker's disk yet.
+    unsent: VecDeque<Envelope>,
+    /// What the row has.
+    written: (Option<DateTime<Utc>>, Vec<String>),
+    running: Option<Running>,
+    next: Instant,
+    failed: u32,
+}
+
+/// A round under way, and up to which question it answers.
+struct Running {
+    task: AbortOnDropHandle<Report>,
+    asked: i64,
+    fresh: bool,
+}
+
+impl Keeper {
+    /// Keeps until told to stop, or, over the WebSocket, until the session has ended.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let before = self.row.begin(self.transport, Utc::now()).await?;
+        let mut keeping = Keeping {
+            place: None,
+            former: None,
+            fed: BTreeSet::new(),
+            heard_at: before.heard_at,
+            looked_at: before.report.as_ref().map(|report| report.at),
+            unsent: VecDeque::new(),
+            written: (before.heard_at, before.kinds.clone()),
+            running: None,
+            next: Instant::now(),
+            failed: 0,
+            keeper: self,
+        };
+        match (keeping.keeper.transport, before.heard_at) {
+            (Transport::Websocket, Some(heard_at)) => {
+                keeping.lose(&before.kinds, heard_at, NOBODY);
+            }
+            (Transport::Websocket, None) => {}
+            (Transport::Webhook, _) => {
+                keeping.fed = before.kinds.into_iter().collect();
+                let callback = keeping.keeper.callback.clone();
+                keeping.place = Some(Place::Webhook { callback });
+                keeping.is("subscribed", None).await;
+            }
+        }
+        keeping.keep().await;
+        Ok(())
+    }
+}
+
+impl Keeping {
+    async fn keep(&mut self) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            let idle = self.running.is_none() && self.place.is_some();
+            tokio::select! {
+                note = self.keeper.notes.recv() => match note {
+                    Some(note) => self.note(note).await,
+                    None => break,
+                },
+                () = self.keeper.stop.cancelled(),
+                    if self.keeper.transport == Transport::Webhook => break,
+                (report, asked, fresh) = ended(&mut self.running) => {
+                    self.running = None;
+                    if let Some(report) = report {
+                        self.looked(report, asked, fresh).await;
+                    }
+                }
+                () = sleep_until(self.next), if idle => self.begin(false).await,
+                _ = looks.tick() => self.look().await,
+            }
+        }
+        // What was stored last is written down.
+        let stored = &mut self.keeper.stored;
+        let _ = timeout(LAST_LIMIT, async { while stored.changed().await.is_ok() {} }).await;
+        self.look().await;
+        self.is("stopped", None).await;
+    }
+
+    async fn note(&mut self, note: Note) {
+        match note {
+            Note::Fresh { session, at } => {
+                self.place = Some(Place::Session { id: session, before: Vec::new() });
+                self.former = None;
+                self.heard_at = self.heard_at.max(Some(gaps::kept(at)));
+                self.is("connected", None).await;
+                self.begin(true).await;
+            }
+            Note::Carried { session } => {
+                let place = self.place.take().or_else(|| self.former.take());
+                self.place = Some(match place {
+                    Some(Place::Session { id, mut before }) if before.len() < BEFORE_MAX => {
+                        before.push(id);
+                        Place::Session { id: session, before }
+                    }
+                    _ => Place::Session { id: session, before: Vec::new() },
+                });
+                // What was lost meanwhile, if anything was, ends with a look.
+                if self.fed.is_empty() {
+                    self.next = Instant::now();
+                }
+                self.is("connected", None).await;
+            }
+            Note::Lost { since, reason } => {
+                let fed: Vec<String> = std::mem::take(&mut self.fed).into_iter().collect();
+                self.lose(&fed, since, &reason);
+                (self.former, self.running) = (self.place.take(), None);
+                self.is("connecting", Some(&reason)).await;
+            }
+            Note::NotConnected { reason } => self.is("connecting", Some(&reason)).await,
+            Note::Revoked { kind } => {
+                // That it was lost is said by the revocation itself, which went the way of all that is told.
+                self.fed.remove(&kind);
+                self.next = Instant::now();
+            }
+            Note::Dropped { kind, since } => {
+                self.fed.remove(&kind);
+                self.lose(&[kind], since, "more was told than could be stored");
+                self.next = self.next.min(Instant::now() + DROPPED_AGAIN_AFTER);
+            }
+        }
+        self.send().await;
+    }
+
+    async fn begin(&mut self, fresh: bool) {
+        let Some(place) = self.place.clone() else { return };
+        let asked = match self.keeper.row.asked().await {
+            Ok((asked, _)) => asked,
+            Err(_) => 0,
+        };
+        let (wanted, exclusive) = (self.keeper.wanted.clone(), self.keeper.exclusive);
+        let order = Order { wanted, place, exclusive, fresh };
+        let subscriptions = Arc::clone(&self.keeper.subscriptions);
+        let task = async move { round::carry_out(&subscriptions, &order).await };
+        let task = AbortOnDropHandle::new(tokio::spawn(task));
+        self.running = Some(Running { task, asked, fresh });
+    }
+
+    /// What a look at all subscriptions came to.
+    async fn looked(&mut self, report: Report, asked: i64, fresh: bool) {
+        let enabled = |status: &&round::Status| status.state == State::Enabled;
+        if !report.statuses.is_empty() {
+            let now: BTreeSet<String> =
+                report.statuses.iter().filter(enabled).map(kind_of).collect();
+            for status in report.statuses.iter().filter(|status| !enabled(status)) {
+                // Twitch said nothing of it: it was well when it was last looked at.
+                if self.fed.contains(&status.wanted.kind) {
+                    let since = self.looked_at.unwrap_or(report.at);
+                    let why = status.why.clone().unwrap_or_else(|| "not enabled".to_owned());
+                    self.lose(&[kind_of(status)], since, &why);
+                }
+            }
+            for (kinds, at) in together(report.statuses.iter().filter(enabled)) {
+                let (broadcaster, at) = (&self.keeper.row.broadcaster, gaps::kept(at));
+                let restored = gaps::restore(broadcaster, &kinds, at);
+                self.heard_at = self.heard_at.max(Some(at));
+                self.keep_command(restored);
+            }
+            self.fed = now;
+            self.looked_at = Some(report.at);
+        }
+        self.failed = if report.is_passing() { self.failed.saturating_add(1) } else { 0 };
+        let wait = match (self.failed, fresh) {
+            (0, true) => CLEAR_AFTER,
+            (0, false) => times::sync_after(),
+            (failed, _) => times::again_after(failed.saturating_add(1)),
+        };
+        self.next = Instant::now() + wait;
+        said(&report);
+        if let Err(error) = self.keeper.row.looked(&report, asked).await {
+            tracing::warn!(%error, "what EventSub subscribes to is not written down");
+        }
+        self.send().await;
+    }
+
+    /// What changed by itself: what was stored, and whether somebody asks.
+    async fn look(&mut self) {
+        let stored = *self.keeper.stored.borrow_and_update();
+        if !self.fed.is_empty() {
+            self.heard_at = self.heard_at.max(stored.map(gaps::kept));
+        }
+        self.send().await;
+        if let Ok((asked, answered)) = self.keeper.row.asked().await
+            && asked > answered
+        {
+            self.next = self.next.min(Instant::now());
+        }
+    }
+
+    /// Sends what waits, and then writes down what reaches us.
+    async fn send(&mut self) {
+        while let Some(envelope) = self.unsent.front() {
+            match timeout(SEND_LIMIT, self.keeper.publisher.send(envelope)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error @ (PublishError::BadAddress(_) | PublishError::TooLarge { .. }))) => {
+                    tracing::error!(%error, "a gap cannot be recorded");
+                }
+                Ok(Err(error)) => {
+                    return tracing::warn!(%error, "a gap is not recorded yet; trying again");
+                }
+                Err(_) => return tracing::warn!("a gap is not recorded in time; trying again"),
+            }
+            self.unsent.pop_front();
+        }
+        // While nothing reaches us, the row keeps what did: its gap was sent, and begins there for whoever follows.
+        let kinds: Vec<String> = self.fed.iter().cloned().collect();
+        if kinds.is_empty() || self.written == (self.heard_at, kinds.clone()) {
+            return;
+        }
+        match self.keeper.row.heard(self.heard_at, &kinds).await {
+            Ok(()) => self.written = (self.heard_at, kinds),
+            Err(error) => tracing::warn!(%error, "what was heard is not written down"),
+        }
+    }
+
+    fn lose(&mut self, kinds: &[String], since: DateTime<Utc>, reason: &str) {
+        if kinds.is_empty() {
+            return;
+        }
+        let lost = gaps::lose(&self.keeper.row.broadcaster, kinds, since, reason, Utc::now());
+        self.keep_command(lost);
+    }
+
+    fn keep_command(&mut self, envelope: Result<Envelope, BadAddress>) {
+        match envelope {
+            Ok(envelope) if self.unsent.len() < UNSENT_MAX => self.unsent.push_back(envelope),
+            Ok(_) => tracing::error!("too many gaps wait to be recorded; one is not"),
+            Err(error) => tracing::error!(%error, "a gap cannot be recorded"),
+        }
+    }
+
+    async fn is(&self, state: &str, why: Option<&str>) {
+        metrics::gauge!("tapedeck_eventsub_connected")
+            .set(if matches!(state, "connected" | "subscribed") { 1.0 } else { 0.0 });
+        if let Err(error) = self.keeper.row.is(state, why, Utc::now()).await {
+            tracing::warn!(%error, state, "how EventSub is cannot be written down");
+        }
+    }
+}
+
+fn kind_of(status: &round::Status) -> String {
+    status.wanted.kind.clone()
+}
+
+/// What began to reach us within a second, and when the last of it did. Twitch may have made us wait in between.
+fn together<'a>(
+    statuses: impl Iterator<Item = &'a round::Status>,
+) -> Vec<(Vec<String>, DateTime<Utc>)> {
+    let mut statuses: Vec<&round::Status> = statuses.collect();
+    statuses.sort_by_key(|status| status.at);
+    let groups = statuses.chunk_by(|one, next| next.at - one.at < TOGETHER);
+    let group = |group: &[&round::Status]| {
+        let at = group.last().map(|last| last.at)?;
+        Some((group.iter().map(|status| kind_of(status)).collect(), at))
+    };
+    groups.filter_map(group).collect()
+}
+
+/// Waits for the end of the round under way, for ever where none is.
+async fn ended(running: &mut Option<Running>) -> (Option<Report>, i64, bool) {
+    match running {
+        None => std::future::pending().await,
+        Some(Running { task, asked, fresh }) => {
+            let ended = task.await;
+            (
+                ended.inspect_err(|error| tracing::error!(%error, "a round failed")).ok(),
+                *asked,
+                *fresh,
+            )
+        }
+    }
+}
+
+/// One line for what a round came to.
+fn said(report: &Report) {
+    let (calls, removed) = (report.made.all(), report.removed);
+    let counts = [State::Enabled, State::Pending, State::Failing].map(|state| report.count(state));
+    let [enabled, pending, failing] = counts;
+    for (state, count) in [("enabled", enabled), ("pending", pending), ("failing", failing)] {
+        metrics::gauge!("tapedeck_eventsub_subscriptions", "state" => state).set(count as f64);
+    }
+    match &report.failed {
+        Some(error) => {
+            tracing::warn!(
+                error,
+                enabled,
+                failing,
+                "EventSub could not be looked at; trying again"
+            );
+        }
+        None => {
+            tracing::info!(enabled, pending, failing, removed, calls, "EventSub was looked at");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What is to be done so that Twitch has what we want and nothing else of ours: a pure function of both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use super::wanted::Wanted;
+
+/// A subscription as Twitch lists it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Existing {
+    pub id: String,
+    pub status: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub version: String,
+    #[serde(default)]
+    pub condition: BTreeMap<String, serde_json::Value>,
+    pub transport: Transport,
+    #[serde(default)]
+    pub cost: i64,
+    #[serde(default)]
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+/// Where Twitch sends what a subscription is about.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Transport {
+    #[serde(default)]
+    pub method: String,
+    #[serde(default)]
+    pub callback: Option<String>,
+    #[serde(default)]
+    pub session_id: Option<String>,
+}
+
+/// Where it is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Webhook {
+        callback: String,
+    },
+    /// With the ids that the session had before Twitch had us reconnect: its subscriptions go on.
+    Session {
+        id: String,
+        before: Vec<String>,
+    },
+}
+
+/// How a subscription is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    Enabled,
+    /// Twitch waits for the answer to its challenge.
+    Pending,
+    /// Nothing comes of it any more.
+    Dead,
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    pub keep: Vec<(Wanted, Existing)>,
+    pub steps: Vec<Step>,
+    /// How many were left alone because they are none of ours.
+    pub left: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    Create(Wanted),
+    Delete { id: String, why: Why },
+}
+
+/// Why a subscription is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It is dead.
+    Dead,
+    /// Another one says the same.
+    Duplicate,
+    /// Nobody wants what it is about.
+    Orphan,
+    /// It sends to where we are not any more.
+    Elsewhere,
+}
+
+impl Existing {
+    pub fn standing(&self) -> Standing {
+        match self.status.as_str() {
+            "enabled" => Standing::Enabled,
+            "webhook_callback_verification_pending" => Standing::Pending,
+            _ => Standing::Dead,
+        }
+    }
+
+    fn names(&self) -> Wanted {
+        let said = |(key, value): (&String, &serde_json::Value)| {
+            let value = match value {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Null => String::new(),
+                other => other.to_string(),
+            };
+            (!value.is_empty()).then(|| (key.clone(), value))
+        };
+        let condition = self.condition.iter().filter_map(said).collect();
+        Wanted { kind: self.kind.clone(), version: self.version.clone(), condition }
+    }
+}
+
+impl Place {
+    pub fn method(&self) -> &'static str {
+        match self {
+            Place::Webhook { .. } => "webhook",
+            Place::Session { .. } => "websocket",
+        }
+    }
+
+    fn has(&self, existing: &Existing) -> bool {
+        let Transport { callback, session_id, .. } = &existing.transport;
+        match self {
+            Place::Webhook { callback: ours } => callback.as_ref() == Some(ours),
+            Place::Session { id, before } => {
+                session_id.as_ref().is_some_and(|session| session == id || before.contains(session))
+            }
+        }
+    }
+}
+
+/// What makes of `existing` what is `wanted` at `place`, with as few calls as can be. What is dead and in the way is
+/// deleted before its successor is made, everything else after all is made, so that as little as possible is missed.
+///
+/// With `exclusive`, whatever the application has at another address is deleted too. Dead ones of other WebSocket sessions
+/// are left to Twitch, which forgets them within the hour; so are conduits.
+pub fn plan(wanted: &[Wanted], existing: &[Existing], place: &Place, exclusive: bool) -> Plan {
+    let mut plan = Plan::default();
+    let mut here: BTreeMap<Wanted, Vec<&Existing>> = BTreeMap::new();
+    let mut after = Vec::new();
+    let mut seen = BTreeSet::new();
+    for one in existing {
+        // Pages may repeat what was on the page before.
+        if !seen.insert(one.id.as_str()) {
+            continue;
+        }
+        let delete = |why| Step::Delete { id: one.id.clone(), why };
+        if one.transport.method != place.method() {
+            plan.left += 1;
+        } else if place.has(one) {
+            here.entry(one.names()).or_default().push(one);
+        } else if !exclusive || (one.standing() == Standing::Dead && place.method() == "websocket")
+        {
+            plan.left += 1;
+        } else {
+            after.push(delete(Why::Elsewhere));
+        }
+    }
+    let mut seen_wanted = BTreeSet::new();
+    for one in wanted {
+        if !seen_wanted.insert(one) {
+            continue;
+        }
+        let mut found = here.remove(one).unwrap_or_default();
+        found.sort_by_key(|existing| (existing.standing(), existing.created_at));
+        let mut found = found.into_iter().peekable();
+        let kept = found.next_if(|first| first.standing() != Standing::Dead);
+        for rest in found {
+            let why = match rest.standing() {
+                Standing::Dead => Why::Dead,
+                _ => Why::Duplicate,
+            };
+            let step = Step::Delete { id: rest.id.clone(), why };
+            if kept.is_some() { after.push(step) } else { plan.steps.push(step) }
+        }
+        match kept {
+            Some(kept) => plan.keep.push((one.clone(), kept.clone())),
+            None => plan.steps.push(Step::Create(one.clone())),
+        }
+    }
+    for orphan in here.into_values().flatten() {
+        after.push(Step::Delete { id: orphan.id.clone(), why: Why::Orphan });
+    }
+    plan.steps.extend(after);
+    plan
+}
+
+#[cfg(test)]
+mod tests;

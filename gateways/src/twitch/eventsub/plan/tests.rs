@@ -1,0 +1,169 @@
+//! Plans, by what they make of anything that Twitch may list.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::super::wanted::wanted;
+use super::*;
+
+const CALLBACK: &str = "https://tapes.example/webhooks/twitch";
+
+fn here() -> Place {
+    Place::Webhook { callback: CALLBACK.to_owned() }
+}
+
+fn existing(id: &str, of: &Wanted, status: &str, callback: &str) -> Existing {
+    let text = |(key, value): (&String, &String)| (key.clone(), value.clone().into());
+    Existing {
+        id: id.to_owned(),
+        status: status.to_owned(),
+        kind: of.kind.clone(),
+        version: of.version.clone(),
+        condition: of.condition.iter().map(text).collect(),
+        transport: Transport {
+            method: "webhook".to_owned(),
+            callback: Some(callback.to_owned()),
+            session_id: None,
+        },
+        cost: 0,
+        created_at: None,
+    }
+}
+
+/// What Twitch has once the steps are done, if none fails; it takes no second one of the same names and place.
+fn done(existing: &[Existing], steps: &[Step]) -> Vec<Existing> {
+    let mut now = existing.to_vec();
+    for (n, step) in steps.iter().enumerate() {
+        match step {
+            Step::Delete { id, .. } => {
+                assert!(now.iter().any(|one| one.id == *id), "{id} is deleted twice");
+                now.retain(|one| one.id != *id);
+            }
+            Step::Create(wanted) => {
+                let same = |one: &&Existing| one.names() == *wanted && here().has(one);
+                assert_eq!(now.iter().find(same), None, "Twitch would answer 409");
+                now.push(self::existing(&format!("new-{n}"), wanted, "enabled", CALLBACK));
+            }
+        }
+    }
+    now
+}
+
+#[test]
+fn whatever_there_is_it_ends_at_what_is_wanted_and_then_nothing_is_left_to_do() {
+    let all = wanted("1000", "1000", &[]);
+    let statuses = [
+        "enabled",
+        "webhook_callback_verification_pending",
+        "notification_failures_exceeded",
+        "authorization_revoked",
+        "a_status_of_tomorrow",
+    ];
+    for seed in 0..300 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let some = wanted("1000", "1000", &[all[random.random_range(0..19)].kind.clone()]);
+        let kinds = [all.clone(), wanted("2000", "2000", &[])].concat();
+        let count = random.random_range(0..60);
+        let listed: Vec<Existing> = (0..count)
+            .map(|n| {
+                let kind = &kinds[random.random_range(0..kinds.len())];
+                let callback = ["https://old.example/x", CALLBACK][random.random_range(0..2)];
+                let status = statuses[random.random_range(0..statuses.len())];
+                existing(&format!("old-{n}"), kind, status, callback)
+            })
+            .collect();
+        let plan = super::plan(&some, &listed, &here(), true);
+        let after = done(&listed, &plan.steps);
+        assert_eq!(after.len(), some.len(), "seed {seed}");
+        for one in &some {
+            let is_it = |now: &&Existing| now.names() == *one && now.standing() != Standing::Dead;
+            assert_eq!(after.iter().filter(is_it).count(), 1, "seed {seed}: {one:?}");
+        }
+        // No call is made in vain: what goes and what stays is all there was.
+        let made = plan.steps.iter().filter(|step| matches!(step, Step::Create(_))).count();
+        assert_eq!(plan.steps.len() - made + plan.keep.len(), listed.len(), "seed {seed}");
+        assert_eq!(made + plan.keep.len(), some.len(), "seed {seed}");
+        assert!(super::plan(&some, &after, &here(), true).steps.is_empty(), "seed {seed}");
+        // Not exclusively ours: nothing of another address is touched.
+        let shared = super::plan(&some, &listed, &here(), false);
+        let elsewhere = listed.iter().filter(|one| !here().has(one)).count();
+        assert_eq!(shared.left, elsewhere);
+        assert_eq!(done(&listed, &shared.steps).len(), some.len() + elsewhere);
+    }
+}
+
+#[test]
+fn the_one_that_works_is_kept_and_the_oldest_of_them() {
+    let one = &wanted("1000", "1000", &[])[..1];
+    let at = |seconds| DateTime::from_timestamp(seconds, 0);
+    let listed = [
+        Existing { created_at: at(1), ..existing("dead", &one[0], "user_removed", CALLBACK) },
+        Existing { created_at: at(9), ..existing("young", &one[0], "enabled", CALLBACK) },
+        Existing { created_at: at(5), ..existing("old", &one[0], "enabled", CALLBACK) },
+    ];
+    let plan = plan(one, &listed, &here(), true);
+    assert_eq!(plan.keep[0].1.id, "old");
+    let gone = |id: &str, why| Step::Delete { id: id.to_owned(), why };
+    assert_eq!(plan.steps, [gone("young", Why::Duplicate), gone("dead", Why::Dead)]);
+}
+
+#[test]
+fn what_is_in_the_way_goes_first_and_everything_else_when_all_is_made() {
+    let two = &wanted("1000", "1000", &[])[..2];
+    let other = &wanted("2000", "2000", &[])[0];
+    let listed = [
+        existing("orphan", other, "enabled", CALLBACK),
+        existing("dead", &two[1], "notification_failures_exceeded", CALLBACK),
+    ];
+    let plan = plan(two, &listed, &here(), true);
+    let ids: Vec<&str> = plan
+        .steps
+        .iter()
+        .map(|step| match step {
+            Step::Create(wanted) => wanted.kind.as_str(),
+            Step::Delete { id, .. } => id.as_str(),
+        })
+        .collect();
+    assert_eq!(ids, ["stream.online", "dead", "stream.offline", "orphan"]);
+}
+
+#[test]
+fn empty_text_in_a_condition_says_nothing() {
+    let raid: Vec<Wanted> =
+        wanted("1000", "1000", &[]).into_iter().filter(|one| one.kind == "channel.raid").collect();
+    let mut listed = existing("a", &raid[0], "enabled", CALLBACK);
+    listed.condition.insert("from_broadcaster_user_id".to_owned(), "".into());
+    listed.condition.insert("reward_id".to_owned(), serde_json::Value::Null);
+    assert!(plan(&raid, &[listed], &here(), true).steps.is_empty());
+}
+
+#[test]
+fn a_page_that_repeats_one_makes_no_duplicate_of_it() {
+    let one = &wanted("1000", "1000", &[])[..1];
+    let listed = existing("a", &one[0], "enabled", CALLBACK);
+    assert!(plan(one, &[listed.clone(), listed], &here(), true).steps.is_empty());
+}
+
+#[test]
+fn dead_ones_of_other_sessions_and_conduits_are_left_alone() {
+    let one = &wanted("1000", "1000", &[])[..1];
+    let session = |id: &str, session: &str, status: &str| {
+        let mut listed = existing(id, &one[0], status, "");
+        let session_id = Some(session.to_owned());
+        listed.transport = Transport { method: "websocket".to_owned(), callback: None, session_id };
+        listed
+    };
+    let mut conduit = session("c", "x", "enabled");
+    conduit.transport.method = "conduit".to_owned();
+    let place = Place::Session { id: "s-3".to_owned(), before: vec!["s-2".to_owned()] };
+    let listed = [
+        session("gone", "s-1", "websocket_disconnected"),
+        session("live", "s-1", "enabled"),
+        session("ours", "s-2", "enabled"),
+        conduit,
+    ];
+    let plan = plan(one, &listed, &place, true);
+    assert_eq!((plan.keep[0].1.id.as_str(), plan.left), ("ours", 2));
+    let gone = Step::Delete { id: "live".to_owned(), why: Why::Elsewhere };
+    assert_eq!(plan.steps, [gone]);
+}

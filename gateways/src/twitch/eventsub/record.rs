@@ -1,0 +1,122 @@
+//! The row of what Twitch tells us of a channel: written by the process that listens, read by whoever asks how it is.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgPool;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::round::Report;
+use super::settings::Transport;
+
+/// How it is.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct Feed {
+    pub transport: String,
+    /// `connecting`, `connected`, `subscribed` (webhooks), `stopped`.
+    pub state: String,
+    pub why: Option<String>,
+    pub since: DateTime<Utc>,
+    /// All that was told before this is stored.
+    pub heard_at: Option<DateTime<Utc>>,
+    /// The types that reach us.
+    pub kinds: Vec<String>,
+    #[serde(skip)]
+    pub asked: i64,
+    #[serde(skip)]
+    pub answered: i64,
+    #[sqlx(json(nullable))]
+    pub report: Option<Report>,
+}
+
+const COLUMNS: &str = "SELECT transport, state, why, since, heard_at, kinds, asked, answered, report FROM eventsub_feeds";
+
+/// How the feed of `broadcaster` is, if anybody ever listened.
+pub async fn find(pool: &PgPool, broadcaster: &str) -> sqlx::Result<Option<Feed>> {
+    let query = format!("{COLUMNS} WHERE broadcaster = $1");
+    sqlx::query_as(&query).bind(broadcaster).fetch_optional(pool).await
+}
+
+/// Asks for all subscriptions to be looked at; once `answered` is the number that is given, they were. `None` where
+/// nobody ever listened.
+pub async fn ask(pool: &PgPool, broadcaster: &str) -> sqlx::Result<Option<i64>> {
+    let query =
+        "UPDATE eventsub_feeds SET asked = asked + 1 WHERE broadcaster = $1 RETURNING asked";
+    sqlx::query_scalar(query).bind(broadcaster).fetch_optional(pool).await
+}
+
+/// The row of one feed, as whoever listens writes it.
+#[derive(Clone)]
+pub struct Row {
+    pub pool: PgPool,
+    pub broadcaster: String,
+    pub listener: Uuid,
+}
+
+impl Row {
+    /// Begins to listen; gives what whoever listened before left.
+    pub async fn begin(&self, transport: Transport, at: DateTime<Utc>) -> sqlx::Result<Feed> {
+        sqlx::query(
+            "INSERT INTO eventsub_feeds (broadcaster, transport, state, since, listener)
+             VALUES ($1, $2, 'connecting', $3, $4)
+             ON CONFLICT (broadcaster) DO UPDATE
+             SET transport = $2, state = 'connecting', why = NULL, since = $3, listener = $4",
+        )
+        .bind(&self.broadcaster)
+        .bind(transport.name())
+        .bind(at)
+        .bind(self.listener)
+        .execute(&self.pool)
+        .await?;
+        let query = format!("{COLUMNS} WHERE broadcaster = $1");
+        sqlx::query_as(&query).bind(&self.broadcaster).fetch_one(&self.pool).await
+    }
+
+    /// Whether nobody else has begun to listen since we did.
+    pub async fn is_ours(&self) -> sqlx::Result<bool> {
+        let query = "SELECT listener = $2 FROM eventsub_feeds WHERE broadcaster = $1";
+        let query = sqlx::query_scalar(query).bind(&self.broadcaster).bind(self.listener);
+        query.fetch_optional(&self.pool).await.map(|ours| ours.unwrap_or(true))
+    }
+
+    pub async fn is(
+        &self,
+        state: &str,
+        why: Option<&str>,
+        since: DateTime<Utc>,
+    ) -> sqlx::Result<()> {
+        let query = "UPDATE eventsub_feeds SET state = $2, why = $3, since = $4
+             WHERE broadcaster = $1 AND listener = $5";
+        let query = sqlx::query(query).bind(&self.broadcaster).bind(state).bind(why).bind(since);
+        query.bind(self.listener).execute(&self.pool).await.map(drop)
+    }
+
+    /// What reaches us, and up to when all of it is stored.
+    pub async fn heard(&self, at: Option<DateTime<Utc>>, kinds: &[String]) -> sqlx::Result<()> {
+        let query = "UPDATE eventsub_feeds SET heard_at = $2, kinds = $3
+             WHERE broadcaster = $1 AND listener = $4";
+        let query = sqlx::query(query).bind(&self.broadcaster).bind(at).bind(kinds);
+        query.bind(self.listener).execute(&self.pool).await.map(drop)
+    }
+
+    /// Up to which question somebody asks.
+    pub async fn asked(&self) -> sqlx::Result<(i64, i64)> {
+        let query = "SELECT asked, answered FROM eventsub_feeds WHERE broadcaster = $1";
+        sqlx::query_as(query).bind(&self.broadcaster).fetch_one(&self.pool).await
+    }
+
+    /// What a look came to, which answers all who had asked up to `asked`.
+    pub async fn looked(&self, report: &Report, asked: i64) -> sqlx::Result<()> {
+        sqlx::query(
+            "UPDATE eventsub_feeds SET report = $2, answered = GREATEST(answered, $3)
+             WHERE broadcaster = $1 AND listener = $4",
+        )
+        .bind(&self.broadcaster)
+        .bind(Json(report))
+        .bind(asked)
+        .bind(self.listener)
+        .execute(&self.pool)
+        .await
+        .map(drop)
+    }
+}

@@ -1,0 +1,65 @@
+"""A Twitch client of others (twitchAPI) against the fake in tests/it/fakes/eventsub.rs: what it understands, the fake says
+rightly.
+
+The test that starts this (tests/it/twitch/vendor.rs) does at each line that is printed what comes next.
+"""
+
+import asyncio
+import sys
+
+import twitchAPI
+from twitchAPI.eventsub.websocket import EventSubWebsocket
+from twitchAPI.twitch import Twitch
+from twitchAPI.type import AuthScope, EventSubSubscriptionConflict, EventSubSubscriptionError
+
+CONNECTION, SUBSCRIPTIONS, CLIENT, TOKEN = sys.argv[1:]
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+async def cheered(data):
+    assert data.event.broadcaster_user_id == "1000" and not data.event.is_anonymous
+    say("cheer", data.event.user_name, data.event.bits)
+
+
+async def followed(data):
+    raise AssertionError("nobody follows")
+
+
+async def main():
+    assert twitchAPI.__version__ == "4.5.0", twitchAPI.__version__
+    twitch = Twitch(CLIENT, authenticate_app=False)
+    twitch.auto_refresh_auth = False
+    await twitch.set_user_authentication(TOKEN, [AuthScope.BITS_READ], validate=False)
+    over, revoked = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def taken_away(payload):
+        assert payload["subscription"]["status"] == "authorization_revoked", payload
+        say("revoked", payload["subscription"]["type"])
+        revoked.set()
+
+    eventsub = EventSubWebsocket(
+        twitch, CONNECTION, SUBSCRIPTIONS, callback_loop=loop, revocation_handler=taken_away
+    )
+    eventsub.start()
+    await eventsub.listen_channel_cheer("1000", cheered)
+    try:
+        await eventsub.listen_channel_cheer("1000", cheered)
+        raise AssertionError("no conflict")
+    except EventSubSubscriptionConflict as conflict:
+        assert "already exists" in str(conflict)
+    try:
+        await eventsub.listen_channel_follow_v2("1000", "1000", followed)
+        raise AssertionError("no refusal")
+    except EventSubSubscriptionError as refused:
+        assert "missing proper authorization" in str(refused)
+    say("subscribed", eventsub.active_session.id)
+    await asyncio.wait_for(revoked.wait(), 60)
+    await eventsub.stop()
+    say("it is content")
+
+
+asyncio.run(main())

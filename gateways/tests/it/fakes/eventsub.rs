@@ -1,0 +1,316 @@
+//! Twitch's EventSub: the WebSocket server and the list of subscriptions, with their limits. What goes wrong is told
+//! beforehand for calls, and done at once to connections.
+
+mod api;
+mod socket;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+pub const TOKEN: &str = "a-token-of-eventsub-that-must-be-seen-nowhere";
+pub const CLIENT: &str = "a-client-of-eventsub";
+
+/// How it is made easier to test than the real one, and nothing else.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whatever the client asks for, which can be no less than 10.
+    pub keepalive_s: u64,
+    /// 10 seconds at Twitch.
+    pub unused_after: Duration,
+    /// How long a session that is told to reconnect is kept: 30 seconds at Twitch.
+    pub grace: Duration,
+    pub page: usize,
+    pub cost_each: i64,
+    pub cost_max: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            keepalive_s: 10,
+            unused_after: Duration::from_secs(10),
+            grace: Duration::from_secs(30),
+            page: 100,
+            cost_each: 0,
+            cost_max: 10_000,
+        }
+    }
+}
+
+/// What it does with a call.
+#[derive(Clone, Copy, Debug)]
+pub enum Deed {
+    Status(u16),
+    /// 429 with no call left, and more from the next second on.
+    Limit,
+    /// Does what it is asked, and then answers 500.
+    DoAndFail,
+}
+
+/// A subscription as it is listed.
+#[derive(Clone, Debug)]
+pub struct Sub {
+    pub id: String,
+    pub status: String,
+    pub kind: String,
+    pub version: String,
+    pub condition: Value,
+    /// As it is listed, without the secret.
+    pub transport: Value,
+    pub cost: i64,
+    pub created_at: DateTime<Utc>,
+}
+
+pub struct EventSub {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    _server: AbortOnDropHandle<()>,
+}
+
+struct Shared {
+    options: Options,
+    all: Mutex<All>,
+}
+
+#[derive(Default)]
+struct All {
+    subs: Vec<Sub>,
+    /// By id, how to reach whoever is connected.
+    sessions: BTreeMap<String, mpsc::UnboundedSender<Order>>,
+    /// Sessions that were told to reconnect.
+    reconnecting: BTreeSet<String>,
+    /// What was told to how many, by message id.
+    told: BTreeMap<String, usize>,
+    calls: Vec<String>,
+    deeds: VecDeque<(&'static str, Deed)>,
+    forbidden: BTreeSet<String>,
+    connections: u64,
+    made: u64,
+    /// What becomes of the next connections: they are refused with these statuses.
+    refused: VecDeque<u16>,
+}
+
+/// What a connection is to do.
+enum Order {
+    Say(String),
+    Close(u16),
+    /// Ends without a goodbye.
+    Cut,
+    /// Says nothing any more, and stays.
+    Hush,
+    Ping,
+}
+
+impl EventSub {
+    pub async fn start(options: Options) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let shared = Arc::new(Shared { options, all: Mutex::default() });
+        let list = get(api::list).post(api::create).delete(api::delete);
+        let router = Router::new()
+            .route("/ws", get(socket::open))
+            .route("/helix/eventsub/subscriptions", list)
+            .with_state(Arc::clone(&shared));
+        let server = tokio::spawn(async move {
+            axum::serve(listener, router).await.expect("it serves");
+        });
+        EventSub { shared, address, _server: AbortOnDropHandle::new(server) }
+    }
+
+    pub fn base_url(&self) -> String {
+        format!("http://{}/helix", self.address)
+    }
+
+    pub fn websocket_url(&self) -> String {
+        format!("ws://{}/ws", self.address)
+    }
+
+    /// Something happens: it is told to whoever subscribes to it, under this message id. To how many?
+    pub fn tell(&self, message_id: &str, kind: &str, event: &Value) -> usize {
+        let mut all = self.shared.all();
+        let mut told = 0;
+        for sub in all.subs.iter().filter(|sub| sub.kind == kind && sub.status == "enabled") {
+            let frame = sub.frame(message_id, "notification", Some(event));
+            told += usize::from(all.say(sub, frame));
+        }
+        *all.told.entry(message_id.to_owned()).or_default() += told;
+        told
+    }
+
+    /// Takes a right away.
+    pub fn revoke(&self, kind: &str, status: &str) {
+        let mut all = self.shared.all();
+        let mut revoked = Vec::new();
+        for sub in all.subs.iter_mut().filter(|sub| sub.kind == kind && sub.status == "enabled") {
+            sub.status = status.to_owned();
+            revoked.push(sub.clone());
+        }
+        for sub in revoked {
+            let frame = sub.frame(&format!("revoked-{}", sub.id), "revocation", None);
+            all.say(&sub, frame);
+        }
+    }
+
+    /// Has every session go on over another connection.
+    pub fn reconnect(&self) {
+        let mut all = self.shared.all();
+        let sessions: Vec<String> = all.sessions.keys().cloned().collect();
+        for id in sessions {
+            let url = format!("ws://{}/ws?reconnect={id}", self.address);
+            let session = json!({"id": id, "status": "reconnecting", "connected_at": Utc::now(),
+                "keepalive_timeout_seconds": null, "reconnect_url": url});
+            let frame = frame("session_reconnect", json!({ "session": session }));
+            all.order(&id, Order::Say(frame));
+            all.reconnecting.insert(id.clone());
+            let (shared, grace) = (Arc::clone(&self.shared), self.shared.options.grace);
+            tokio::spawn(async move {
+                tokio::time::sleep(grace).await;
+                let mut all = shared.all();
+                if all.reconnecting.remove(&id) {
+                    all.order(&id, Order::Close(4004));
+                }
+            });
+        }
+    }
+
+    pub fn close(&self, code: u16) {
+        self.shared.all().order_all(|| Order::Close(code));
+    }
+
+    pub fn cut(&self) {
+        self.shared.all().order_all(|| Order::Cut);
+    }
+
+    pub fn hush(&self) {
+        self.shared.all().order_all(|| Order::Hush);
+    }
+
+    pub fn ping(&self) {
+        self.shared.all().order_all(|| Order::Ping);
+    }
+
+    /// Says something as it is, over every connection.
+    pub fn say(&self, text: &str) {
+        self.shared.all().order_all(|| Order::Say(text.to_owned()));
+    }
+
+    /// What it does with the next calls of this method.
+    pub fn does(&self, method: &'static str, deeds: impl IntoIterator<Item = Deed>) {
+        let deeds = deeds.into_iter().map(|deed| (method, deed));
+        self.shared.all().deeds.extend(deeds);
+    }
+
+    /// The next connections are answered with these statuses.
+    pub fn refuses(&self, statuses: impl IntoIterator<Item = u16>) {
+        self.shared.all().refused.extend(statuses);
+    }
+
+    pub fn forbids(&self, kind: &str) {
+        self.shared.all().forbidden.insert(kind.to_owned());
+    }
+
+    pub fn allows(&self, kind: &str) {
+        self.shared.all().forbidden.remove(kind);
+    }
+
+    /// Puts one on the list, as if somebody had made it before.
+    pub fn has(&self, sub: Sub) {
+        self.shared.all().subs.push(sub);
+    }
+
+    pub fn subs(&self) -> Vec<Sub> {
+        self.shared.all().subs.clone()
+    }
+
+    /// How many of its subscriptions tell somebody who is there.
+    pub fn enabled(&self) -> usize {
+        self.subs().iter().filter(|sub| sub.status == "enabled").count()
+    }
+
+    /// Every webhook answers its challenge.
+    pub fn challenges_are_answered(&self) {
+        let mut all = self.shared.all();
+        let pending = |sub: &&mut Sub| sub.status == "webhook_callback_verification_pending";
+        all.subs.iter_mut().filter(pending).for_each(|sub| sub.status = "enabled".to_owned());
+    }
+
+    /// The calls since this was last asked: `GET`, `POST channel.cheer`, `DELETE <id>`.
+    pub fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.all().calls)
+    }
+
+    /// How many connections there ever were.
+    pub fn connections(&self) -> u64 {
+        self.shared.all().connections
+    }
+
+    /// How many sessions are connected.
+    pub fn sessions(&self) -> usize {
+        self.shared.all().sessions.len()
+    }
+}
+
+impl Shared {
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.all.lock().expect("whole")
+    }
+}
+
+impl All {
+    fn say(&self, sub: &Sub, text: String) -> bool {
+        let session = sub.transport["session_id"].as_str().unwrap_or_default();
+        self.order(session, Order::Say(text))
+    }
+
+    fn order(&self, session: &str, order: Order) -> bool {
+        self.sessions.get(session).is_some_and(|session| session.send(order).is_ok())
+    }
+
+    fn order_all(&self, order: impl Fn() -> Order) {
+        for session in self.sessions.values() {
+            let _ = session.send(order());
+        }
+    }
+}
+
+impl Sub {
+    pub fn listed(&self) -> Value {
+        json!({
+            "id": self.id, "status": self.status, "type": self.kind, "version": self.version,
+            "condition": self.condition, "transport": self.transport, "cost": self.cost,
+            "created_at": self.created_at,
+        })
+    }
+
+    fn frame(&self, message_id: &str, message_type: &str, event: Option<&Value>) -> String {
+        let mut payload = json!({ "subscription": self.listed() });
+        if let Some(event) = event {
+            payload["event"] = event.clone();
+        }
+        let metadata = json!({
+            "message_id": message_id, "message_type": message_type,
+            "message_timestamp": Utc::now(), "subscription_type": self.kind,
+            "subscription_version": self.version,
+        });
+        json!({"metadata": metadata, "payload": payload}).to_string()
+    }
+}
+
+/// A frame about the session.
+fn frame(message_type: &str, payload: Value) -> String {
+    let metadata = json!({
+        "message_id": uuid::Uuid::new_v4(), "message_type": message_type,
+        "message_timestamp": Utc::now(),
+    });
+    json!({"metadata": metadata, "payload": payload}).to_string()
+}

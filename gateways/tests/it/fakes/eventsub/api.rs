@@ -1,0 +1,206 @@
+//! Its list of subscriptions, as Helix has it: pages, costs, limits, and what is asked wrongly.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use serde_json::{Value, json};
+
+use super::{All, CLIENT, Deed, Shared, Sub, TOKEN};
+
+/// How many one connection may have, and how many of one type and condition there may be.
+const OF_A_SESSION_MAX: usize = 300;
+const OF_A_CONDITION_MAX: usize = 3;
+const FILTERS: [&str; 4] = ["status", "type", "user_id", "subscription_id"];
+
+pub async fn list(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let mut all = shared.all();
+    if let Err(refused) = begin(&mut all, &headers, "GET", "GET".to_owned()) {
+        return refused;
+    }
+    if FILTERS.iter().filter(|filter| query.contains_key(**filter)).count() > 1 {
+        return failure(400, "only one filter may be given");
+    }
+    let from =
+        query.get("after").map_or(Some(0), |after| after.strip_prefix("page-")?.parse().ok());
+    let Some(from) = from else { return failure(400, "the cursor is not good") };
+    let until = (from + shared.options.page).min(all.subs.len());
+    let data: Vec<Value> = all.subs[from..until].iter().map(Sub::listed).collect();
+    let more = until < all.subs.len();
+    let pagination = if more { json!({"cursor": format!("page-{until}")}) } else { json!({}) };
+    let mut answer = all.sums(&shared);
+    (answer["data"], answer["pagination"]) = (json!(data), pagination);
+    with_limits(799, (StatusCode::OK, answer.to_string()).into_response())
+}
+
+pub async fn create(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (kind, version) = (text(&asked["type"]), text(&asked["version"]));
+    let mut all = shared.all();
+    let deed = match begin(&mut all, &headers, "POST", format!("POST {kind}")) {
+        Ok(deed) => deed,
+        Err(refused) => return refused,
+    };
+    let (condition, mut transport) = (asked["condition"].clone(), asked["transport"].clone());
+    if version.is_empty() || condition.as_object().is_none_or(|all| all.is_empty()) {
+        return failure(400, "the type, version or condition is not good");
+    }
+    if all.forbidden.contains(&kind) {
+        return failure(403, "subscription missing proper authorization");
+    }
+    let status = match transport["method"].as_str() {
+        Some("websocket") => {
+            let session = text(&transport["session_id"]);
+            if !all.sessions.contains_key(&session) {
+                return failure(
+                    400,
+                    "websocket transport session does not exist or has disconnected",
+                );
+            }
+            let of_it = |sub: &&Sub| sub.transport["session_id"] == session.as_str();
+            if all.subs.iter().filter(of_it).count() >= OF_A_SESSION_MAX {
+                return limited("number of websocket subscriptions exceeded");
+            }
+            "enabled"
+        }
+        Some("webhook") => {
+            let secret = text(&transport["secret"]);
+            let callback = text(&transport["callback"]);
+            if !(10..=100).contains(&secret.len()) || !callback.starts_with("https://") {
+                return failure(400, "the callback or the secret is not good");
+            }
+            transport.as_object_mut().expect("an object").remove("secret");
+            "webhook_callback_verification_pending"
+        }
+        _ => return failure(400, "the transport is not good"),
+    };
+    let same = |sub: &&Sub| {
+        sub.kind == kind && sub.version == version && without_empty(&sub.condition) == condition
+    };
+    if all.subs.iter().filter(same).any(|sub| sub.transport == transport) {
+        return failure(409, "subscription already exists");
+    }
+    if status != "enabled" && all.subs.iter().filter(same).count() >= OF_A_CONDITION_MAX {
+        return limited("maximum subscriptions with type and condition exceeded");
+    }
+    let cost = shared.options.cost_each;
+    if all.cost() + cost > shared.options.cost_max {
+        return limited("the maximum total cost would be exceeded");
+    }
+    all.made += 1;
+    let sub = Sub {
+        id: format!("sub-{}", all.made),
+        status: status.to_owned(),
+        kind,
+        version,
+        condition,
+        transport,
+        cost,
+        created_at: Utc::now(),
+    };
+    all.subs.push(sub.clone());
+    if let Some(Deed::DoAndFail) = deed {
+        return failure(500, "something went wrong");
+    }
+    let mut answer = all.sums(&shared);
+    answer["data"] = json!([sub.listed()]);
+    with_limits(798, (StatusCode::ACCEPTED, answer.to_string()).into_response())
+}
+
+pub async fn delete(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let Some(id) = query.get("id") else { return failure(400, "no id") };
+    let mut all = shared.all();
+    if let Err(refused) = begin(&mut all, &headers, "DELETE", format!("DELETE {id}")) {
+        return refused;
+    }
+    let before = all.subs.len();
+    all.subs.retain(|sub| sub.id != *id);
+    match before == all.subs.len() {
+        true => failure(404, "there is no such subscription"),
+        false => with_limits(797, StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// Notes the call, and does to it what was told beforehand.
+#[expect(clippy::result_large_err, reason = "it is the answer")]
+fn begin(
+    all: &mut All,
+    headers: &HeaderMap,
+    method: &str,
+    call: String,
+) -> Result<Option<Deed>, Response> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    all.calls.push(call);
+    if header("authorization") != Some(&format!("Bearer {TOKEN}")) {
+        return Err(failure(401, "Invalid OAuth token"));
+    }
+    if header("client-id") != Some(CLIENT) {
+        return Err(failure(401, "Client ID and OAuth token do not match"));
+    }
+    let Some(at) = all.deeds.iter().position(|(of, _)| *of == method) else { return Ok(None) };
+    match all.deeds.remove(at) {
+        Some((_, Deed::Status(status))) => Err(failure(status, "something went wrong")),
+        Some((_, Deed::Limit)) => Err(with_limits(0, failure(429, "Too Many Requests"))),
+        other => Ok(other.map(|(_, deed)| deed)),
+    }
+}
+
+impl All {
+    fn cost(&self) -> i64 {
+        let counts = ["enabled", "webhook_callback_verification_pending"];
+        let counted = self.subs.iter().filter(|sub| counts.contains(&sub.status.as_str()));
+        counted.map(|sub| sub.cost).sum()
+    }
+
+    fn sums(&self, shared: &Shared) -> Value {
+        let (total, cost, max) = (self.subs.len(), self.cost(), shared.options.cost_max);
+        json!({"data": [], "total": total, "total_cost": cost, "max_total_cost": max})
+    }
+}
+
+fn without_empty(condition: &Value) -> Value {
+    let mut condition = condition.clone();
+    if let Some(all) = condition.as_object_mut() {
+        all.retain(|_, value| value.as_str() != Some(""));
+    }
+    condition
+}
+
+/// A limit that is not the one of calls in a minute.
+fn limited(message: &str) -> Response {
+    with_limits(700, failure(429, message))
+}
+
+fn with_limits(left: u32, mut answer: Response) -> Response {
+    let reset = Utc::now().timestamp() + 1;
+    let limits = [("limit", 800), ("remaining", i64::from(left)), ("reset", reset)];
+    for (name, value) in limits {
+        let name = axum::http::HeaderName::try_from(format!("ratelimit-{name}")).expect("a name");
+        answer.headers_mut().insert(name, value.into());
+    }
+    answer
+}
+
+fn failure(status: u16, message: &str) -> Response {
+    let status = StatusCode::from_u16(status).expect("a status");
+    let error = status.canonical_reason().unwrap_or_default();
+    let body = json!({"error": error, "status": status.as_u16(), "message": message});
+    (status, body.to_string()).into_response()
+}

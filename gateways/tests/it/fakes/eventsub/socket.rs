@@ -1,0 +1,156 @@
+//! Its connections: welcome, signs of life, and all the ways in which they end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Order, Shared, frame};
+
+/// How long an end that was not agreed on may take.
+const LAST: Duration = Duration::from_secs(1);
+const NEVER: Duration = Duration::from_secs(86_400);
+
+pub async fn open(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<HashMap<String, String>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if let Some(status) = shared.all().refused.pop_front() {
+        return StatusCode::from_u16(status).expect("a status").into_response();
+    }
+    upgrade.on_upgrade(move |socket| serve(shared, socket, query))
+}
+
+async fn serve(shared: Arc<Shared>, mut socket: WebSocket, query: HashMap<String, String>) {
+    let (orders, received) = mpsc::unbounded_channel();
+    let former = query.get("reconnect");
+    let id = {
+        let mut all = shared.all();
+        all.connections += 1;
+        match former {
+            Some(id) if all.reconnecting.remove(id) => Some(id.clone()),
+            Some(_) => None,
+            None => Some(format!("session-{}", all.connections)),
+        }
+    };
+    let Some(id) = id else { return end(&mut socket, 4007).await };
+    let asked = query.get("keepalive_timeout_seconds").map(|seconds| seconds.parse::<u64>());
+    let may_ask = asked.is_none_or(|asked| asked.is_ok_and(|asked| (10..=600).contains(&asked)));
+    assert!(may_ask, "the client asks for what it may ask for");
+    let session = json!({
+        "id": id, "status": "connected", "connected_at": Utc::now(),
+        "keepalive_timeout_seconds": shared.options.keepalive_s, "reconnect_url": null,
+    });
+    let welcome = frame("session_welcome", json!({ "session": session }));
+    // From the welcome on everything is said here.
+    let orders_here = orders.clone();
+    shared.all().sessions.insert(id.clone(), orders);
+    if socket.send(Message::text(welcome)).await.is_err() {
+        return;
+    }
+    let mut connection = Connection { shared, id, received, hushed: false };
+    let ended = connection.run(&mut socket, former.is_none()).await;
+    connection.gone(&orders_here, ended);
+    if let Some(code) = ended {
+        end(&mut socket, code).await;
+    }
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    id: String,
+    received: mpsc::UnboundedReceiver<Order>,
+    hushed: bool,
+}
+
+impl Connection {
+    /// Until it ends: with a code, if we end it in good order.
+    async fn run(&mut self, socket: &mut WebSocket, fresh: bool) -> Option<u16> {
+        let keepalive = Duration::from_secs(self.shared.options.keepalive_s);
+        let mut said = Instant::now();
+        let mut unused =
+            Instant::now() + if fresh { self.shared.options.unused_after } else { NEVER };
+        loop {
+            let silence = said + if self.hushed { NEVER } else { keepalive };
+            let text = tokio::select! {
+                order = self.received.recv() => match order {
+                    Some(Order::Say(text)) if !self.hushed => text,
+                    Some(Order::Say(_)) => continue,
+                    Some(Order::Close(code)) => return Some(code),
+                    Some(Order::Hush) => { self.hushed = true; continue }
+                    Some(Order::Ping) => {
+                        let _ = socket.send(Message::Ping(Bytes::from_static(b"are you there"))).await;
+                        continue;
+                    }
+                    Some(Order::Cut) | None => return None,
+                },
+                heard = socket.recv() => match heard {
+                    Some(Ok(Message::Pong(_))) => continue,
+                    Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_))) => return Some(4001),
+                    Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return None,
+                },
+                () = sleep_until(silence) => frame("session_keepalive", json!({})),
+                () = sleep_until(unused) => {
+                    unused = Instant::now() + NEVER;
+                    if self.is_used() { continue }
+                    return Some(4003);
+                }
+            };
+            said = Instant::now();
+            if socket.send(Message::text(text)).await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    fn is_used(&self) -> bool {
+        let all = self.shared.all();
+        let ours = |sub: &&super::Sub| sub.transport["session_id"] == self.id.as_str();
+        all.subs.iter().filter(ours).any(|sub| sub.status == "enabled")
+    }
+
+    /// Its subscriptions end with it, unless it goes on elsewhere.
+    fn gone(&self, orders: &mpsc::UnboundedSender<Order>, code: Option<u16>) {
+        let mut all = self.shared.all();
+        let here = all.sessions.get(&self.id).is_some_and(|now| now.same_channel(orders));
+        if !here {
+            return;
+        }
+        all.sessions.remove(&self.id);
+        if all.reconnecting.contains(&self.id) && code.is_none() {
+            return;
+        }
+        let status = match code {
+            Some(4000) => "websocket_internal_error",
+            Some(4001) => "websocket_received_inbound_traffic",
+            Some(4002) => "websocket_failed_ping_pong",
+            Some(4003) => "websocket_connection_unused",
+            Some(4004) => "websocket_failed_to_reconnect",
+            Some(4005) => "websocket_network_timeout",
+            Some(4006) => "websocket_network_error",
+            _ => "websocket_disconnected",
+        };
+        for sub in all.subs.iter_mut() {
+            if sub.transport["session_id"] == self.id.as_str() && sub.status == "enabled" {
+                sub.status = status.to_owned();
+            }
+        }
+    }
+}
+
+async fn end(socket: &mut WebSocket, code: u16) {
+    let frame = CloseFrame { code, reason: "as documented".into() };
+    let _ = socket.send(Message::Close(Some(frame))).await;
+    // The other side agrees.
+    let _ = tokio::time::timeout(LAST, socket.recv()).await;
+}

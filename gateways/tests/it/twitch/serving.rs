@@ -1,0 +1,88 @@
+//! EventSub in a whole `tapedeck serve`, and what the command line says of it.
+
+use gateways::cli::serve::Role;
+use gateways::config::{CONNECT_FILE, Connect};
+use tokio::process::Command;
+
+use super::*;
+use crate::http::Serving;
+use crate::world::{PATIENCE, TAPEDECK};
+
+/// What a command prints, and its exit code.
+async fn tapedeck(
+    serving: &Serving,
+    fake: &fake::EventSub,
+    arguments: &[&str],
+) -> (Option<i32>, String) {
+    let data = &serving.world.servers.data;
+    let connect = Connect {
+        nats_url: serving.world.servers.nats_url.clone(),
+        nats_passwords: serving.world.servers.nats_passwords.clone(),
+        database_url: serving.world.servers.database_url.clone(),
+        owner_database_url: Some(serving.world.servers.owner_database_url.clone()),
+        broadcaster_id: Some(BROADCASTER.to_owned()),
+        eventsub_secret: Some("a secret for tests".to_owned()),
+        api_url: None,
+    };
+    let json = serde_json::to_vec(&connect).expect("JSON");
+    std::fs::write(data.join(CONNECT_FILE), json).expect("written");
+    let mut command = Command::new(TAPEDECK);
+    command.env("TAPEDECK_DATA", data).args(arguments).kill_on_drop(true).current_dir(data);
+    command.env_remove("DATABASE_URL").env_remove("NATS_URL");
+    command.env("TAPEDECK_TWITCH__EVENTSUB__TOKEN", TOKEN);
+    command.env("TAPEDECK_TWITCH__CLIENT_ID", CLIENT);
+    command.env("TAPEDECK_TWITCH__HELIX_URL", fake.base_url());
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("in time");
+    let output = output.expect("it runs");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what_is_not() {
+    let fake = fake::EventSub::start(Options::default()).await;
+    fake.forbids("channel.follow");
+    let roles = Role::ALL.into_iter().filter(|role| *role != Role::Directing);
+    let serving = Serving::with(&roles.collect::<Vec<_>>(), |config| {
+        config.broadcaster_id = BROADCASTER.to_owned();
+        config.twitch.eventsub = settings(&fake);
+    })
+    .await;
+    until("all else is subscribed to", async || fake.enabled() == KINDS - 1).await;
+    assert_eq!(fake.tell("m-1", "channel.cheer", &cheer("5001", 100)), 1);
+    until("the cheer is credited", async || serving.world.available("5001").await == 100).await;
+
+    let (code, text) = tapedeck(&serving, &fake, &["eventsub", "list"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    let line = text.lines().find(|line| line.contains("channel.follow")).expect("a line");
+    assert!(line.contains("failing"), "{text}");
+    assert!(text.contains("moderator:read:followers") && text.contains("connected"), "{text}");
+    let (code, text) = tapedeck(&serving, &fake, &["doctor"]).await;
+    assert!(code == Some(1) && text.contains("18 of 19 enabled; channel.follow"), "{text}");
+    fake.allows("channel.follow");
+    let (code, text) = tapedeck(&serving, &fake, &["eventsub", "sync"]).await;
+    assert!(code == Some(0) && text.contains("19 enabled, 0 pending, 0 failing"), "{text}");
+    assert!(
+        text.contains("Calls: 2, of which to list 1, to make 1, to remove 0, and once more 0"),
+        "{text}"
+    );
+    let (code, text) = tapedeck(&serving, &fake, &["gaps"]).await;
+    assert_eq!((code, text.as_str()), (Some(0), "No gaps.\n"));
+    fake.close(4000);
+    until("the gap is over", async || {
+        let list = gaps::list(&serving.world.pool, false, Page::of(10)).await;
+        list.is_ok_and(|list| list.open == 0 && list.gaps.len() == 1)
+    })
+    .await;
+    let (_, text) = tapedeck(&serving, &fake, &["gaps"]).await;
+    assert!(text.contains("closed by Twitch: 4000") && text.contains("and 16 more"), "{text}");
+    for arguments in [vec!["eventsub", "list", "--json"], vec!["gaps", "--json"]] {
+        let (code, text) = tapedeck(&serving, &fake, &arguments).await;
+        let json: Result<Value, _> = serde_json::from_str(&text);
+        assert!(code == Some(0) && json.is_ok() && !text.contains(TOKEN), "{text}");
+    }
+    let (code, text) = tapedeck(&serving, &fake, &["audit"]).await;
+    assert!(code == Some(0) && text.contains("1 gap of "), "{text}");
+    serving.stop().await;
+    assert_eq!(fake.sessions(), 0, "it said goodbye");
+}
