@@ -1,10 +1,10 @@
 //! Who asks: a key, a session or the credential of a service, what it may do, and how often it may ask.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State as FromState};
+use axum::extract::{FromRequestParts, Request, State as FromState};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -13,6 +13,7 @@ use chrono::Utc;
 
 use super::State;
 use super::actor::Actor;
+use super::address;
 use super::browser;
 use super::error::ApiError;
 use super::keys::{self, Scope};
@@ -116,7 +117,7 @@ pub async fn authenticate(
     let asker = match given(request.headers()) {
         None => Asker(Ok(None)),
         Some(text) => {
-            let guesser = Caller::Guesser(address_of(&request));
+            let guesser = Caller::Guesser(address_of(&app, &request));
             let held_up = match app.knows(&text) {
                 true => None,
                 false => app.limits.refusal(guesser, GUESSES_PER_MINUTE, Instant::now()),
@@ -191,8 +192,8 @@ pub(super) fn require_allowance(
     parts: &Parts,
     per_minute: u32,
 ) -> Result<(), ApiError> {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    let caller = caller(peer.map_or(NOWHERE, |ConnectInfo(peer)| peer.ip()));
+    let trusted = &app.config.trusted_proxies;
+    let caller = caller(address::of(&parts.extensions, &parts.headers, trusted));
     let allowance = app.limits.count(caller, per_minute, Instant::now());
     match allowance.and_then(|allowance| allowance.refused_for) {
         None => Ok(()),
@@ -214,9 +215,9 @@ fn count(app: &State, asker: &Asker, request: &Request) -> Option<Allowance> {
         Ok(Some(actor)) => (Caller::Key(actor.id), limits.user),
         // Without a limit for anybody there is none for pictures either.
         Ok(None) if is_picture(request) && limits.anonymous > 0 => {
-            (Caller::Watcher(address_of(request)), PICTURES_PER_MINUTE.max(limits.anonymous))
+            (Caller::Watcher(address_of(app, request)), PICTURES_PER_MINUTE.max(limits.anonymous))
         }
-        Ok(None) | Err(_) => (Caller::Address(address_of(request)), limits.anonymous),
+        Ok(None) | Err(_) => (Caller::Address(address_of(app, request)), limits.anonymous),
     };
     app.limits.count(caller, per_minute, Instant::now())
 }
@@ -226,11 +227,8 @@ fn is_picture(request: &Request) -> bool {
     request.uri().path().starts_with("/pictures/")
 }
 
-const NOWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-
-fn address_of(request: &Request) -> IpAddr {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(NOWHERE, |ConnectInfo(peer)| peer.ip())
+fn address_of(app: &State, request: &Request) -> IpAddr {
+    address::of(request.extensions(), request.headers(), &app.config.trusted_proxies)
 }
 
 fn with_headers(mut response: Response, allowance: Option<Allowance>) -> Response {

@@ -123,8 +123,12 @@ pub(crate) async fn finish(
     parts: Parts,
 ) -> Result<Response, ApiError> {
     let (login, redirect_url) = configured(&app)?;
-    require_allowance(&app, Caller::Return, &parts, app.config.login.attempts_per_minute)?;
+    // Who comes back to a login of their own is not held up by those who make some up.
     let no_state = || {
+        let per_minute = app.config.login.attempts_per_minute;
+        if let Err(refusal) = require_allowance(&app, Caller::Return, &parts, per_minute) {
+            return refusal;
+        }
         let words = "this login was not begun in this browser, was finished before, or took too long: \
                      begin again at /api/v1/login";
         ApiError::new(StatusCode::BAD_REQUEST, "login_state", words)

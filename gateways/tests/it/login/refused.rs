@@ -113,9 +113,15 @@ async fn another_site_does_nothing_with_a_browsers_cookie() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_begins_too_many_logins_waits() {
     let twitch = Twitch::start().await;
-    let serving = serving(&twitch, |config| config.login.attempts_per_minute = 3).await;
+    let serving = serving(&twitch, |config| {
+        config.login.attempts_per_minute = 3;
+        config.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+    })
+    .await;
+    let mut patient = Browser::new(&serving);
+    let back = patient.consented(&twitch, "5001", "").await;
     let mut browser = Browser::new(&serving);
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(browser.get("/api/v1/login").await.status, StatusCode::SEE_OTHER);
     }
     let refused = browser.get("/api/v1/login").await;
@@ -124,6 +130,14 @@ async fn who_begins_too_many_logins_waits() {
     for n in 0..4 {
         let seen = browser.get("/api/v1/login/callback?code=a&state=b").await;
         assert_eq!(seen.status.as_u16(), if n < 3 { 400 } else { 429 });
+    }
+    let seen = patient.get(&back).await;
+    assert_eq!(seen.status, StatusCode::SEE_OTHER, "who began a login ends it: {}", seen.text);
+    // Behind the proxy each has an allowance of their own, whatever else they say.
+    for n in 0..4 {
+        let forwarded = [("x-forwarded-for", &*format!("192.0.2.{n}, 203.0.113.9"))];
+        let seen = browser.ask(Method::GET, "/api/v1/login", &forwarded, Value::Null).await;
+        assert_eq!(seen.status.as_u16(), if n < 3 { 303 } else { 429 });
     }
     assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::UNAUTHORIZED);
     serving.stop().await;
