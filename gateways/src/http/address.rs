@@ -1,6 +1,6 @@
 //! The address that a request comes from, also where proxies of ours stand between.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use axum::extract::ConnectInfo;
@@ -64,10 +64,23 @@ impl From<Network> for String {
     }
 }
 
-/// Where a request comes from, as far as `trusted` proxies can be believed.
+/// The address, or the network that one host of IPv6 has to itself.
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            let network = u128::from(address) >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from(network))
+        }
+        address => address,
+    }
+}
+
+/// Where a request comes from, as far as `trusted` proxies can be believed, as it is counted: who has IPv6 has a whole
+/// network of addresses.
 pub(super) fn of(extensions: &Extensions, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let peer = extensions.get::<ConnectInfo<SocketAddr>>();
-    behind(peer.map_or(NOWHERE, |ConnectInfo(peer)| peer.ip()), headers, trusted)
+    let peer = peer.map_or(NOWHERE, |ConnectInfo(peer)| peer.ip());
+    network_of(behind(peer, headers, trusted))
 }
 
 /// The last hop that is none of ours. What stands to its left may be made up by whoever asked.
@@ -116,6 +129,19 @@ mod tests {
             assert!(network(wrong).is_err(), "{wrong}");
         }
         assert_eq!(network(&String::from(ten)), Ok(ten));
+    }
+
+    #[test]
+    fn a_host_of_ipv6_is_counted_as_its_network() {
+        let from = |peer: &str| {
+            let mut extensions = Extensions::new();
+            extensions.insert(ConnectInfo(SocketAddr::new(ip(peer), 4711)));
+            of(&extensions, &HeaderMap::new(), &[])
+        };
+        assert_eq!(from("2001:db8::1"), from("2001:db8::2:3:4:5"));
+        assert_ne!(from("2001:db8::1"), from("2001:db8:0:1::1"));
+        assert_ne!(from("192.0.2.1"), from("192.0.2.2"));
+        assert_eq!(from("::1"), ip("::1"));
     }
 
     #[test]

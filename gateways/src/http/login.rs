@@ -92,9 +92,7 @@ pub(crate) async fn begin(
     if !is_path_here(return_to) {
         return Err(ApiError::bad_request("return_to is a path here, such as /overlay"));
     }
-    let Some(attempt) = attempts::begin(&app.pool, return_to, Utc::now()).await? else {
-        return Err(ApiError::unavailable("too many logins were begun; try again in some minutes"));
-    };
+    let attempt = attempts::begin(&app.pool, return_to, Utc::now()).await?;
     let scopes = Login::scopes(&app.config, wanted.r#as == Some(As::Broadcaster));
     let again = wanted.again == Some(1);
     let url = login.oauth.authorize_url(&redirect_url, &attempt.state, scopes, again);

@@ -7,7 +7,8 @@ use crate::http::keys::{hash_of, random_secret};
 
 /// How long a person may take at Twitch.
 pub const LASTS: TimeDelta = TimeDelta::minutes(10);
-/// How many may be open at one time, so that nobody fills the database by beginning.
+/// How many may be open at one time, so that nobody fills the database by beginning. One more, and the oldest goes: who begins
+/// now is let in, whoever began so many.
 const OPEN_MAX: i64 = 20_000;
 
 /// A login that was begun. Both texts are known to this browser, and only hashes of them to us.
@@ -18,26 +19,28 @@ pub struct Attempt {
     pub browser: String,
 }
 
-/// Begins a login that ends at the path `return_to`; `None` when too many are open.
-pub async fn begin(
-    pool: &PgPool,
-    return_to: &str,
-    now: DateTime<Utc>,
-) -> sqlx::Result<Option<Attempt>> {
+/// Begins a login that ends at the path `return_to`.
+pub async fn begin(pool: &PgPool, return_to: &str, now: DateTime<Utc>) -> sqlx::Result<Attempt> {
     let attempt = Attempt { state: random_secret(), browser: random_secret() };
     forget_old(pool, now).await?;
-    let begun = sqlx::query(
+    sqlx::query(
+        "DELETE FROM login_attempts WHERE state_hash IN (
+             SELECT state_hash FROM login_attempts ORDER BY expires_at DESC OFFSET $1)",
+    )
+    .bind(OPEN_MAX - 1)
+    .execute(pool)
+    .await?;
+    sqlx::query(
         "INSERT INTO login_attempts (state_hash, browser_hash, return_to, expires_at)
-         SELECT $1, $2, $3, $4 WHERE (SELECT count(*) FROM login_attempts) < $5",
+         VALUES ($1, $2, $3, $4)",
     )
     .bind(hash_of(&attempt.state).as_slice())
     .bind(hash_of(&attempt.browser).as_slice())
     .bind(return_to)
     .bind(now + LASTS)
-    .bind(OPEN_MAX)
     .execute(pool)
     .await?;
-    Ok((begun.rows_affected() == 1).then_some(attempt))
+    Ok(attempt)
 }
 
 /// Ends the login that this browser began with this `state`, and says where it goes on. The second time there is none.

@@ -63,6 +63,24 @@ async fn a_code_is_good_once_and_a_denial_is_no_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logins_that_others_begin_without_end_keep_nobody_out() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |_| {}).await;
+    let fill = "INSERT INTO login_attempts
+                SELECT sha256(n::text::bytea), sha256('b'), '/', clock_timestamp() + n * interval '1 ms'
+                       + interval '1 minute'
+                FROM generate_series(1, 20000) n";
+    sqlx::query(fill).execute(&serving.world.pool).await.expect("filled");
+    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::OK);
+    let open = "SELECT count(*) FROM login_attempts";
+    assert_eq!(serving.world.count(open).await, 19_999, "the oldest went, and one is used up");
+    let oldest = "SELECT count(*) FROM login_attempts WHERE state_hash = sha256('1'::bytea)";
+    assert_eq!(serving.world.count(oldest).await, 0);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_in_a_request_changes_where_twitch_sends_people_back_to() {
     let twitch = Twitch::start().await;
     let serving = serving(&twitch, |_| {}).await;
