@@ -79,9 +79,15 @@ impl Sessions {
         now: DateTime<Utc>,
     ) -> sqlx::Result<Option<Arc<Session>>> {
         let Some((id, secret)) = parts_of(PREFIX, text) else { return Ok(None) };
-        let stored = self.find(id).await?;
-        let good = stored.filter(|stored| stored.opens_with(secret, now));
-        Ok(good.map(|stored| Arc::new(stored.session.clone())))
+        let opens = |stored: &Arc<Stored>| stored.opens_with(secret, now);
+        let stored = match self.find(id).await? {
+            // Another process may have refreshed it a moment ago.
+            Some(stored) if !opens(&stored) => {
+                self.found.find_again(id, &stored, self.fetch(id)).await?.filter(opens)
+            }
+            stored => stored,
+        };
+        Ok(stored.map(|stored| Arc::new(stored.session.clone())))
     }
 
     /// Whether this text names a session that was found before, though perhaps not lately.
@@ -159,12 +165,16 @@ impl Sessions {
     }
 
     async fn find(&self, id: Uuid) -> sqlx::Result<Option<Arc<Stored>>> {
+        self.found.find(id, self.fetch(id)).await
+    }
+
+    async fn fetch(&self, id: Uuid) -> sqlx::Result<Option<Stored>> {
         let query = sqlx::query_as(
             "SELECT id, viewer, logged_in_at, expires_at, hash, old_hash, old_until,
                     EXISTS (SELECT FROM moderators m WHERE m.viewer = s.viewer) AS is_listed
              FROM sessions s WHERE id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()",
         );
-        self.found.find(id, query.bind(id).fetch_optional(&self.pool)).await
+        query.bind(id).fetch_optional(&self.pool).await
     }
 }
 

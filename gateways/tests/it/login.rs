@@ -9,8 +9,11 @@ mod secrecy;
 
 use std::collections::BTreeMap;
 
+use chrono::Utc;
 use gateways::cli::serve::Role;
 use gateways::config::Config;
+use gateways::http::keys::{self, Keys, Scope};
+use gateways::login::Sessions;
 use gateways::outgoing::Secret;
 use gateways::twitch::Settings;
 use reqwest::{Method, StatusCode, header};
@@ -202,10 +205,23 @@ async fn a_program_logs_in_and_refreshes_with_a_bearer() {
         let answer = request.send().await.expect("an answer");
         (answer.status(), answer.json::<Value>().await.expect("JSON"))
     };
+    // Another process, which has looked both up a moment ago.
+    let elsewhere = Sessions::new(serving.world.pool.clone());
+    let keys_elsewhere = Keys::new(serving.world.pool.clone());
+    let (key, old_key) =
+        keys::issue(&serving.world.pool, "bot", &[Scope::FeedRead]).await.expect("a key");
+    let opens =
+        async |secret: &str| elsewhere.verify(secret, Utc::now()).await.expect("one").is_some();
+    let key_opens = async |text: &str| keys_elsewhere.verify(text).await.expect("one").is_some();
+    assert!(opens(&first).await && key_opens(&old_key).await);
     let (status, refreshed) = refresh(&first).await;
     assert_eq!(status, StatusCode::OK);
     let second = refreshed["session"].as_str().expect("a new secret").to_owned();
     assert_ne!(first, second);
+    assert!(opens(&second).await, "a new secret is good everywhere at once");
+    let (_, new_key) =
+        keys::rotate(&serving.world.pool, key.id).await.expect("rotated").expect("one");
+    assert!(key_opens(&new_key).await && !key_opens(&old_key).await, "a new key too");
     for secret in [&first, &second] {
         assert_eq!(
             serving.get(secret, "/session").await.0,
