@@ -14,6 +14,8 @@ CREATE TABLE sessions (
     hash          bytea       NOT NULL CHECK (length(hash) = 32),
     old_hash      bytea,
     old_until     timestamptz,
+    -- What the next secret is made of, with the present one.
+    salt          text        NOT NULL,
     viewer        text        NOT NULL,
     logged_in_at  timestamptz NOT NULL,
     expires_at    timestamptz NOT NULL,

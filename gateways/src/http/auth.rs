@@ -240,7 +240,7 @@ fn with_headers(mut response: Response, allowance: Option<Allowance>) -> Respons
 
 /// What a request proves itself with: as a bearer, by browsers on a WebSocket as the subprotocol
 /// `bearer.<key>`, or by those who logged in as a cookie.
-fn given(headers: &HeaderMap) -> Option<String> {
+pub(super) fn given(headers: &HeaderMap) -> Option<String> {
     bearer(headers).or_else(|| browser::cookie(headers, browser::SESSION)).map(str::to_owned)
 }
 

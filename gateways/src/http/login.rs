@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::actor::{Actor, Credential};
-use super::auth::{Asker, bearer, require_allowance};
+use super::auth::{Asker, bearer, given, require_allowance};
 use super::browser::{self, cookie, set_cookie};
 use super::error::{ApiError, ErrorBody};
 use super::extract::Query;
@@ -167,7 +167,8 @@ pub(crate) async fn who(
     Ok(Json(describe(&app, session, None).await?))
 }
 
-/// Gives the session a new secret and a week more, up to 30 days after the login. The old secret is good for one more minute.
+/// Gives the session a new secret and a week more, up to 30 days after the login. The old secret is good for one more minute,
+/// in which it gives the same new one.
 #[utoipa::path(
     post, path = "/session/refresh", tag = "login",
     responses((status = 200, body = SessionAnswer), (status = "4XX", body = ErrorBody)),
@@ -178,7 +179,7 @@ pub(crate) async fn refresh(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let session = session_of(asker.known()?)?;
-    let refreshed = app.sessions.refresh(session.id, Utc::now()).await?;
+    let refreshed = app.sessions.refresh(&given(&headers).unwrap_or_default(), Utc::now()).await?;
     let Some((secret, expires_at)) = refreshed else {
         let words = "this session is over: log in again at /api/v1/login";
         return Err(ApiError::unauthorized(words).code_instead("session_over"));

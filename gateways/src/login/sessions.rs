@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use subtle::ConstantTimeEq;
@@ -105,8 +107,8 @@ impl Sessions {
         let secret = random_secret();
         sqlx::query(
             "INSERT INTO sessions (id, hash, viewer, logged_in_at, expires_at, granted, grant_scopes,
-                                   check_at, checked_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $4)",
+                                   check_at, checked_at, salt)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $4, $9)",
         )
         .bind(new.id)
         .bind(hash_of(&secret).as_slice())
@@ -116,22 +118,33 @@ impl Sessions {
         .bind(new.granted)
         .bind(new.grant_scopes)
         .bind(new.check_at)
+        .bind(random_secret())
         .execute(&self.pool)
         .await?;
         Ok(text_of(new.id, &secret))
     }
 
-    /// Gives the session a new secret and more time; `None` where it has ended meanwhile.
+    /// Gives the session of this text, which was verified, a new secret and more time; `None` where it has ended meanwhile.
+    /// Two who come with the same text get the same new one: neither locks the other out, and an answer may be lost.
     pub async fn refresh(
         &self,
-        id: Uuid,
+        text: &str,
         now: DateTime<Utc>,
     ) -> sqlx::Result<Option<(String, DateTime<Utc>)>> {
-        let secret = random_secret();
+        let Some((id, present)) = parts_of(PREFIX, text) else { return Ok(None) };
+        let salt: Option<String> = sqlx::query_scalar("SELECT salt FROM sessions WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(salt) = salt else { return Ok(None) };
+        let secret = next_secret(&salt, present);
         let expires_at: Option<DateTime<Utc>> = sqlx::query_scalar(
-            "UPDATE sessions SET old_hash = hash, old_until = $3, hash = $2,
+            "UPDATE sessions SET hash = $2,
+                    old_hash = CASE hash WHEN $2 THEN old_hash ELSE hash END,
+                    old_until = CASE hash WHEN $2 THEN old_until ELSE $3 END,
                     expires_at = greatest(expires_at, least($4, logged_in_at + make_interval(days => $5)))
-             WHERE id = $1 AND ended_at IS NULL AND expires_at > $6 RETURNING expires_at",
+             WHERE id = $1 AND ended_at IS NULL AND expires_at > $6 AND hash IN ($2, $7)
+             RETURNING expires_at",
         )
         .bind(id)
         .bind(hash_of(&secret).as_slice())
@@ -139,6 +152,7 @@ impl Sessions {
         .bind(now + LASTS)
         .bind(i32::try_from(LASTS_AT_MOST.num_days()).unwrap_or(i32::MAX))
         .bind(now)
+        .bind(hash_of(present).as_slice())
         .fetch_optional(&self.pool)
         .await?;
         self.found.forget(id);
@@ -187,6 +201,11 @@ impl Stored {
         };
         self.session.expires_at > now && (bool::from(self.hash.ct_eq(&hash)) || is_old)
     }
+}
+
+/// Random as the two it is made of: neither who has the one nor who reads the other knows it.
+fn next_secret(salt: &str, present: &str) -> String {
+    URL_SAFE_NO_PAD.encode(hash_of(&format!("{salt}{present}")))
 }
 
 fn text_of(id: Uuid, secret: &str) -> String {
