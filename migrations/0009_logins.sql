@@ -3,7 +3,9 @@ CREATE TABLE login_attempts (
     state_hash   bytea       PRIMARY KEY CHECK (length(state_hash) = 32),
     browser_hash bytea       NOT NULL CHECK (length(browser_hash) = 32),
     return_to    text        NOT NULL,
-    expires_at   timestamptz NOT NULL
+    expires_at   timestamptz NOT NULL,
+    -- The session that the browser had when it began, which the new one takes the place of.
+    session      uuid
 );
 CREATE INDEX login_attempts_expired ON login_attempts (expires_at);
 
@@ -20,7 +22,7 @@ CREATE TABLE sessions (
     logged_in_at  timestamptz NOT NULL,
     expires_at    timestamptz NOT NULL,
     ended_at      timestamptz,
-    ended_by      text        CHECK (ended_by IN ('logout', 'revoked')),
+    ended_by      text        CHECK (ended_by IN ('logout', 'replaced', 'revoked')),
     granted       bytea,
     grant_scopes  text[]      NOT NULL,
     check_at      timestamptz NOT NULL,

@@ -18,7 +18,7 @@ use super::extract::Query;
 use super::limits::Caller;
 use super::{API, State};
 use crate::login::{
-    LoggedIn, Login, LoginError, Readiness, Role, Session, attempts, readiness, sessions,
+    Begun, LoggedIn, Login, LoginError, Readiness, Role, Session, attempts, readiness, sessions,
 };
 use crate::twitch::TwitchError;
 
@@ -80,6 +80,7 @@ pub struct SessionAnswer {
 pub(crate) async fn begin(
     FromState(app): FromState<State>,
     Query(wanted): Query<Beginning>,
+    asker: Asker,
     parts: Parts,
 ) -> Result<Response, ApiError> {
     let (login, redirect_url) = configured(&app)?;
@@ -92,7 +93,9 @@ pub(crate) async fn begin(
     if !is_path_here(return_to) {
         return Err(ApiError::bad_request("return_to is a path here, such as /overlay"));
     }
-    let attempt = attempts::begin(&app.pool, return_to, Utc::now()).await?;
+    let session = asker.known().and_then(|actor| session_of(actor).map(|session| session.id)).ok();
+    let goes_on = Begun { return_to: return_to.to_owned(), session };
+    let attempt = attempts::begin(&app.pool, &goes_on, Utc::now()).await?;
     let scopes = Login::scopes(&app.config, wanted.r#as == Some(As::Broadcaster));
     let again = wanted.again == Some(1);
     let url = login.oauth.authorize_url(&redirect_url, &attempt.state, scopes, again);
@@ -134,8 +137,8 @@ pub(crate) async fn finish(
     let browser = cookie(&parts.headers, browser::LOGIN).ok_or_else(no_state)?;
     let state = sent.state.filter(|state| state.len() <= SENT_LENGTH_MAX).ok_or_else(no_state)?;
     let now = Utc::now();
-    let return_to = attempts::finish(&app.pool, &state, browser, now).await?;
-    let return_to = return_to.ok_or_else(no_state)?;
+    let begun = attempts::finish(&app.pool, &state, browser, now).await?;
+    let begun = begun.ok_or_else(no_state)?;
     if sent.error.is_some() {
         let words = "Twitch says that you did not want to log in";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "login_denied", words));
@@ -143,11 +146,15 @@ pub(crate) async fn finish(
     let code = sent.code.filter(|code| (1..=SENT_LENGTH_MAX).contains(&code.len()));
     let code = code.ok_or_else(|| ApiError::bad_request("Twitch sent no code"))?;
     let LoggedIn { session, secret } = login.finish(&redirect_url, code, now).await?;
+    // Its cookie is overwritten: nobody would ever end it.
+    if let Some(before) = begun.session {
+        login.replace(before, now).await?;
+    }
     let gone = set_cookie((browser::LOGIN, ""), "Lax", attempts::LASTS, &app.config);
     let mut response = if accepts_json(&parts.headers) {
         Json(describe(&app, &session, Some(secret.clone())).await?).into_response()
     } else {
-        (StatusCode::SEE_OTHER, [(header::LOCATION, location(&return_to)?)]).into_response()
+        (StatusCode::SEE_OTHER, [(header::LOCATION, location(&begun.return_to)?)]).into_response()
     };
     response.headers_mut().append(header::SET_COOKIE, gone);
     response.headers_mut().append(header::SET_COOKIE, session_cookie(&app, &secret));

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::http::keys::{hash_of, random_secret};
 
@@ -19,8 +20,17 @@ pub struct Attempt {
     pub browser: String,
 }
 
-/// Begins a login that ends at the path `return_to`.
-pub async fn begin(pool: &PgPool, return_to: &str, now: DateTime<Utc>) -> sqlx::Result<Attempt> {
+/// What a login that was begun goes on with.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Begun {
+    /// A path here.
+    pub return_to: String,
+    /// The session that the browser had, which the new one takes the place of.
+    pub session: Option<Uuid>,
+}
+
+/// Begins a login that goes on so.
+pub async fn begin(pool: &PgPool, goes_on: &Begun, now: DateTime<Utc>) -> sqlx::Result<Attempt> {
     let attempt = Attempt { state: random_secret(), browser: random_secret() };
     forget_old(pool, now).await?;
     sqlx::query(
@@ -31,28 +41,29 @@ pub async fn begin(pool: &PgPool, return_to: &str, now: DateTime<Utc>) -> sqlx::
     .execute(pool)
     .await?;
     sqlx::query(
-        "INSERT INTO login_attempts (state_hash, browser_hash, return_to, expires_at)
-         VALUES ($1, $2, $3, $4)",
+        "INSERT INTO login_attempts (state_hash, browser_hash, return_to, expires_at, session)
+         VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(hash_of(&attempt.state).as_slice())
     .bind(hash_of(&attempt.browser).as_slice())
-    .bind(return_to)
+    .bind(&goes_on.return_to)
     .bind(now + LASTS)
+    .bind(goes_on.session)
     .execute(pool)
     .await?;
     Ok(attempt)
 }
 
-/// Ends the login that this browser began with this `state`, and says where it goes on. The second time there is none.
+/// Ends the login that this browser began with this `state`, and says how it goes on. The second time there is none.
 pub async fn finish(
     pool: &PgPool,
     state: &str,
     browser: &str,
     now: DateTime<Utc>,
-) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar(
+) -> sqlx::Result<Option<Begun>> {
+    sqlx::query_as(
         "DELETE FROM login_attempts WHERE state_hash = $1 AND browser_hash = $2 AND expires_at > $3
-         RETURNING return_to",
+         RETURNING return_to, session",
     )
     .bind(hash_of(state).as_slice())
     .bind(hash_of(browser).as_slice())

@@ -20,6 +20,8 @@ pub const LASTS: TimeDelta = TimeDelta::days(7);
 pub const LASTS_AT_MOST: TimeDelta = TimeDelta::days(30);
 /// How long a login counts as fresh, for what cannot be undone.
 pub const FRESH: TimeDelta = TimeDelta::minutes(15);
+/// How many sessions a viewer has at one time. One more, and the oldest ends.
+const EACH_MAX: i64 = 10;
 /// How long the old secret is good after a refresh: its answer may have been lost, or another tab was late.
 const OLD_SECRET_LASTS: TimeDelta = TimeDelta::seconds(60);
 
@@ -102,9 +104,10 @@ impl Sessions {
         Ok(self.find(id).await?.is_some_and(|stored| stored.session.expires_at > now))
     }
 
-    /// Begins a session, and returns the text that is its secret.
+    /// Begins a session, and returns the text that is its secret. Of those the viewer has had, only the newest go on.
     pub async fn begin(&self, new: NewSession<'_>, now: DateTime<Utc>) -> sqlx::Result<String> {
         let secret = random_secret();
+        let mut tx = self.pool.begin().await?;
         sqlx::query(
             "INSERT INTO sessions (id, hash, viewer, logged_in_at, expires_at, granted, grant_scopes,
                                    check_at, checked_at, salt)
@@ -119,8 +122,25 @@ impl Sessions {
         .bind(new.grant_scopes)
         .bind(new.check_at)
         .bind(random_secret())
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        let replaced: Vec<Uuid> = sqlx::query_scalar(
+            "UPDATE sessions SET ended_at = $3, ended_by = 'replaced', check_at = $3
+             WHERE id IN (SELECT id FROM sessions
+                          WHERE viewer = $1 AND id <> $2 AND ended_at IS NULL AND expires_at > $3
+                          ORDER BY logged_in_at DESC, id OFFSET $4)
+             RETURNING id",
+        )
+        .bind(new.viewer)
+        .bind(new.id)
+        .bind(now)
+        .bind(EACH_MAX - 1)
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        for id in replaced {
+            self.found.forget(id);
+        }
         Ok(text_of(new.id, &secret))
     }
 
@@ -161,12 +181,22 @@ impl Sessions {
 
     /// Ends the session. The grant is kept until it is revoked at Twitch, which is due now.
     pub async fn end(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+        self.end_by(id, "logout", now).await
+    }
+
+    /// Ends the session that another took the place of.
+    pub async fn replace(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+        self.end_by(id, "replaced", now).await
+    }
+
+    async fn end_by(&self, id: Uuid, by: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
         let ended = sqlx::query(
-            "UPDATE sessions SET ended_at = $2, ended_by = 'logout', check_at = $2
+            "UPDATE sessions SET ended_at = $2, ended_by = $3, check_at = $2
              WHERE id = $1 AND ended_at IS NULL",
         )
         .bind(id)
         .bind(now)
+        .bind(by)
         .execute(&self.pool)
         .await;
         self.found.forget(id);
