@@ -114,7 +114,12 @@ pub async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let asker = match given(request.headers()) {
+    // Whoever loads a picture may: a cookie that a browser sends along is not even looked at.
+    let text = match is_picture(&request) {
+        true => bearer(request.headers()).map(str::to_owned),
+        false => given(request.headers()),
+    };
+    let asker = match text {
         None => Asker(Ok(None)),
         Some(text) => {
             let guesser = Caller::Guesser(address_of(&app, &request));
@@ -140,16 +145,26 @@ pub async fn authenticate(
         }
     };
     let allowance = count(&app, &asker, &request);
+    let is_stale = matches!(asker.0, Err(Bad::Session)) && browser::is_by_cookie(request.headers());
     if let Some(allowance) = allowance
         && allowance.refused_for.is_some()
     {
-        return Ok(refused(allowance));
+        return Ok(forgetting(is_stale, refused(allowance), &app));
     }
     if browser::is_by_cookie(request.headers()) && asker.0.as_ref().is_ok_and(Option::is_some) {
         browser::require_same_site(&request, &app.config)?;
     }
     request.extensions_mut().insert(asker);
-    Ok(with_headers(next.run(request).await, allowance))
+    Ok(forgetting(is_stale, with_headers(next.run(request).await, allowance), &app))
+}
+
+/// Has a browser whose session is over send it no more, unless it was told something else just now.
+fn forgetting(is_stale: bool, mut response: Response, app: &State) -> Response {
+    if is_stale && !response.headers().contains_key(header::SET_COOKIE) {
+        let gone = browser::session_gone(&app.config);
+        response.headers_mut().insert(header::SET_COOKIE, gone);
+    }
+    response
 }
 
 impl super::Api {

@@ -217,7 +217,7 @@ pub(crate) async fn end(
         None => app.sessions.end(session.id, Utc::now()).await?,
     }
     tracing::info!(viewer = session.viewer, session = %session.id, "somebody logged out");
-    let gone = set_cookie((browser::SESSION, ""), "Strict", sessions::LASTS, &app.config);
+    let gone = browser::session_gone(&app.config);
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())
 }
 

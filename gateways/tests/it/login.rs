@@ -253,8 +253,9 @@ async fn a_program_logs_in_and_refreshes_with_a_bearer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_by_itself() {
     let twitch = Twitch::start().await;
-    let serving = serving(&twitch, |_| {}).await;
+    let serving = serving(&twitch, |config| config.requests_per_minute.anonymous = 100).await;
     let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let stale = browser.cookies.clone();
     let over = "UPDATE sessions SET expires_at = clock_timestamp() - interval '1 second',
                                     check_at = clock_timestamp()";
     sqlx::query(over).execute(&serving.world.pool).await.expect("a week passes");
@@ -262,6 +263,12 @@ async fn a_session_ends_by_itself() {
         browser.get("/api/v1/session").await.status == StatusCode::UNAUTHORIZED
     })
     .await;
+    assert!(!browser.cookies.contains_key("tapedeck_session"), "it sends it no more");
+    browser.cookies = stale;
+    let picture = browser.get(&format!("/api/v1/pictures/{}", "a".repeat(64))).await;
+    assert_eq!(picture.status, StatusCode::NOT_FOUND);
+    assert_eq!(picture.headers["x-ratelimit-limit"], "6000", "as of anybody who loads pictures");
+    assert!(!picture.headers.contains_key("set-cookie"), "an answer that proxies keep");
     let late = browser.send(Method::POST, "/api/v1/session/refresh", Value::Null).await;
     assert_eq!(late.code(), (401, "session_over".to_owned()));
     until("it is revoked at Twitch", async || twitch.granted("5001") == 0).await;
