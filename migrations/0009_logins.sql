@@ -36,16 +36,18 @@ CREATE TABLE moderators (
     viewer text PRIMARY KEY
 );
 
--- The keys that sign credentials of services. The newest that is not retired signs; each verifies until its grace is over.
+-- The keys that sign credentials of services. A new one is published some time before it signs, and the one before signs so
+-- long. Each verifies until its grace is over.
 CREATE TABLE service_keys (
     kid            text        PRIMARY KEY,
     public         bytea       NOT NULL CHECK (length(public) = 32),
     secret         bytea       NOT NULL,
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     retired_at     timestamptz,
-    verifies_until timestamptz
+    verifies_until timestamptz,
+    signs_from     timestamptz NOT NULL DEFAULT clock_timestamp()
 );
--- Only one signs, whoever makes it first.
+-- Only one is there to stay, whoever makes it first.
 CREATE UNIQUE INDEX service_keys_signing ON service_keys ((true)) WHERE retired_at IS NULL;
 
 DO $$
