@@ -3,7 +3,9 @@ CREATE TABLE login_attempts (
     state_hash   bytea       PRIMARY KEY CHECK (length(state_hash) = 32),
     browser_hash bytea       NOT NULL CHECK (length(browser_hash) = 32),
     return_to    text        NOT NULL,
-    expires_at   timestamptz NOT NULL
+    expires_at   timestamptz NOT NULL,
+    -- The session that the browser had when it began, which the new one takes the place of.
+    session      uuid
 );
 CREATE INDEX login_attempts_expired ON login_attempts (expires_at);
 
@@ -14,11 +16,13 @@ CREATE TABLE sessions (
     hash          bytea       NOT NULL CHECK (length(hash) = 32),
     old_hash      bytea,
     old_until     timestamptz,
+    -- What the next secret is made of, with the present one.
+    salt          text        NOT NULL,
     viewer        text        NOT NULL,
     logged_in_at  timestamptz NOT NULL,
     expires_at    timestamptz NOT NULL,
     ended_at      timestamptz,
-    ended_by      text        CHECK (ended_by IN ('logout', 'revoked')),
+    ended_by      text        CHECK (ended_by IN ('logout', 'replaced', 'revoked')),
     granted       bytea,
     grant_scopes  text[]      NOT NULL,
     check_at      timestamptz NOT NULL,
@@ -32,16 +36,18 @@ CREATE TABLE moderators (
     viewer text PRIMARY KEY
 );
 
--- The keys that sign credentials of services. The newest that is not retired signs; each verifies until its grace is over.
+-- The keys that sign credentials of services. A new one is published some time before it signs, and the one before signs so
+-- long. Each verifies until its grace is over.
 CREATE TABLE service_keys (
     kid            text        PRIMARY KEY,
     public         bytea       NOT NULL CHECK (length(public) = 32),
     secret         bytea       NOT NULL,
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     retired_at     timestamptz,
-    verifies_until timestamptz
+    verifies_until timestamptz,
+    signs_from     timestamptz NOT NULL DEFAULT clock_timestamp()
 );
--- Only one signs, whoever makes it first.
+-- Only one is there to stay, whoever makes it first.
 CREATE UNIQUE INDEX service_keys_signing ON service_keys ((true)) WHERE retired_at IS NULL;
 
 DO $$

@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::chat::replies;
 use crate::generation;
 use crate::golden_vcr;
+use crate::http::address::Network;
 use crate::login;
 use crate::pictures::bucket::Bucket;
 use crate::pictures::{self, Pictures};
@@ -87,6 +88,8 @@ pub struct Config {
     pub log: String,
     pub log_format: LogFormat,
     pub requests_per_minute: RequestsPerMinute,
+    /// The proxies in front of `listen`, which are believed about whom they ask for.
+    pub trusted_proxies: Vec<Network>,
     /// The most readers of the feed at one time.
     pub feed_readers_max: usize,
     /// The key that signs proofs of statements; `signing.key` in the data folder, if left out.
@@ -108,7 +111,7 @@ pub struct Source {
 }
 
 /// The keys that take effect while a process runs. The others do when it is started again.
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 10] = [
     "broadcaster_id",
     "eventsub_secret",
     "log",
@@ -118,6 +121,7 @@ const LIVE: [&str; 9] = [
     "requests_per_minute",
     "rules",
     "stage",
+    "trusted_proxies",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,6 +178,7 @@ impl Default for Config {
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
             requests_per_minute: RequestsPerMinute::default(),
+            trusted_proxies: Vec::new(),
             feed_readers_max: 2_000,
             signing_key_file: None,
             sealing_key_file: None,

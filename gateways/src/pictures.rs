@@ -58,6 +58,9 @@ pub enum PictureError {
     /// The words have no address in them: it carries a signature.
     #[error("the bucket {bucket}: {reason}")]
     Bucket { bucket: String, reason: String },
+    /// It is not there, or this key may not read it: the bucket does not say which.
+    #[error("the bucket {bucket} does not say whether there is such a picture (403, AccessDenied)")]
+    Withheld { bucket: String },
 }
 
 impl Pictures {
@@ -101,7 +104,7 @@ impl Pictures {
     }
 
     /// Sees to it that a picture that was drawn is where pictures are kept. `false` where it is neither there nor on this
-    /// host.
+    /// host. Where a bucket does not say, that is an error: what may be there is not paid for again.
     pub async fn store(&self, name: &str) -> Result<bool, PictureError> {
         if let Place::Bucket(bucket, spool) = &self.0
             && let Some(bytes) = spool.whole(name).await
@@ -110,7 +113,7 @@ impl Pictures {
             spool.remove(name).await;
             return Ok(true);
         }
-        match self.get(name).await {
+        match self.read(name).await {
             Ok(stored) => Ok(stored.is_some()),
             Err(PictureError::Damaged { .. } | PictureError::NoPicture(_)) => Ok(false),
             Err(error) => Err(error),
@@ -126,8 +129,15 @@ impl Pictures {
         }
     }
 
-    /// The picture of this name, proved to be the one that was stored; `None` where there is none.
+    /// The picture of this name, proved to be the one that was stored; `None` where there is none that may be read.
     pub async fn get(&self, name: &str) -> Result<Option<Stored>, PictureError> {
+        match self.read(name).await {
+            Err(PictureError::Withheld { .. }) => Ok(None),
+            read => read,
+        }
+    }
+
+    async fn read(&self, name: &str) -> Result<Option<Stored>, PictureError> {
         if !is_name(name) {
             return Ok(None);
         }

@@ -24,9 +24,9 @@ pub struct Signing {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a key that signs from now on
+    /// Make a key that signs two minutes from now, when all have read it; at once without a grace
     Rotate {
-        /// For how many minutes the key before it still verifies; credentials live 15 at most
+        /// For how many minutes the key before it verifies after that; credentials live 15 at most
         #[arg(long, value_name = "MINUTES", default_value_t = GRACE.num_minutes(),
               value_parser = clap::value_parser!(i64).range(0..=10_080))]
         grace_min: i64,
@@ -47,8 +47,9 @@ impl Signing {
                 let path = config.sealing_key_path().ok_or(SealingError::Nowhere)?;
                 let sealer = Sealer::load_or_make(&path)?;
                 let grace = TimeDelta::minutes(grace_min);
-                let kid = signing::rotate(&pool, &sealer, grace, Utc::now()).await?;
-                print::text(&format!("{kid} signs from now on."))?;
+                let (kid, from) = signing::rotate(&pool, &sealer, grace, Utc::now()).await?;
+                let from = print::time(from);
+                print::text(&format!("{kid} is published, and signs from {from} (UTC) on."))?;
                 if grace < LASTS_MAX {
                     let words = "What was signed before ends sooner than it says, within seconds of the grace.";
                     print::text(words)?;
@@ -70,10 +71,11 @@ fn list(keys: &[KeyRow], json: bool) -> anyhow::Result<()> {
     let now = Utc::now();
     let mut table = print::table(&["kid", "made (UTC)", "it", "until (UTC)"], &[]);
     for key in keys {
-        let does = match (key.retired_at, key.verifies(now)) {
-            (None, _) => "signs",
-            (Some(_), true) => "verifies",
-            (Some(_), false) => "is over",
+        let does = match (key.signs(now), key.verifies(now)) {
+            (true, _) => "signs",
+            (false, true) if key.signs_from > now => "will sign",
+            (false, true) => "verifies",
+            (false, false) => "is over",
         };
         let until = key.verifies_until.map_or(String::new(), print::time);
         table.add_row([key.kid.clone(), print::time(key.created_at), does.to_owned(), until]);

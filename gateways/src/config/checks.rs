@@ -5,6 +5,7 @@ use crate::twitch::eventsub::Transport;
 
 /// The longest name of something that can be asked for.
 const STYLE_LENGTH_MAX: usize = 64;
+const PROXIES_MAX: usize = 100;
 
 impl Config {
     pub(super) fn checked(self) -> Result<Self, ConfigError> {
@@ -23,6 +24,9 @@ impl Config {
             && journal::command::check_id(&self.broadcaster_id).is_err()
         {
             return refuse("broadcaster_id: a Twitch user id is made of digits");
+        }
+        if self.trusted_proxies.len() > PROXIES_MAX {
+            return refuse("trusted_proxies: 100 at most");
         }
         if let Some(words) = self.pictures_bucket.refusal() {
             return refuse(words);

@@ -188,6 +188,15 @@ fn a_login_that_cannot_work_is_refused() {
 }
 
 #[test]
+fn a_proxy_that_is_believed_is_an_address_or_a_network() {
+    let file = "trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]";
+    let config = layered(file, &[]).expect("readable");
+    assert!(config.trusted_proxies.iter().any(|network| network.contains([10, 1, 2, 3].into())));
+    let error = layered("trusted_proxies = [\"proxy.example\"]", &[]).expect_err("a name");
+    assert!(error.to_string().contains("proxy.example"), "{error}");
+}
+
+#[test]
 fn a_stage_names_types_that_there_are() {
     let config = layered("[stage.expire_minutes]\nraid = 1\n[stage.seconds]\nraid = 3", &[]);
     let stage = config.expect("readable").stage;

@@ -1,10 +1,10 @@
 //! Who asks: a key, a session or the credential of a service, what it may do, and how often it may ask.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State as FromState};
+use axum::extract::{FromRequestParts, Request, State as FromState};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -13,6 +13,7 @@ use chrono::Utc;
 
 use super::State;
 use super::actor::Actor;
+use super::address;
 use super::browser;
 use super::error::ApiError;
 use super::keys::{self, Scope};
@@ -113,10 +114,15 @@ pub async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let asker = match given(request.headers()) {
+    // Whoever loads a picture may: a cookie that a browser sends along is not even looked at.
+    let text = match is_picture(&request) {
+        true => bearer(request.headers()).map(str::to_owned),
+        false => given(request.headers()),
+    };
+    let asker = match text {
         None => Asker(Ok(None)),
         Some(text) => {
-            let guesser = Caller::Guesser(address_of(&request));
+            let guesser = Caller::Guesser(address_of(&app, &request));
             let held_up = match app.knows(&text) {
                 true => None,
                 false => app.limits.refusal(guesser, GUESSES_PER_MINUTE, Instant::now()),
@@ -139,16 +145,26 @@ pub async fn authenticate(
         }
     };
     let allowance = count(&app, &asker, &request);
+    let is_stale = matches!(asker.0, Err(Bad::Session)) && browser::is_by_cookie(request.headers());
     if let Some(allowance) = allowance
         && allowance.refused_for.is_some()
     {
-        return Ok(refused(allowance));
+        return Ok(forgetting(is_stale, refused(allowance), &app));
     }
     if browser::is_by_cookie(request.headers()) && asker.0.as_ref().is_ok_and(Option::is_some) {
         browser::require_same_site(&request, &app.config)?;
     }
     request.extensions_mut().insert(asker);
-    Ok(with_headers(next.run(request).await, allowance))
+    Ok(forgetting(is_stale, with_headers(next.run(request).await, allowance), &app))
+}
+
+/// Has a browser whose session is over send it no more, unless it was told something else just now.
+fn forgetting(is_stale: bool, mut response: Response, app: &State) -> Response {
+    if is_stale && !response.headers().contains_key(header::SET_COOKIE) {
+        let gone = browser::session_gone(&app.config);
+        response.headers_mut().insert(header::SET_COOKIE, gone);
+    }
+    response
 }
 
 impl super::Api {
@@ -191,8 +207,8 @@ pub(super) fn require_allowance(
     parts: &Parts,
     per_minute: u32,
 ) -> Result<(), ApiError> {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    let caller = caller(peer.map_or(NOWHERE, |ConnectInfo(peer)| peer.ip()));
+    let trusted = &app.config.trusted_proxies;
+    let caller = caller(address::of(&parts.extensions, &parts.headers, trusted));
     let allowance = app.limits.count(caller, per_minute, Instant::now());
     match allowance.and_then(|allowance| allowance.refused_for) {
         None => Ok(()),
@@ -214,9 +230,9 @@ fn count(app: &State, asker: &Asker, request: &Request) -> Option<Allowance> {
         Ok(Some(actor)) => (Caller::Key(actor.id), limits.user),
         // Without a limit for anybody there is none for pictures either.
         Ok(None) if is_picture(request) && limits.anonymous > 0 => {
-            (Caller::Watcher(address_of(request)), PICTURES_PER_MINUTE.max(limits.anonymous))
+            (Caller::Watcher(address_of(app, request)), PICTURES_PER_MINUTE.max(limits.anonymous))
         }
-        Ok(None) | Err(_) => (Caller::Address(address_of(request)), limits.anonymous),
+        Ok(None) | Err(_) => (Caller::Address(address_of(app, request)), limits.anonymous),
     };
     app.limits.count(caller, per_minute, Instant::now())
 }
@@ -226,11 +242,8 @@ fn is_picture(request: &Request) -> bool {
     request.uri().path().starts_with("/pictures/")
 }
 
-const NOWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-
-fn address_of(request: &Request) -> IpAddr {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(NOWHERE, |ConnectInfo(peer)| peer.ip())
+fn address_of(app: &State, request: &Request) -> IpAddr {
+    address::of(request.extensions(), request.headers(), &app.config.trusted_proxies)
 }
 
 fn with_headers(mut response: Response, allowance: Option<Allowance>) -> Response {
@@ -242,7 +255,7 @@ fn with_headers(mut response: Response, allowance: Option<Allowance>) -> Respons
 
 /// What a request proves itself with: as a bearer, by browsers on a WebSocket as the subprotocol
 /// `bearer.<key>`, or by those who logged in as a cookie.
-fn given(headers: &HeaderMap) -> Option<String> {
+pub(super) fn given(headers: &HeaderMap) -> Option<String> {
     bearer(headers).or_else(|| browser::cookie(headers, browser::SESSION)).map(str::to_owned)
 }
 

@@ -55,6 +55,11 @@ pub fn set_cookie(
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
+/// Has a browser forget its session.
+pub(super) fn session_gone(config: &Config) -> HeaderValue {
+    set_cookie((SESSION, ""), "Strict", TimeDelta::zero(), config)
+}
+
 /// Refuses what another site makes a browser do.
 pub(super) fn require_same_site(request: &Request, config: &Config) -> Result<(), ApiError> {
     let headers = request.headers();

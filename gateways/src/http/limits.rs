@@ -21,7 +21,7 @@ pub enum Caller {
     Key(Uuid),
     /// An address that begins logins.
     Login(IpAddr),
-    /// An address that comes back from Twitch.
+    /// An address that comes back from Twitch to no login that it began.
     Return(IpAddr),
     /// An address that sends keys which are none.
     Guesser(IpAddr),

@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::actor::{Actor, Credential};
-use super::auth::{Asker, bearer, require_allowance};
+use super::auth::{Asker, bearer, given, require_allowance};
 use super::browser::{self, cookie, set_cookie};
 use super::error::{ApiError, ErrorBody};
 use super::extract::Query;
 use super::limits::Caller;
 use super::{API, State};
 use crate::login::{
-    LoggedIn, Login, LoginError, Readiness, Role, Session, attempts, readiness, sessions,
+    Begun, LoggedIn, Login, LoginError, Readiness, Role, Session, attempts, readiness, sessions,
 };
 use crate::twitch::TwitchError;
 
@@ -80,6 +80,7 @@ pub struct SessionAnswer {
 pub(crate) async fn begin(
     FromState(app): FromState<State>,
     Query(wanted): Query<Beginning>,
+    asker: Asker,
     parts: Parts,
 ) -> Result<Response, ApiError> {
     let (login, redirect_url) = configured(&app)?;
@@ -92,9 +93,9 @@ pub(crate) async fn begin(
     if !is_path_here(return_to) {
         return Err(ApiError::bad_request("return_to is a path here, such as /overlay"));
     }
-    let Some(attempt) = attempts::begin(&app.pool, return_to, Utc::now()).await? else {
-        return Err(ApiError::unavailable("too many logins were begun; try again in some minutes"));
-    };
+    let session = asker.known().and_then(|actor| session_of(actor).map(|session| session.id)).ok();
+    let goes_on = Begun { return_to: return_to.to_owned(), session };
+    let attempt = attempts::begin(&app.pool, &goes_on, Utc::now()).await?;
     let scopes = Login::scopes(&app.config, wanted.r#as == Some(As::Broadcaster));
     let again = wanted.again == Some(1);
     let url = login.oauth.authorize_url(&redirect_url, &attempt.state, scopes, again);
@@ -123,8 +124,12 @@ pub(crate) async fn finish(
     parts: Parts,
 ) -> Result<Response, ApiError> {
     let (login, redirect_url) = configured(&app)?;
-    require_allowance(&app, Caller::Return, &parts, app.config.login.attempts_per_minute)?;
+    // Who comes back to a login of their own is not held up by those who make some up.
     let no_state = || {
+        let per_minute = app.config.login.attempts_per_minute;
+        if let Err(refusal) = require_allowance(&app, Caller::Return, &parts, per_minute) {
+            return refusal;
+        }
         let words = "this login was not begun in this browser, was finished before, or took too long: \
                      begin again at /api/v1/login";
         ApiError::new(StatusCode::BAD_REQUEST, "login_state", words)
@@ -132,8 +137,8 @@ pub(crate) async fn finish(
     let browser = cookie(&parts.headers, browser::LOGIN).ok_or_else(no_state)?;
     let state = sent.state.filter(|state| state.len() <= SENT_LENGTH_MAX).ok_or_else(no_state)?;
     let now = Utc::now();
-    let return_to = attempts::finish(&app.pool, &state, browser, now).await?;
-    let return_to = return_to.ok_or_else(no_state)?;
+    let begun = attempts::finish(&app.pool, &state, browser, now).await?;
+    let begun = begun.ok_or_else(no_state)?;
     if sent.error.is_some() {
         let words = "Twitch says that you did not want to log in";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "login_denied", words));
@@ -141,11 +146,15 @@ pub(crate) async fn finish(
     let code = sent.code.filter(|code| (1..=SENT_LENGTH_MAX).contains(&code.len()));
     let code = code.ok_or_else(|| ApiError::bad_request("Twitch sent no code"))?;
     let LoggedIn { session, secret } = login.finish(&redirect_url, code, now).await?;
+    // Its cookie is overwritten: nobody would ever end it.
+    if let Some(before) = begun.session {
+        login.replace(before, now).await?;
+    }
     let gone = set_cookie((browser::LOGIN, ""), "Lax", attempts::LASTS, &app.config);
     let mut response = if accepts_json(&parts.headers) {
         Json(describe(&app, &session, Some(secret.clone())).await?).into_response()
     } else {
-        (StatusCode::SEE_OTHER, [(header::LOCATION, location(&return_to)?)]).into_response()
+        (StatusCode::SEE_OTHER, [(header::LOCATION, location(&begun.return_to)?)]).into_response()
     };
     response.headers_mut().append(header::SET_COOKIE, gone);
     response.headers_mut().append(header::SET_COOKIE, session_cookie(&app, &secret));
@@ -165,7 +174,8 @@ pub(crate) async fn who(
     Ok(Json(describe(&app, session, None).await?))
 }
 
-/// Gives the session a new secret and a week more, up to 30 days after the login. The old secret is good for one more minute.
+/// Gives the session a new secret and a week more, up to 30 days after the login. The old secret is good for one more minute,
+/// in which it gives the same new one.
 #[utoipa::path(
     post, path = "/session/refresh", tag = "login",
     responses((status = 200, body = SessionAnswer), (status = "4XX", body = ErrorBody)),
@@ -176,7 +186,7 @@ pub(crate) async fn refresh(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let session = session_of(asker.known()?)?;
-    let refreshed = app.sessions.refresh(session.id, Utc::now()).await?;
+    let refreshed = app.sessions.refresh(&given(&headers).unwrap_or_default(), Utc::now()).await?;
     let Some((secret, expires_at)) = refreshed else {
         let words = "this session is over: log in again at /api/v1/login";
         return Err(ApiError::unauthorized(words).code_instead("session_over"));
@@ -207,7 +217,7 @@ pub(crate) async fn end(
         None => app.sessions.end(session.id, Utc::now()).await?,
     }
     tracing::info!(viewer = session.viewer, session = %session.id, "somebody logged out");
-    let gone = set_cookie((browser::SESSION, ""), "Strict", sessions::LASTS, &app.config);
+    let gone = browser::session_gone(&app.config);
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())
 }
 

@@ -16,6 +16,8 @@ const KNOWN_MAX: usize = 4_096;
 const UNKNOWN_MAX: usize = 1_024;
 /// How many are looked up at once.
 const LOOKUPS_MAX: usize = 2;
+/// How soon the same id is looked up again because what was found does not fit.
+const AGAIN_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// How many callers who are held up for guessing may wait for a lookup all the same.
 const LINE_MAX: usize = 64;
 
@@ -23,6 +25,8 @@ const LINE_MAX: usize = 64;
 pub struct Lookup<T> {
     memory: Mutex<Memory<T>>,
     lookups: Semaphore,
+    /// What was looked up again a moment ago, one after the other.
+    again: tokio::sync::Mutex<HashMap<Uuid, Instant>>,
 }
 
 /// What was found, and when.
@@ -33,7 +37,8 @@ struct Memory<T> {
 
 impl<T> Default for Lookup<T> {
     fn default() -> Self {
-        Lookup { memory: Mutex::default(), lookups: Semaphore::new(LOOKUPS_MAX) }
+        let (memory, again) = Default::default();
+        Lookup { memory, lookups: Semaphore::new(LOOKUPS_MAX), again }
     }
 }
 
@@ -58,6 +63,32 @@ impl<T> Lookup<T> {
         if let Some(found) = self.memory().recall(id, Instant::now()) {
             return Ok(found);
         }
+        let found = fetch.await?.map(Arc::new);
+        self.memory().learn(id, found.clone(), Instant::now());
+        Ok(found)
+    }
+
+    /// What has this id now, where `seen` was found before and does not fit: another process may have changed it. Who sends
+    /// what fits nothing has it looked up once a second, and `None` in between.
+    pub async fn find_again(
+        &self,
+        id: Uuid,
+        seen: &Arc<T>,
+        fetch: impl Future<Output = sqlx::Result<Option<T>>>,
+    ) -> sqlx::Result<Option<Arc<T>>> {
+        let mut again = self.again.lock().await;
+        let now = Instant::now();
+        let is_other =
+            |found: &Option<Arc<T>>| found.as_ref().is_none_or(|found| !Arc::ptr_eq(found, seen));
+        // Somebody was here while we waited.
+        if let Some(found) = self.memory().recall(id, now).filter(is_other) {
+            return Ok(found);
+        }
+        again.retain(|_, at| now.saturating_duration_since(*at) < AGAIN_AT_MOST_EVERY);
+        if again.contains_key(&id) || again.len() >= UNKNOWN_MAX {
+            return Ok(None);
+        }
+        again.insert(id, now);
         let found = fetch.await?.map(Arc::new);
         self.memory().learn(id, found.clone(), Instant::now());
         Ok(found)
@@ -145,6 +176,25 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_looked_up_again_once_and_not_for_ever() {
+        let (lookup, id) = (Lookup::default(), Uuid::nil());
+        let fetch = async |found: &'static str| Ok(Some(found));
+        let never = async || -> sqlx::Result<Option<&'static str>> { panic!("it is remembered") };
+        let old = lookup.find(id, fetch("old")).await.expect("an answer").expect("found");
+        // All that come at once get what the first one finds.
+        let (one, two) = tokio::join!(
+            lookup.find_again(id, &old, fetch("new")),
+            lookup.find_again(id, &old, never()),
+        );
+        for found in [one, two, lookup.find(id, never()).await] {
+            assert_eq!(found.expect("an answer").as_deref(), Some(&"new"));
+        }
+        let new = lookup.find(id, never()).await.expect("an answer").expect("found");
+        let wrong = lookup.find_again(id, &new, never()).await.expect("an answer");
+        assert_eq!(wrong, None, "a guesser costs one look a second");
+    }
 
     #[test]
     fn ids_that_are_nobodys_push_nobody_out() {

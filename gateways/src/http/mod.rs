@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod actor;
+pub mod address;
 pub mod alerts;
 pub mod auth;
 pub mod broadcasts;

@@ -2,12 +2,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::http::keys::{hash_of, random_secret};
 
 /// How long a person may take at Twitch.
 pub const LASTS: TimeDelta = TimeDelta::minutes(10);
-/// How many may be open at one time, so that nobody fills the database by beginning.
+/// How many may be open at one time, so that nobody fills the database by beginning. One more, and the oldest goes: who begins
+/// now is let in, whoever began so many.
 const OPEN_MAX: i64 = 20_000;
 
 /// A login that was begun. Both texts are known to this browser, and only hashes of them to us.
@@ -18,38 +20,50 @@ pub struct Attempt {
     pub browser: String,
 }
 
-/// Begins a login that ends at the path `return_to`; `None` when too many are open.
-pub async fn begin(
-    pool: &PgPool,
-    return_to: &str,
-    now: DateTime<Utc>,
-) -> sqlx::Result<Option<Attempt>> {
+/// What a login that was begun goes on with.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Begun {
+    /// A path here.
+    pub return_to: String,
+    /// The session that the browser had, which the new one takes the place of.
+    pub session: Option<Uuid>,
+}
+
+/// Begins a login that goes on so.
+pub async fn begin(pool: &PgPool, goes_on: &Begun, now: DateTime<Utc>) -> sqlx::Result<Attempt> {
     let attempt = Attempt { state: random_secret(), browser: random_secret() };
     forget_old(pool, now).await?;
-    let begun = sqlx::query(
-        "INSERT INTO login_attempts (state_hash, browser_hash, return_to, expires_at)
-         SELECT $1, $2, $3, $4 WHERE (SELECT count(*) FROM login_attempts) < $5",
+    sqlx::query(
+        "DELETE FROM login_attempts WHERE state_hash IN (
+             SELECT state_hash FROM login_attempts ORDER BY expires_at DESC OFFSET $1)",
+    )
+    .bind(OPEN_MAX - 1)
+    .execute(pool)
+    .await?;
+    sqlx::query(
+        "INSERT INTO login_attempts (state_hash, browser_hash, return_to, expires_at, session)
+         VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(hash_of(&attempt.state).as_slice())
     .bind(hash_of(&attempt.browser).as_slice())
-    .bind(return_to)
+    .bind(&goes_on.return_to)
     .bind(now + LASTS)
-    .bind(OPEN_MAX)
+    .bind(goes_on.session)
     .execute(pool)
     .await?;
-    Ok((begun.rows_affected() == 1).then_some(attempt))
+    Ok(attempt)
 }
 
-/// Ends the login that this browser began with this `state`, and says where it goes on. The second time there is none.
+/// Ends the login that this browser began with this `state`, and says how it goes on. The second time there is none.
 pub async fn finish(
     pool: &PgPool,
     state: &str,
     browser: &str,
     now: DateTime<Utc>,
-) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar(
+) -> sqlx::Result<Option<Begun>> {
+    sqlx::query_as(
         "DELETE FROM login_attempts WHERE state_hash = $1 AND browser_hash = $2 AND expires_at > $3
-         RETURNING return_to",
+         RETURNING return_to, session",
     )
     .bind(hash_of(state).as_slice())
     .bind(hash_of(browser).as_slice())

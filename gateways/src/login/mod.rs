@@ -26,6 +26,7 @@ use crate::twitch::helix::{Helix, MODERATION_READ};
 use crate::twitch::oauth::Validated;
 use crate::twitch::{Grant, OAuth, TwitchError};
 
+pub use self::attempts::Begun;
 pub use self::keeper::run;
 pub use self::role::Role;
 pub use self::sessions::{NewSession, Session, Sessions};
@@ -129,6 +130,13 @@ impl Login {
     /// Ends a session here at once, and at Twitch as soon as it answers.
     pub async fn end(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
         self.sessions.end(id, now).await?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Ends a session that another took the place of.
+    pub async fn replace(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+        self.sessions.replace(id, now).await?;
         self.wake.notify_one();
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use subtle::ConstantTimeEq;
@@ -18,6 +20,8 @@ pub const LASTS: TimeDelta = TimeDelta::days(7);
 pub const LASTS_AT_MOST: TimeDelta = TimeDelta::days(30);
 /// How long a login counts as fresh, for what cannot be undone.
 pub const FRESH: TimeDelta = TimeDelta::minutes(15);
+/// How many sessions a viewer has at one time. One more, and the oldest ends.
+const EACH_MAX: i64 = 10;
 /// How long the old secret is good after a refresh: its answer may have been lost, or another tab was late.
 const OLD_SECRET_LASTS: TimeDelta = TimeDelta::seconds(60);
 
@@ -79,9 +83,15 @@ impl Sessions {
         now: DateTime<Utc>,
     ) -> sqlx::Result<Option<Arc<Session>>> {
         let Some((id, secret)) = parts_of(PREFIX, text) else { return Ok(None) };
-        let stored = self.find(id).await?;
-        let good = stored.filter(|stored| stored.opens_with(secret, now));
-        Ok(good.map(|stored| Arc::new(stored.session.clone())))
+        let opens = |stored: &Arc<Stored>| stored.opens_with(secret, now);
+        let stored = match self.find(id).await? {
+            // Another process may have refreshed it a moment ago.
+            Some(stored) if !opens(&stored) => {
+                self.found.find_again(id, &stored, self.fetch(id)).await?.filter(opens)
+            }
+            stored => stored,
+        };
+        Ok(stored.map(|stored| Arc::new(stored.session.clone())))
     }
 
     /// Whether this text names a session that was found before, though perhaps not lately.
@@ -94,13 +104,14 @@ impl Sessions {
         Ok(self.find(id).await?.is_some_and(|stored| stored.session.expires_at > now))
     }
 
-    /// Begins a session, and returns the text that is its secret.
+    /// Begins a session, and returns the text that is its secret. Of those the viewer has had, only the newest go on.
     pub async fn begin(&self, new: NewSession<'_>, now: DateTime<Utc>) -> sqlx::Result<String> {
         let secret = random_secret();
+        let mut tx = self.pool.begin().await?;
         sqlx::query(
             "INSERT INTO sessions (id, hash, viewer, logged_in_at, expires_at, granted, grant_scopes,
-                                   check_at, checked_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $4)",
+                                   check_at, checked_at, salt)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $4, $9)",
         )
         .bind(new.id)
         .bind(hash_of(&secret).as_slice())
@@ -110,22 +121,50 @@ impl Sessions {
         .bind(new.granted)
         .bind(new.grant_scopes)
         .bind(new.check_at)
-        .execute(&self.pool)
+        .bind(random_secret())
+        .execute(&mut *tx)
         .await?;
+        let replaced: Vec<Uuid> = sqlx::query_scalar(
+            "UPDATE sessions SET ended_at = $3, ended_by = 'replaced', check_at = $3
+             WHERE id IN (SELECT id FROM sessions
+                          WHERE viewer = $1 AND id <> $2 AND ended_at IS NULL AND expires_at > $3
+                          ORDER BY logged_in_at DESC, id OFFSET $4)
+             RETURNING id",
+        )
+        .bind(new.viewer)
+        .bind(new.id)
+        .bind(now)
+        .bind(EACH_MAX - 1)
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        for id in replaced {
+            self.found.forget(id);
+        }
         Ok(text_of(new.id, &secret))
     }
 
-    /// Gives the session a new secret and more time; `None` where it has ended meanwhile.
+    /// Gives the session of this text, which was verified, a new secret and more time; `None` where it has ended meanwhile.
+    /// Two who come with the same text get the same new one: neither locks the other out, and an answer may be lost.
     pub async fn refresh(
         &self,
-        id: Uuid,
+        text: &str,
         now: DateTime<Utc>,
     ) -> sqlx::Result<Option<(String, DateTime<Utc>)>> {
-        let secret = random_secret();
+        let Some((id, present)) = parts_of(PREFIX, text) else { return Ok(None) };
+        let salt: Option<String> = sqlx::query_scalar("SELECT salt FROM sessions WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(salt) = salt else { return Ok(None) };
+        let secret = next_secret(&salt, present);
         let expires_at: Option<DateTime<Utc>> = sqlx::query_scalar(
-            "UPDATE sessions SET old_hash = hash, old_until = $3, hash = $2,
+            "UPDATE sessions SET hash = $2,
+                    old_hash = CASE hash WHEN $2 THEN old_hash ELSE hash END,
+                    old_until = CASE hash WHEN $2 THEN old_until ELSE $3 END,
                     expires_at = greatest(expires_at, least($4, logged_in_at + make_interval(days => $5)))
-             WHERE id = $1 AND ended_at IS NULL AND expires_at > $6 RETURNING expires_at",
+             WHERE id = $1 AND ended_at IS NULL AND expires_at > $6 AND hash IN ($2, $7)
+             RETURNING expires_at",
         )
         .bind(id)
         .bind(hash_of(&secret).as_slice())
@@ -133,6 +172,7 @@ impl Sessions {
         .bind(now + LASTS)
         .bind(i32::try_from(LASTS_AT_MOST.num_days()).unwrap_or(i32::MAX))
         .bind(now)
+        .bind(hash_of(present).as_slice())
         .fetch_optional(&self.pool)
         .await?;
         self.found.forget(id);
@@ -141,12 +181,22 @@ impl Sessions {
 
     /// Ends the session. The grant is kept until it is revoked at Twitch, which is due now.
     pub async fn end(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+        self.end_by(id, "logout", now).await
+    }
+
+    /// Ends the session that another took the place of.
+    pub async fn replace(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+        self.end_by(id, "replaced", now).await
+    }
+
+    async fn end_by(&self, id: Uuid, by: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
         let ended = sqlx::query(
-            "UPDATE sessions SET ended_at = $2, ended_by = 'logout', check_at = $2
+            "UPDATE sessions SET ended_at = $2, ended_by = $3, check_at = $2
              WHERE id = $1 AND ended_at IS NULL",
         )
         .bind(id)
         .bind(now)
+        .bind(by)
         .execute(&self.pool)
         .await;
         self.found.forget(id);
@@ -159,12 +209,16 @@ impl Sessions {
     }
 
     async fn find(&self, id: Uuid) -> sqlx::Result<Option<Arc<Stored>>> {
+        self.found.find(id, self.fetch(id)).await
+    }
+
+    async fn fetch(&self, id: Uuid) -> sqlx::Result<Option<Stored>> {
         let query = sqlx::query_as(
             "SELECT id, viewer, logged_in_at, expires_at, hash, old_hash, old_until,
                     EXISTS (SELECT FROM moderators m WHERE m.viewer = s.viewer) AS is_listed
              FROM sessions s WHERE id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()",
         );
-        self.found.find(id, query.bind(id).fetch_optional(&self.pool)).await
+        query.bind(id).fetch_optional(&self.pool).await
     }
 }
 
@@ -177,6 +231,11 @@ impl Stored {
         };
         self.session.expires_at > now && (bool::from(self.hash.ct_eq(&hash)) || is_old)
     }
+}
+
+/// Random as the two it is made of: neither who has the one nor who reads the other knows it.
+fn next_secret(salt: &str, present: &str) -> String {
+    URL_SAFE_NO_PAD.encode(hash_of(&format!("{salt}{present}")))
 }
 
 fn text_of(id: Uuid, secret: &str) -> String {

@@ -157,11 +157,11 @@ impl Bucket {
                     let bucket = self.bucket.name();
                     tracing::warn!(
                         bucket,
-                        "AccessDenied for a picture, which is taken as missing. Give the key s3:ListBucket, so that what is \
+                        "AccessDenied for a picture, which is shown as missing. Give the key s3:ListBucket, so that what is \
                          missing can be told from what it may not read; and s3:GetObject, if no picture is shown"
                     );
                 });
-                Ok(None)
+                Err(PictureError::Withheld { bucket: self.bucket.name().to_owned() })
             }
             _ => Err(self.failed(said(&answer))),
         }

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::http::keys::Scope;
 use crate::sealing::{Sealer, SealingError};
 
-pub use self::keys::{GRACE, KeyRow, SigningError, list, rotate};
+pub use self::keys::{GRACE, KeyRow, PUBLISHED_BEFORE, SigningError, list, rotate};
 use self::keys::{Known, signing_key};
 
 /// The longest life of a credential.
@@ -139,7 +139,7 @@ impl Signing {
         now: DateTime<Utc>,
     ) -> Result<String, SigningError> {
         let sealer = self.sealer.get_or_try_init(|| sealer(config)).await?;
-        let (kid, encoding) = signing_key(&self.pool, sealer).await?;
+        let (kid, encoding) = signing_key(&self.pool, sealer, now).await?;
         let scopes: Vec<&str> = wanted.scopes.iter().map(|scope| scope.name()).collect();
         let claims = Claims {
             iss: issuer(config),

@@ -2,7 +2,7 @@
 //! seen, and looks again. It keeps nothing between two looks, so its successor goes on wherever it dies.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::decide::{EXPIRED_AT_ONCE, Next, decide};
 use super::settings::{Settings, until};
+use super::unnamed::Unnamed;
 use super::{commands, presence};
 use crate::observe;
 
@@ -71,6 +72,7 @@ impl Director {
         let mut leader = leader::wait(&self.pool, Lock::Work(NAME)).await?;
         let positions = Positions::start(self.pool.clone(), &self.broker).await?;
         let replies = Replies::start(&self.broker).await?;
+        let mut unnamed = Unnamed::default();
         loop {
             let mut settings = self.settings.clone();
             let now = Arc::clone(&settings.borrow_and_update());
@@ -80,7 +82,7 @@ impl Director {
             tokio::select! {
                 led = still_leads(&mut leader) => led?,
                 directed = futures::future::try_join_all(stages) => drop(directed?),
-                closed = directing.close_others() => closed?,
+                closed = directing.close_others(&mut unnamed) => closed?,
                 // Other settings, and perhaps other stages.
                 changed = settings.changed() => changed?,
             }
@@ -127,12 +129,19 @@ impl Directing<'_> {
         }
     }
 
-    /// Closes every stage that is open and that the configuration does not name any more: nobody sees it, and it would
-    /// collect alerts for ever.
-    async fn close_others(&self) -> anyhow::Result<()> {
+    /// Closes every stage that is open and that the configuration does not name for a while: nobody sees it, and it would
+    /// collect alerts for ever. Not at once, for a name may be misspelled, and what waits on a stage ends with it.
+    async fn close_others(&self, unnamed: &mut Unnamed) -> anyhow::Result<()> {
+        let grace = self.settings.close_after();
         loop {
-            for (stage, revision) in stages::open(&self.director.pool).await? {
-                if self.settings.names.contains(&stage) {
+            let mut others = stages::open(&self.director.pool).await?;
+            others.retain(|(stage, _)| !self.settings.names.contains(stage));
+            let now = Instant::now();
+            for stage in unnamed.look(others.iter().map(|(stage, _)| stage.as_str()), now) {
+                tracing::warn!(stage, closes_in = ?grace, "is not configured any more");
+            }
+            for (stage, revision) in others {
+                if unnamed.lasts(&stage, now) < grace {
                     continue;
                 }
                 let (entry, at) = (commands::close_id(&stage, revision), Utc::now());
@@ -140,7 +149,8 @@ impl Directing<'_> {
                 tracing::info!(stage, "is not configured any more and is closed");
                 self.carry_out(&stage, commands::directed(&stage, &command, at)?).await?;
             }
-            tokio::time::sleep(IDLE_LOOK_EVERY).await;
+            let next = unnamed.first_after(grace, now).unwrap_or(IDLE_LOOK_EVERY);
+            tokio::time::sleep(next.clamp(LOOK_EVERY, IDLE_LOOK_EVERY)).await;
         }
     }
 

@@ -13,6 +13,7 @@ pub mod presence;
 pub mod samples;
 mod settings;
 pub mod socket;
+mod unnamed;
 
 pub use hub::Hub;
 pub use settings::{Settings, WhenUnknown};

@@ -13,6 +13,8 @@ const SECONDS_MAX: f64 = 600.0;
 const MINUTES_MAX: f64 = 60.0 * 24.0 * 365.0;
 /// The longest of all the other times, in milliseconds.
 const MS_MAX: u32 = 600_000;
+/// The longest that a stage stays open without a name, in seconds.
+const CLOSE_AFTER_S_MAX: u32 = 86_400;
 
 /// What becomes of an alert of which nobody can say whether it was shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +32,8 @@ pub enum WhenUnknown {
 pub struct Settings {
     /// The stages there are.
     pub names: Vec<String>,
+    /// How long a stage that is not named any more stays open: it may be a slip that somebody takes back.
+    pub close_after_s: u32,
     /// How long before its start the overlays are told of an alert, so that all begin together.
     pub lead_ms: u32,
     /// From the end of an alert to the start of the next.
@@ -53,6 +57,7 @@ impl Default for Settings {
         let minutes = |kind| Some((named(kind), f64::from(stage::expire_minutes(kind)?)));
         Settings {
             names: vec!["main".to_owned()],
+            close_after_s: 300,
             lead_ms: 300,
             gap_ms: 1_000,
             painted_within_ms: 3_000,
@@ -81,6 +86,9 @@ impl Settings {
         let bad = self.names.iter().find(|name| journal::command::check_id(name).is_err());
         if let Some(name) = bad {
             return Some(format!("stage.names: {name:?} is not made of A-Z a-z 0-9 _ -"));
+        }
+        if self.close_after_s > CLOSE_AFTER_S_MAX {
+            return Some(format!("stage.close_after_s is at most {CLOSE_AFTER_S_MAX}"));
         }
         let known = |name: &str| Kind::ALL.iter().any(|kind| kind.name() == name);
         let named = self.seconds.keys().chain(self.expire_minutes.keys());
@@ -117,6 +125,11 @@ impl Settings {
     /// The types that may not wait for ever.
     pub fn expiring(&self) -> Vec<Kind> {
         self.expiries().map(|(kind, _)| kind).collect()
+    }
+
+    /// How long a stage stays open that is not named any more.
+    pub fn close_after(&self) -> Duration {
+        Duration::from_secs(u64::from(self.close_after_s))
     }
 
     pub fn lead(&self) -> TimeDelta {
@@ -173,6 +186,7 @@ mod tests {
             (Settings { names: vec![], ..ordinary() }, "names"),
             (Settings { names: vec!["a.b".to_owned()], ..ordinary() }, "a.b"),
             (Settings { attempts_max: 0, ..ordinary() }, "attempts_max"),
+            (Settings { close_after_s: 86_401, ..ordinary() }, "close_after_s"),
             (Settings { lead_ms: MS_MAX + 1, ..ordinary() }, "ms"),
             (Settings { seconds: [("raids".to_owned(), 1.0)].into(), ..ordinary() }, "raids"),
             (Settings { seconds: [("raid".to_owned(), f64::NAN)].into(), ..ordinary() }, "seconds"),

@@ -9,8 +9,11 @@ mod secrecy;
 
 use std::collections::BTreeMap;
 
+use chrono::Utc;
 use gateways::cli::serve::Role;
 use gateways::config::Config;
+use gateways::http::keys::{self, Keys, Scope};
+use gateways::login::Sessions;
 use gateways::outgoing::Secret;
 use gateways::twitch::Settings;
 use reqwest::{Method, StatusCode, header};
@@ -202,10 +205,26 @@ async fn a_program_logs_in_and_refreshes_with_a_bearer() {
         let answer = request.send().await.expect("an answer");
         (answer.status(), answer.json::<Value>().await.expect("JSON"))
     };
-    let (status, refreshed) = refresh(&first).await;
+    // Another process, which has looked both up a moment ago.
+    let elsewhere = Sessions::new(serving.world.pool.clone());
+    let keys_elsewhere = Keys::new(serving.world.pool.clone());
+    let (key, old_key) =
+        keys::issue(&serving.world.pool, "bot", &[Scope::FeedRead]).await.expect("a key");
+    let opens =
+        async |secret: &str| elsewhere.verify(secret, Utc::now()).await.expect("one").is_some();
+    let key_opens = async |text: &str| keys_elsewhere.verify(text).await.expect("one").is_some();
+    assert!(opens(&first).await && key_opens(&old_key).await);
+    // Two at once, and one whose answer was lost: all have the same new secret.
+    let ((status, refreshed), (_, at_once)) = tokio::join!(refresh(&first), refresh(&first));
     assert_eq!(status, StatusCode::OK);
+    assert_eq!(refreshed["session"], at_once["session"]);
+    assert_eq!(refresh(&first).await.1["session"], refreshed["session"]);
     let second = refreshed["session"].as_str().expect("a new secret").to_owned();
     assert_ne!(first, second);
+    assert!(opens(&second).await, "a new secret is good everywhere at once");
+    let (_, new_key) =
+        keys::rotate(&serving.world.pool, key.id).await.expect("rotated").expect("one");
+    assert!(key_opens(&new_key).await && !key_opens(&old_key).await, "a new key too");
     for secret in [&first, &second] {
         assert_eq!(
             serving.get(secret, "/session").await.0,
@@ -234,8 +253,9 @@ async fn a_program_logs_in_and_refreshes_with_a_bearer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_by_itself() {
     let twitch = Twitch::start().await;
-    let serving = serving(&twitch, |_| {}).await;
+    let serving = serving(&twitch, |config| config.requests_per_minute.anonymous = 100).await;
     let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let stale = browser.cookies.clone();
     let over = "UPDATE sessions SET expires_at = clock_timestamp() - interval '1 second',
                                     check_at = clock_timestamp()";
     sqlx::query(over).execute(&serving.world.pool).await.expect("a week passes");
@@ -243,6 +263,12 @@ async fn a_session_ends_by_itself() {
         browser.get("/api/v1/session").await.status == StatusCode::UNAUTHORIZED
     })
     .await;
+    assert!(!browser.cookies.contains_key("tapedeck_session"), "it sends it no more");
+    browser.cookies = stale;
+    let picture = browser.get(&format!("/api/v1/pictures/{}", "a".repeat(64))).await;
+    assert_eq!(picture.status, StatusCode::NOT_FOUND);
+    assert_eq!(picture.headers["x-ratelimit-limit"], "6000", "as of anybody who loads pictures");
+    assert!(!picture.headers.contains_key("set-cookie"), "an answer that proxies keep");
     let late = browser.send(Method::POST, "/api/v1/session/refresh", Value::Null).await;
     assert_eq!(late.code(), (401, "session_over".to_owned()));
     until("it is revoked at Twitch", async || twitch.granted("5001") == 0).await;

@@ -82,8 +82,11 @@ async fn what_a_bucket_may_not_say_to_be_missing_is_missing_and_what_is_there_is
     let pictures = pictures(&settings(&fake));
     let name = name_of(PIXEL);
     assert_eq!(pictures.get(&name).await.expect("no failure"), None);
+    let error = pictures.store(&name).await.expect_err("whether it was stored is not known");
+    assert!(matches!(error, PictureError::Withheld { .. }), "{error}");
     pictures.put(PIXEL).await.expect("stored");
     assert!(pictures.get(&name).await.expect("readable").is_some());
+    assert!(pictures.store(&name).await.expect("readable"));
     let wrong = Settings { secret_key: Secret::new("another"), ..settings(&fake) };
     let wrong = Pictures::in_bucket(Bucket::new(&wrong).expect("good settings"), "/nowhere");
     let error = reason(wrong.get(&name).await.expect_err("a wrong key is a failure"));

@@ -223,14 +223,21 @@ async fn a_new_key_signs_and_the_old_one_verifies_until_its_grace_is_over() {
     let (pool, data) = (&serving.world.pool, &serving.world.servers.data);
     let sealer = Sealer::load(&data.join("sealing.key")).expect("readable").expect("made");
     let now = Utc::now();
-    let new = signing::rotate(pool, &sealer, TimeDelta::hours(1), now).await.expect("rotated");
+    let rotated = signing::rotate(pool, &sealer, TimeDelta::hours(1), now).await.expect("rotated");
+    let (new, from) = rotated;
+    assert_eq!(from - now, signing::PUBLISHED_BEFORE);
+    until("both are published", async || published(&serving).await.len() == 2).await;
+    let meanwhile = text_of(&issue(&serving, &key, json!({})).await.1);
+    assert_eq!(kid(&meanwhile), kid(&first), "others have not read the new one yet");
+    let pass = "UPDATE service_keys SET signs_from = signs_from - interval '2 minutes',
+                       retired_at = retired_at - interval '2 minutes'";
+    sqlx::query(pass).execute(pool).await.expect("two minutes pass");
     let second = text_of(&issue(&serving, &key, json!({})).await.1);
     assert_eq!(kid(&second), new);
     for credential in [&first, &second] {
         let (status, body) = serving.get(credential, "/accounts/5001").await;
         assert_eq!(status, StatusCode::OK, "{body}");
     }
-    until("both are published", async || published(&serving).await.len() == 2).await;
     let keys = published(&serving).await;
     assert_eq!((&keys[0]["kid"], &keys[0]["crv"]), (&json!(new), &json!("Ed25519")));
     assert!(keys.iter().all(|key| key.get("d").is_none()), "only what is public");

@@ -106,3 +106,29 @@ async fn moderators_are_those_whom_twitch_lists_once_the_broadcaster_lets_us_rea
     assert_eq!(viewer.get("/api/v1/accounts/5002").await.status, StatusCode::FORBIDDEN);
     serving.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_has_ten_sessions_and_one_in_each_browser() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |_| {}).await;
+    let mut browsers = Vec::new();
+    for _ in 0..10 {
+        browsers.push(Browser::logged_in(&serving, &twitch, "5001").await);
+    }
+    let goes_on = async |secret: &str| serving.get(secret, "/session").await.0 == StatusCode::OK;
+    // The same browser once more: its session before is over, and no other.
+    let secrets: Vec<String> = browsers.iter().map(Browser::secret).collect();
+    let mut last = browsers.pop().expect("ten");
+    let back = last.consented(&twitch, "5001", "").await;
+    assert_eq!(last.get(&back).await.status, StatusCode::SEE_OTHER);
+    assert!(!goes_on(&secrets[9]).await && goes_on(&last.secret()).await);
+    assert!(goes_on(&secrets[0]).await && goes_on(&secrets[8]).await);
+    // Another browser: the oldest is over.
+    let eleventh = Browser::logged_in(&serving, &twitch, "5001").await;
+    assert!(!goes_on(&secrets[0]).await && goes_on(&eleventh.secret()).await);
+    assert!(goes_on(&secrets[1]).await);
+    until("the others are revoked at Twitch", async || twitch.granted("5001") == 10).await;
+    let replaced = "SELECT count(*) FROM sessions WHERE ended_by = 'replaced'";
+    assert_eq!(serving.world.count(replaced).await, 2);
+    serving.stop().await;
+}

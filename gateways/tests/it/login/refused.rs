@@ -63,6 +63,24 @@ async fn a_code_is_good_once_and_a_denial_is_no_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logins_that_others_begin_without_end_keep_nobody_out() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |_| {}).await;
+    let fill = "INSERT INTO login_attempts
+                SELECT sha256(n::text::bytea), sha256('b'), '/', clock_timestamp() + n * interval '1 ms'
+                       + interval '1 minute'
+                FROM generate_series(1, 20000) n";
+    sqlx::query(fill).execute(&serving.world.pool).await.expect("filled");
+    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::OK);
+    let open = "SELECT count(*) FROM login_attempts";
+    assert_eq!(serving.world.count(open).await, 19_999, "the oldest went, and one is used up");
+    let oldest = "SELECT count(*) FROM login_attempts WHERE state_hash = sha256('1'::bytea)";
+    assert_eq!(serving.world.count(oldest).await, 0);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_in_a_request_changes_where_twitch_sends_people_back_to() {
     let twitch = Twitch::start().await;
     let serving = serving(&twitch, |_| {}).await;
@@ -113,9 +131,15 @@ async fn another_site_does_nothing_with_a_browsers_cookie() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_begins_too_many_logins_waits() {
     let twitch = Twitch::start().await;
-    let serving = serving(&twitch, |config| config.login.attempts_per_minute = 3).await;
+    let serving = serving(&twitch, |config| {
+        config.login.attempts_per_minute = 3;
+        config.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+    })
+    .await;
+    let mut patient = Browser::new(&serving);
+    let back = patient.consented(&twitch, "5001", "").await;
     let mut browser = Browser::new(&serving);
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(browser.get("/api/v1/login").await.status, StatusCode::SEE_OTHER);
     }
     let refused = browser.get("/api/v1/login").await;
@@ -124,6 +148,14 @@ async fn who_begins_too_many_logins_waits() {
     for n in 0..4 {
         let seen = browser.get("/api/v1/login/callback?code=a&state=b").await;
         assert_eq!(seen.status.as_u16(), if n < 3 { 400 } else { 429 });
+    }
+    let seen = patient.get(&back).await;
+    assert_eq!(seen.status, StatusCode::SEE_OTHER, "who began a login ends it: {}", seen.text);
+    // Behind the proxy each has an allowance of their own, whatever else they say.
+    for n in 0..4 {
+        let forwarded = [("x-forwarded-for", &*format!("192.0.2.{n}, 203.0.113.9"))];
+        let seen = browser.ask(Method::GET, "/api/v1/login", &forwarded, Value::Null).await;
+        assert_eq!(seen.status.as_u16(), if n < 3 { 303 } else { 429 });
     }
     assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::UNAUTHORIZED);
     serving.stop().await;

@@ -40,10 +40,11 @@ async fn are_open(world: &World, stages: &[&str]) {
 async fn a_stage_that_is_not_named_any_more_collects_nothing_and_begins_empty_when_it_is_again() {
     let world = World::start().await;
     let parts = world.run();
-    let named = |names: &[&str]| {
+    let with = |names: &[&str], close_after_s: u32| {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        Arc::new(Settings { names, ..Settings::default() })
+        Arc::new(Settings { names, close_after_s, ..Settings::default() })
     };
+    let named = |names: &[&str]| with(names, 0);
     let (running, settings) = watch::channel(named(&["main", "side"]));
     let publisher = world.publisher().await;
     let (pool, broker) = (world.pool.clone(), broker(&world.servers));
@@ -56,9 +57,17 @@ async fn a_stage_that_is_not_named_any_more_collects_nothing_and_begins_empty_wh
     let paid = commands::directed("side", &paid, at()).expect("an address");
     world.asker().await.ask(paid).await;
 
+    // Misspelled for a moment: nothing is lost.
+    running.send_replace(with(&["main", "sied"], 300));
+    are_open(&world, &["main", "side", "sied"]).await;
+    running.send_replace(named(&["main", "side"]));
+    are_open(&world, &["main", "side"]).await;
+    let row = |kind: &str, state: &str| (kind.to_owned(), state.to_owned());
+    let all = [row("cheer", "waiting"), row("cheer", "waiting"), row("ghost", "waiting")];
+    assert_eq!(states(&world, "side").await, all);
+
     running.send_replace(named(&["main"]));
     are_open(&world, &["main"]).await;
-    let row = |kind: &str, state: &str| (kind.to_owned(), state.to_owned());
     let over = [row("cheer", "expired"), row("cheer", "expired"), row("ghost", "unknown")];
     assert_eq!(states(&world, "side").await, over);
     cheers(&world, "meanwhile", 3..4).await;
