@@ -198,3 +198,39 @@ async fn a_viewer_gives_as_themselves_and_history_names_them() {
     }
     serving.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moderator_spends_nobodys_points_by_trying_a_request_again() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |_| {}).await;
+    let moderator = Browser::logged_in(&serving, &twitch, MODERATOR).await.secret();
+    let broadcaster = Browser::logged_in(&serving, &twitch, BROADCASTER).await.secret();
+    let key = serving.key(&[Scope::Admin]).await;
+    let mut ended = Vec::new();
+    for viewer in ["5001", MODERATOR] {
+        let asked = json!({"viewer": viewer, "request": "ghost of a test"});
+        let (status, _) = serving.post(&key, "/generations", viewer, asked).await;
+        assert_eq!(status, StatusCode::CREATED);
+        let mut id = Value::Null;
+        until("there are too few points for it", async || {
+            let path = format!("/generations?viewer={viewer}&stage=declined");
+            id = serving.get(&key, &path).await.1["generations"][0]["id"].clone();
+            id.is_string()
+        })
+        .await;
+        ended.push(format!("/generations/{}/retry", id.as_str().expect("an id")));
+        // Now there are enough.
+        let credit = json!({"points": 200, "note": "a test"});
+        serving.post(&key, &format!("/accounts/{viewer}/credits"), viewer, credit).await;
+    }
+    let (theirs, own) = (&ended[0], &ended[1]);
+    let (status, body) = serving.post(&moderator, theirs, "1", json!({})).await;
+    assert_eq!((status.as_u16(), &body["error"]["code"]), (403, &json!("not_yours")));
+    let (status, _) = serving.post(&moderator, own, "2", json!({})).await;
+    assert_eq!(status, StatusCode::CREATED, "with their own points");
+    until("it is paid for", async || serving.world.available(MODERATOR).await == 0).await;
+    assert_eq!(serving.world.available("5001").await, 200, "nothing of theirs was spent");
+    let (status, _) = serving.post(&broadcaster, theirs, "3", json!({})).await;
+    assert_eq!(status, StatusCode::CREATED, "the broadcaster may");
+    serving.stop().await;
+}
