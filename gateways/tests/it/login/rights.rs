@@ -6,16 +6,17 @@ use gateways::http::keys::Scope;
 use uuid::Uuid;
 
 /// What a viewer's session may ask for, with their own id in the path.
-const OWN: [(&str, &str); 5] = [
+const OWN: [(&str, &str); 6] = [
     ("get", "/accounts/{viewer}"),
     ("get", "/accounts/{viewer}/statement"),
     ("get", "/accounts/{viewer}/statement/broadcasts"),
     ("get", "/accounts/{viewer}/statement/proof"),
+    ("get", "/accounts/{viewer}/holds"),
     ("post", "/accounts/{viewer}/gifts"),
 ];
 
 /// What is for everybody, or for whoever is logged in.
-const OPEN: [(&str, &str); 8] = [
+const OPEN: [(&str, &str); 9] = [
     ("get", "/login"),
     ("get", "/login/callback"),
     ("get", "/pictures/{content}"),
@@ -24,6 +25,8 @@ const OPEN: [(&str, &str); 8] = [
     ("delete", "/session"),
     ("get", "/me/feed"),
     ("get", "/me/feed/ws"),
+    // Of others' commands it says that they are not known.
+    ("get", "/commands/{id}"),
 ];
 
 /// Each endpoint of the document, as method and path.
@@ -189,6 +192,20 @@ async fn a_viewer_gives_as_themselves_and_history_names_them() {
     let held = statement["entries"].as_array().expect("entries").iter();
     let held = held.clone().find(|entry| entry["kind"] == "held").expect("the gift's hold");
     assert_eq!(held["actor"], "viewer:5001");
+    // What became of it can be asked later, as an answer of 202 says; by others it cannot.
+    let path = format!("/commands/{}", given.json()["gift"].as_str().expect("an id"));
+    let other = Browser::logged_in(&serving, &twitch, "5002").await.secret();
+    let unknown = format!("/commands/{}", Uuid::new_v4());
+    for (secret, path, status, decided) in [
+        (&browser.secret(), &path, 200, "accepted"),
+        (&other, &path, 404, ""),
+        (&other, &unknown, 404, ""),
+        (&String::new(), &path, 401, ""),
+    ] {
+        let (found, body) = serving.get(secret, path).await;
+        let said = (found.as_u16(), body["status"].as_str().unwrap_or_default());
+        assert_eq!(said, (status, decided), "{body}");
+    }
     // The hold of a gift is nobody's to end.
     let hold = held["entry"].as_str().expect("an id");
     for verb in ["capture", "release"] {
