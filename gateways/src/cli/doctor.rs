@@ -179,6 +179,7 @@ async fn postgres(config: &Config) -> anyhow::Result<Vec<Finding>> {
     if complete {
         findings.extend(lag(&pool, config).await?);
         findings.push(letters(&pool).await?);
+        findings.extend(keys::moderators(&pool, config).await?);
     }
     Ok(findings)
 }

@@ -6,6 +6,7 @@
 
 pub mod attempts;
 mod keeper;
+pub mod moderators;
 mod role;
 pub mod sessions;
 mod settings;

@@ -2,6 +2,8 @@
 
 use super::*;
 
+use gateways::login::moderators::Kept;
+
 /// The hour is over: every grant is looked at.
 async fn an_hour_passes(serving: &Serving) {
     let pass = "UPDATE sessions SET check_at = clock_timestamp(), checked_at = '2020-01-01'
@@ -104,5 +106,30 @@ async fn moderators_are_those_whom_twitch_lists_once_the_broadcaster_lets_us_rea
     an_hour_passes(&serving).await;
     until("the list was read again", async || role(&mut viewer).await == "viewer").await;
     assert_eq!(viewer.get("/api/v1/accounts/5002").await.status, StatusCode::FORBIDDEN);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twitchs_list_of_moderators_is_good_for_a_day_once_the_broadcaster_is_gone() {
+    let twitch = Twitch::start().await;
+    twitch.moderate(&["5001"]);
+    let serving = serving(&twitch, |config| config.login.moderators_from_twitch = true).await;
+    let mut broadcaster = Browser::new(&serving);
+    let back = broadcaster.consented(&twitch, BROADCASTER, "?as=broadcaster").await;
+    assert_eq!(broadcaster.get(&back).await.status, StatusCode::SEE_OTHER);
+    let read = "SELECT count(*) FROM listed_moderators";
+    until("the list was read", async || serving.world.count(read).await == 1).await;
+    broadcaster.send(Method::DELETE, "/api/v1/session", Value::Null).await;
+    let mut viewer = Browser::logged_in(&serving, &twitch, "5001").await;
+    let role = async |viewer: &mut Browser| {
+        viewer.get("/api/v1/session").await.json()["role"].as_str().expect("a role").to_owned()
+    };
+    assert_eq!(role(&mut viewer).await, "moderator", "the list is of today");
+
+    let pass = "UPDATE moderators SET listed_at = listed_at - interval '25 hours'";
+    sqlx::query(pass).execute(&serving.world.pool).await.expect("a day passes");
+    until("it makes nobody a moderator", async || role(&mut viewer).await == "viewer").await;
+    let kept = Kept::read(&serving.world.pool).await.expect("an answer");
+    assert!(kept.is_too_old() && kept.moderators == 1, "`tapedeck login status` says so");
     serving.stop().await;
 }
