@@ -25,6 +25,14 @@ pub(super) async fn keep(
     tx.commit().await
 }
 
+/// Whether the list makes this viewer a moderator.
+pub(super) async fn lists(pool: &PgPool, viewer: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM listed_moderators WHERE viewer = $1)")
+        .bind(viewer)
+        .fetch_one(pool)
+        .await
+}
+
 /// What is kept of Twitch's list, for whoever runs this.
 #[derive(Clone, Copy, Debug, sqlx::FromRow)]
 pub struct Kept {

@@ -120,11 +120,15 @@ async fn twitchs_list_of_moderators_is_good_for_a_day_once_the_broadcaster_is_go
     let read = "SELECT count(*) FROM listed_moderators";
     until("the list was read", async || serving.world.count(read).await == 1).await;
     broadcaster.send(Method::DELETE, "/api/v1/session", Value::Null).await;
-    let mut viewer = Browser::logged_in(&serving, &twitch, "5001").await;
+    let mut viewer = Browser::new(&serving);
+    let back = viewer.consented(&twitch, "5001", "").await;
+    let as_program = [("accept", "application/json")];
+    let seen = viewer.ask(Method::GET, &back, &as_program, Value::Null).await.json();
+    assert_eq!(seen["role"], "moderator", "the list is of today, and the login says so");
     let role = async |viewer: &mut Browser| {
         viewer.get("/api/v1/session").await.json()["role"].as_str().expect("a role").to_owned()
     };
-    assert_eq!(role(&mut viewer).await, "moderator", "the list is of today");
+    assert_eq!(role(&mut viewer).await, "moderator");
 
     let pass = "UPDATE moderators SET listed_at = listed_at - interval '25 hours'";
     sqlx::query(pass).execute(&serving.world.pool).await.expect("a day passes");
