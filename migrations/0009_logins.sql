@@ -33,8 +33,12 @@ CREATE INDEX sessions_to_check ON sessions (check_at) WHERE granted IS NOT NULL;
 
 -- Moderators of the channel as Twitch last listed them; the configuration may name others.
 CREATE TABLE moderators (
-    viewer text PRIMARY KEY
+    viewer    text        PRIMARY KEY,
+    listed_at timestamptz NOT NULL
 );
+-- A list that nobody renews, because the broadcaster's session is over, makes nobody a moderator after a day.
+CREATE VIEW listed_moderators AS
+    SELECT viewer FROM moderators WHERE listed_at > clock_timestamp() - interval '24 hours';
 
 -- The keys that sign credentials of services. A new one is published some time before it signs, and the one before signs so
 -- long. Each verifies until its grace is over.
@@ -53,7 +57,8 @@ CREATE UNIQUE INDEX service_keys_signing ON service_keys ((true)) WHERE retired_
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'tapedeck') THEN
-        GRANT SELECT, INSERT, DELETE ON login_attempts, moderators TO tapedeck;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, service_keys TO tapedeck;
+        GRANT SELECT, INSERT, DELETE ON login_attempts TO tapedeck;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, moderators, service_keys TO tapedeck;
+        GRANT SELECT ON listed_moderators TO tapedeck;
     END IF;
 END $$;

@@ -182,6 +182,7 @@ async fn postgres(config: &Config) -> anyhow::Result<Vec<Finding>> {
         findings.extend(lag(&pool, config).await?);
         findings.push(letters(&pool).await?);
         findings.extend(hearing::examine(&pool, config).await?);
+        findings.extend(keys::moderators(&pool, config).await?);
     }
     Ok(findings)
 }

@@ -10,6 +10,7 @@ use sqlx::PgPool;
 
 use super::{Globals, print};
 use crate::config::Config;
+use crate::login::moderators::Kept;
 use crate::login::{Readiness, Role, readiness};
 
 /// See whether people can log in with Twitch, and who is logged in; log somebody out
@@ -85,12 +86,13 @@ impl Login {
 async fn status(config: &Config, pool: &PgPool, as_json: bool) -> anyhow::Result<()> {
     let open: Vec<Open> = sqlx::query_as(
         "SELECT viewer, logged_in_at, expires_at, checked_at,
-                EXISTS (SELECT FROM moderators m WHERE m.viewer = s.viewer) AS is_listed
+                EXISTS (SELECT FROM listed_moderators m WHERE m.viewer = s.viewer) AS is_listed
          FROM sessions s WHERE ended_at IS NULL AND expires_at > clock_timestamp()
          ORDER BY logged_in_at DESC LIMIT 1000",
     )
     .fetch_all(pool)
     .await?;
+    let kept = Kept::read(pool).await?;
     let role = |open: &Open| Role::of(&open.viewer, open.is_listed, config).name();
     if as_json {
         let (redirect_url, missing) = match readiness(config) {
@@ -99,11 +101,14 @@ async fn status(config: &Config, pool: &PgPool, as_json: bool) -> anyhow::Result
         };
         let described = |open: &Open| json!({"role": role(open), "session": open});
         let sessions: Vec<_> = open.iter().map(described).collect();
-        return print::json(
-            &json!({"redirect_url": redirect_url, "missing": missing, "sessions": sessions}),
-        );
+        let listed = json!({"viewers": kept.listed, "at": kept.listed_at});
+        return print::json(&json!({"redirect_url": redirect_url, "missing": missing,
+                                   "sessions": sessions, "moderators_from_twitch": listed}));
     }
     print::text(&words(config))?;
+    if config.login.moderators_from_twitch {
+        print::text(&moderators(&kept))?;
+    }
     if open.is_empty() {
         return print::text("Nobody is logged in.");
     }
@@ -144,4 +149,19 @@ pub(super) fn words(config: &Config) -> String {
         );
     }
     words
+}
+
+/// How many moderators Twitch's list makes, and of when it is.
+pub(super) fn moderators(kept: &Kept) -> String {
+    let Some(listed_at) = kept.listed_at else {
+        return "Twitch's list of moderators was not read, or nobody is on it.".to_owned();
+    };
+    let (all, at) = (kept.moderators, print::time(listed_at));
+    match kept.is_too_old() {
+        false => format!("Twitch lists {all} moderators, read at {at} (UTC)."),
+        true => format!(
+            "Twitch listed {all} moderators at {at} (UTC). That is more than a day ago, so they are none now: \
+             the broadcaster is to log in again."
+        ),
+    }
 }

@@ -8,6 +8,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use domain::account::Account;
 use domain::{Identified, entry_id};
 use journal::{Decision, Envelope, Origin, Outcome, head, outcome};
 use serde::Serialize;
@@ -134,7 +136,8 @@ impl Wish<'_> {
 /// What became of a command.
 ///
 /// A command that was answered with 202 can be asked for here. One that is not known was never
-/// sent, or is not decided yet.
+/// sent, or is not decided yet. Whoever may not ask for all of them asks for those about their own account; others are
+/// not known to them.
 #[utoipa::path(
     get, path = "/commands/{id}", tag = "commands",
     params(("id" = Uuid, Path, description = "The command's id"), query::AtLeast),
@@ -146,9 +149,13 @@ pub(crate) async fn one(
     Path(id): Path<Uuid>,
     Query(at_least): Query<query::AtLeast>,
 ) -> Result<Response, ApiError> {
-    asker.require(Scope::CommandsRead)?;
+    let actor = asker.known()?;
+    if actor.viewer().is_none() {
+        asker.require(Scope::CommandsRead)?;
+    }
     query::wait_for_head(&app, at_least.min_position).await?;
-    let Some(outcome) = outcome::find(&app.pool, id).await? else {
+    let found = outcome::find(&app.pool, id).await?;
+    let Some(outcome) = found.filter(|outcome| may_know(actor, outcome)) else {
         let position = head::read(&app.pool).await?.position;
         let words = "no command of this id is decided yet";
         return Err(ApiError::not_found(words).at(position));
@@ -158,6 +165,15 @@ pub(crate) async fn one(
         None => head::read(&app.pool).await?.position,
     };
     Ok(query::answer(position, CommandAnswer::new(outcome, position)))
+}
+
+/// Whether this may be told to whoever asks: all of it to some, and to a viewer what became of their own account.
+fn may_know(actor: &Actor, outcome: &Outcome) -> bool {
+    let account = outcome.aggregate_id.as_str();
+    let is_own = outcome.aggregate_type == Account::TYPE && actor.viewer() == Some(account);
+    let may = |scope| actor.allows_for(scope, account);
+    let may_own = is_own && (may(Scope::AccountsRead) || may(Scope::AccountsWrite));
+    actor.allows(Scope::CommandsRead) || may_own
 }
 
 impl CommandAnswer {

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::State;
+use super::actor::Actor;
 use super::auth::Asker;
 use super::commands::{CommandAnswer, IdempotencyKey, Wish};
 use super::error::{ApiError, ErrorBody};
@@ -136,10 +137,7 @@ pub(crate) async fn submit(
 ) -> Result<Response, ApiError> {
     let key = asker.require(Scope::GenerationsWrite)?;
     check_id(&new.viewer)?;
-    if key.is_person() && !key.allows_for(Scope::AccountsWrite, &new.viewer) {
-        let words = "a moderator asks for pictures with their own points alone";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "not_yours", words));
-    }
+    require_own_points(key, &new.viewer)?;
     check_text("request", &new.request, REQUEST_CHARS_MAX)?;
     let received_at = Utc::now();
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at };
@@ -221,7 +219,8 @@ pub(crate) async fn reject(
 ///
 /// What has ended stays ended and its points are settled, so this is a new request at today's price
 /// that names the old one in `retry_of`. Each request is tried again once; the new one can be tried again in its turn.
-/// What the provider has refused is not tried again.
+/// What the provider has refused is not tried again. A moderator tries their own again alone (403 `not_yours`): it is
+/// paid for once more.
 #[utoipa::path(
     post, path = "/generations/{request}/retry", tag = "generations",
     params(("request" = Uuid, Path, description = "The id of the request that ended"),
@@ -239,9 +238,19 @@ pub(crate) async fn retry(
     let received_at = Utc::now();
     let wish = Wish { key, idempotency_key: &idempotency_key, received_at };
     let old = find(&app, request).await?.generation;
+    require_own_points(key, &old.viewer.id)?;
     let (new, command) = by_hand::retry(wish.id(), &old, &app.config.prices, received_at)?;
     let command = stamped(&app, command).await?;
     carry_out(&app, &wish, new, &command).await
+}
+
+/// Lets no person spend another viewer's points, but the broadcaster.
+fn require_own_points(actor: &Actor, viewer: &str) -> Result<(), ApiError> {
+    if !actor.is_person() || actor.allows_for(Scope::AccountsWrite, viewer) {
+        return Ok(());
+    }
+    let words = "a moderator asks for pictures with their own points alone";
+    Err(ApiError::new(StatusCode::FORBIDDEN, "not_yours", words))
 }
 
 /// The request with what is on now.

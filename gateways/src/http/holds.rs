@@ -86,7 +86,7 @@ pub(crate) async fn list(
     Path(viewer): Path<String>,
     Query(wanted): Query<PageNow>,
 ) -> Result<Response, ApiError> {
-    asker.require(Scope::AccountsRead)?;
+    asker.require_for(Scope::AccountsRead, &viewer)?;
     check_id(&viewer)?;
     let page = wanted.read(&app, &[holds::NAME]).await?;
     let open = holds::of(&app.pool, &viewer, page).await?;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Login, attempts};
+use super::{Login, attempts, moderators};
 use crate::config::Config;
 use crate::twitch::helix::MODERATION_READ;
 use crate::twitch::oauth::Validated;
@@ -233,21 +233,10 @@ impl Keeper<'_> {
         let moderators = match self.login.helix.moderators(grant, broadcaster).await {
             Ok(moderators) => moderators,
             Err(error) => {
-                tracing::warn!(%error, "the moderators are not listed; those known stay");
+                tracing::warn!(%error, "the moderators are not listed; those known stay for a day");
                 return Ok(());
             }
         };
-        let mut tx = self.pool.begin().await?;
-        sqlx::query("DELETE FROM moderators WHERE NOT viewer = ANY($1)")
-            .bind(&moderators)
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query(
-            "INSERT INTO moderators SELECT DISTINCT unnest($1::text[]) ON CONFLICT DO NOTHING",
-        )
-        .bind(&moderators)
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await
+        moderators::keep(self.pool, &moderators, Utc::now()).await
     }
 }

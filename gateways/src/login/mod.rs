@@ -6,6 +6,7 @@
 
 pub mod attempts;
 mod keeper;
+pub mod moderators;
 mod role;
 pub mod sessions;
 mod settings;
@@ -112,6 +113,7 @@ impl Login {
         let user = self.helix.user(grant).await.ok().filter(|user| user.id == user_id);
         let name = user.map(|user| user.display_name);
         journal::names::note(&self.pool, &user_id, &login, name.as_deref(), now).await?;
+        let is_listed = moderators::lists(&self.pool, &user_id).await?;
         let id = Uuid::new_v4();
         let (granted, grant_scopes) = (self.seal(id, grant)?, grant.scopes());
         let lists_moderators = grant_scopes.iter().any(|scope| scope == MODERATION_READ);
@@ -122,8 +124,7 @@ impl Login {
         self.wake.notify_one();
         tracing::info!(viewer = user_id, session = %id, "somebody logged in");
         let expires_at = now + sessions::LASTS;
-        let session =
-            Session { id, viewer: user_id, logged_in_at: now, expires_at, is_listed: false };
+        let session = Session { id, viewer: user_id, logged_in_at: now, expires_at, is_listed };
         Ok(LoggedIn { session, secret })
     }
 

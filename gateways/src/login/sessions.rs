@@ -33,7 +33,7 @@ pub struct Session {
     pub viewer: String,
     pub logged_in_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
-    /// Whether Twitch lists them as a moderator of the channel.
+    /// Whether Twitch has listed them as a moderator of the channel within a day.
     pub is_listed: bool,
 }
 
@@ -215,7 +215,7 @@ impl Sessions {
     async fn fetch(&self, id: Uuid) -> sqlx::Result<Option<Stored>> {
         let query = sqlx::query_as(
             "SELECT id, viewer, logged_in_at, expires_at, hash, old_hash, old_until,
-                    EXISTS (SELECT FROM moderators m WHERE m.viewer = s.viewer) AS is_listed
+                    EXISTS (SELECT FROM listed_moderators m WHERE m.viewer = s.viewer) AS is_listed
              FROM sessions s WHERE id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()",
         );
         query.bind(id).fetch_optional(&self.pool).await

@@ -1,8 +1,12 @@
-//! The keys in files: the one that signs proofs, and the one that seals what Twitch grants.
+//! The keys in files: the one that signs proofs, and the one that seals what Twitch grants. And who is let in by it.
+
+use sqlx::PgPool;
 
 use super::{Finding, note, well, wrong};
 use crate::audit::proof::SignerKey;
+use crate::cli::login;
 use crate::config::Config;
+use crate::login::moderators::Kept;
 use crate::login::{Readiness, readiness};
 use crate::sealing::{Sealer, SealingError};
 
@@ -20,6 +24,21 @@ pub(super) fn login(config: &Config) -> Finding {
         Ok(None) => well("login", "is on; the next start makes the sealing key".to_owned()),
         Err(error) => wrong("login", error.to_string(), "without it nobody can log in"),
     }
+}
+
+/// Whether Twitch's list of moderators is read, where it makes moderators.
+pub(super) async fn moderators(pool: &PgPool, config: &Config) -> sqlx::Result<Option<Finding>> {
+    if !config.login.moderators_from_twitch {
+        return Ok(None);
+    }
+    let kept = Kept::read(pool).await?;
+    let words = login::moderators(&kept);
+    Ok(Some(match kept.is_too_old() {
+        false => well("moderators", words),
+        true => {
+            note("moderators", words, "log in as the broadcaster at /api/v1/login?as=broadcaster")
+        }
+    }))
 }
 
 /// The key that signs proofs: not having one yet is well, since the first proof makes it.

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::http::Serving;
+use crate::processes::Site;
 use crate::redemption::audited;
-use crate::world::until;
+use crate::world::{PATIENCE, World, until};
 
 async fn reviewing() -> (Serving, String) {
     let serving = Serving::with(&Role::ALL, |config| config.generation.review = true).await;
@@ -114,4 +115,43 @@ async fn a_picture_that_nobody_looks_at_in_time_gives_its_points_back() {
     .await;
     assert_eq!(ghosts_shown(&serving).await, 0);
     serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_whose_maker_died_once_it_was_noted_still_waits_for_its_review() {
+    let world = World::start().await;
+    let site = Site::new(&world.servers, &world.pool).await;
+    let serve = || {
+        let roles = Role::ALL.map(|role| role.to_string()).join(",");
+        let mut command = site.serve("reviewing", &roles);
+        command.env("TAPEDECK_GENERATION__REVIEW", "true");
+        command
+    };
+    let mut doomed = serve().env("TAPEDECK_CRASH_AT", "making.noted").spawn().expect("it starts");
+    site.answers().await;
+    let client = reqwest::Client::new();
+    for (path, body) in [
+        ("/api/v1/accounts/5001/credits", json!({"points": 200, "note": "a test"})),
+        ("/api/v1/generations", json!({"viewer": "5001", "request": "ghost of a toaster"})),
+    ] {
+        let request = client.post(site.url(path)).bearer_auth(&site.key).json(&body);
+        let answer = request.header("Idempotency-Key", path).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+    let ended = tokio::time::timeout(PATIENCE, doomed.wait()).await.expect("it dies in time");
+    assert!(!ended.expect("a status").success(), "it died");
+    let admin = sqlx::PgPool::connect(&world.servers.admin_database_url).await.expect("connected");
+    for over in [
+        "UPDATE partitions SET lease_until = clock_timestamp() WHERE lease_until > clock_timestamp()",
+        "UPDATE generation_leases SET lease_until = clock_timestamp()",
+    ] {
+        sqlx::query(over).execute(&admin).await.expect("its leases are over");
+    }
+    let mut healthy = serve().spawn().expect("it starts again");
+    let reported = "SELECT count(*) FROM events WHERE event_type IN ('presented', 'completed')";
+    until("it is reported", async || world.count(reported).await == 1).await;
+    let presented = "SELECT count(*) FROM events WHERE event_type = 'presented'";
+    assert_eq!(world.count(presented).await, 1, "nobody has approved of it");
+    assert_eq!(world.count("SELECT count(*) FROM generation_makings").await, 1, "drawn once");
+    healthy.kill().await.expect("killed");
 }

@@ -110,3 +110,25 @@ async fn a_picture_that_can_be_kept_nowhere_is_paid_for_once_and_the_points_go_b
     assert!(is_idle(&worker).await);
     parts.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_waited_for_its_store_waits_for_its_review_too() {
+    let (scene, parts) = Scene::start().await;
+    let request = scene.funded("toaster").await;
+    let (fake, studio) = (S3::start().await, Studio::at_a_cost(40, []));
+    fake.troubles([CLOSED]);
+    let reviewed = async || {
+        let worker = on_host(&scene, &studio, &fake, "one").await;
+        Worker { options: Options { review: true, ..options() }, ..worker }
+    };
+    // It is drawn and noted, and its store is away; another process goes on.
+    let worker = reviewed().await;
+    turn(&worker).await;
+    let until = rests_until(&worker).await;
+    scene.pass((until - scene.now()).num_seconds() + 31);
+    drop(worker);
+    turn(&reviewed().await).await;
+    assert_eq!((scene.stage(request).await.as_str(), studio.orders().len()), ("presented", 1));
+    assert_eq!(scene.count(request, "completed").await, 0, "nobody has approved of it");
+    parts.stop().await;
+}

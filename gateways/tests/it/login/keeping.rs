@@ -2,6 +2,8 @@
 
 use super::*;
 
+use gateways::login::moderators::Kept;
+
 /// The hour is over: every grant is looked at.
 async fn an_hour_passes(serving: &Serving) {
     let pass = "UPDATE sessions SET check_at = clock_timestamp(), checked_at = '2020-01-01'
@@ -130,5 +132,34 @@ async fn a_viewer_has_ten_sessions_and_one_in_each_browser() {
     until("the others are revoked at Twitch", async || twitch.granted("5001") == 10).await;
     let replaced = "SELECT count(*) FROM sessions WHERE ended_by = 'replaced'";
     assert_eq!(serving.world.count(replaced).await, 2);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twitchs_list_of_moderators_is_good_for_a_day_once_the_broadcaster_is_gone() {
+    let twitch = Twitch::start().await;
+    twitch.moderate(&["5001"]);
+    let serving = serving(&twitch, |config| config.login.moderators_from_twitch = true).await;
+    let mut broadcaster = Browser::new(&serving);
+    let back = broadcaster.consented(&twitch, BROADCASTER, "?as=broadcaster").await;
+    assert_eq!(broadcaster.get(&back).await.status, StatusCode::SEE_OTHER);
+    let read = "SELECT count(*) FROM listed_moderators";
+    until("the list was read", async || serving.world.count(read).await == 1).await;
+    broadcaster.send(Method::DELETE, "/api/v1/session", Value::Null).await;
+    let mut viewer = Browser::new(&serving);
+    let back = viewer.consented(&twitch, "5001", "").await;
+    let as_program = [("accept", "application/json")];
+    let seen = viewer.ask(Method::GET, &back, &as_program, Value::Null).await.json();
+    assert_eq!(seen["role"], "moderator", "the list is of today, and the login says so");
+    let role = async |viewer: &mut Browser| {
+        viewer.get("/api/v1/session").await.json()["role"].as_str().expect("a role").to_owned()
+    };
+    assert_eq!(role(&mut viewer).await, "moderator");
+
+    let pass = "UPDATE moderators SET listed_at = listed_at - interval '25 hours'";
+    sqlx::query(pass).execute(&serving.world.pool).await.expect("a day passes");
+    until("it makes nobody a moderator", async || role(&mut viewer).await == "viewer").await;
+    let kept = Kept::read(&serving.world.pool).await.expect("an answer");
+    assert!(kept.is_too_old() && kept.moderators == 1, "`tapedeck login status` says so");
     serving.stop().await;
 }

@@ -6,16 +6,17 @@ use gateways::http::keys::Scope;
 use uuid::Uuid;
 
 /// What a viewer's session may ask for, with their own id in the path.
-const OWN: [(&str, &str); 5] = [
+const OWN: [(&str, &str); 6] = [
     ("get", "/accounts/{viewer}"),
     ("get", "/accounts/{viewer}/statement"),
     ("get", "/accounts/{viewer}/statement/broadcasts"),
     ("get", "/accounts/{viewer}/statement/proof"),
+    ("get", "/accounts/{viewer}/holds"),
     ("post", "/accounts/{viewer}/gifts"),
 ];
 
 /// What is for everybody, or for whoever is logged in.
-const OPEN: [(&str, &str); 8] = [
+const OPEN: [(&str, &str); 9] = [
     ("get", "/login"),
     ("get", "/login/callback"),
     ("get", "/pictures/{content}"),
@@ -24,6 +25,8 @@ const OPEN: [(&str, &str); 8] = [
     ("delete", "/session"),
     ("get", "/me/feed"),
     ("get", "/me/feed/ws"),
+    // Of others' commands it says that they are not known.
+    ("get", "/commands/{id}"),
 ];
 
 /// Each endpoint of the document, as method and path.
@@ -189,6 +192,20 @@ async fn a_viewer_gives_as_themselves_and_history_names_them() {
     let held = statement["entries"].as_array().expect("entries").iter();
     let held = held.clone().find(|entry| entry["kind"] == "held").expect("the gift's hold");
     assert_eq!(held["actor"], "viewer:5001");
+    // What became of it can be asked later, as an answer of 202 says; by others it cannot.
+    let path = format!("/commands/{}", given.json()["gift"].as_str().expect("an id"));
+    let other = Browser::logged_in(&serving, &twitch, "5002").await.secret();
+    let unknown = format!("/commands/{}", Uuid::new_v4());
+    for (secret, path, status, decided) in [
+        (&browser.secret(), &path, 200, "accepted"),
+        (&other, &path, 404, ""),
+        (&other, &unknown, 404, ""),
+        (&String::new(), &path, 401, ""),
+    ] {
+        let (found, body) = serving.get(secret, path).await;
+        let said = (found.as_u16(), body["status"].as_str().unwrap_or_default());
+        assert_eq!(said, (status, decided), "{body}");
+    }
     // The hold of a gift is nobody's to end.
     let hold = held["entry"].as_str().expect("an id");
     for verb in ["capture", "release"] {
@@ -196,5 +213,41 @@ async fn a_viewer_gives_as_themselves_and_history_names_them() {
         let seen = browser.send(Method::POST, &path, json!({"reason": "mine"})).await;
         assert_eq!(seen.status, StatusCode::FORBIDDEN, "{verb}");
     }
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moderator_spends_nobodys_points_by_trying_a_request_again() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |_| {}).await;
+    let moderator = Browser::logged_in(&serving, &twitch, MODERATOR).await.secret();
+    let broadcaster = Browser::logged_in(&serving, &twitch, BROADCASTER).await.secret();
+    let key = serving.key(&[Scope::Admin]).await;
+    let mut ended = Vec::new();
+    for viewer in ["5001", MODERATOR] {
+        let asked = json!({"viewer": viewer, "request": "ghost of a test"});
+        let (status, _) = serving.post(&key, "/generations", viewer, asked).await;
+        assert_eq!(status, StatusCode::CREATED);
+        let mut id = Value::Null;
+        until("there are too few points for it", async || {
+            let path = format!("/generations?viewer={viewer}&stage=declined");
+            id = serving.get(&key, &path).await.1["generations"][0]["id"].clone();
+            id.is_string()
+        })
+        .await;
+        ended.push(format!("/generations/{}/retry", id.as_str().expect("an id")));
+        // Now there are enough.
+        let credit = json!({"points": 200, "note": "a test"});
+        serving.post(&key, &format!("/accounts/{viewer}/credits"), viewer, credit).await;
+    }
+    let (theirs, own) = (&ended[0], &ended[1]);
+    let (status, body) = serving.post(&moderator, theirs, "1", json!({})).await;
+    assert_eq!((status.as_u16(), &body["error"]["code"]), (403, &json!("not_yours")));
+    let (status, _) = serving.post(&moderator, own, "2", json!({})).await;
+    assert_eq!(status, StatusCode::CREATED, "with their own points");
+    until("it is paid for", async || serving.world.available(MODERATOR).await == 0).await;
+    assert_eq!(serving.world.available("5001").await, 200, "nothing of theirs was spent");
+    let (status, _) = serving.post(&broadcaster, theirs, "3", json!({})).await;
+    assert_eq!(status, StatusCode::CREATED, "the broadcaster may");
     serving.stop().await;
 }
