@@ -231,7 +231,7 @@ fn configured(app: &State) -> Result<(&Login, Url), ApiError> {
 fn session_of(actor: &Actor) -> Result<&Session, ApiError> {
     match actor.credential() {
         Credential::Session(session, _) => Ok(session),
-        Credential::Key | Credential::Service(_) => {
+        Credential::Key(_) | Credential::Service(_) => {
             let words = "this is for those who logged in, and a key is no session";
             Err(ApiError::new(StatusCode::FORBIDDEN, "no_session", words))
         }
