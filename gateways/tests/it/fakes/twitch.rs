@@ -39,6 +39,8 @@ struct World {
     codes: HashMap<String, Code>,
     grants: Vec<Grant>,
     is_down: bool,
+    /// Our secret was replaced there.
+    has_another_secret: bool,
     calls: BTreeMap<String, usize>,
     secrets: Vec<String>,
 }
@@ -104,6 +106,11 @@ impl Twitch {
     /// From now on it answers 503, or not any more.
     pub fn is_down(&self, is_down: bool) {
         self.world().is_down = is_down;
+    }
+
+    /// From now on it wants another secret of our application, or ours again.
+    pub fn has_another_secret(&self, has: bool) {
+        self.world().has_another_secret = has;
     }
 
     /// The hours of all that was granted are over; a refresh gives new ones.
@@ -228,10 +235,11 @@ async fn token(
     url.set_query(std::str::from_utf8(&body).ok());
     let form: HashMap<String, String> = url.query_pairs().into_owned().chain(query).collect();
     let said = |name: &str| form.get(name).cloned().unwrap_or_default();
-    if said("client_id") != CLIENT_ID || said("client_secret") != CLIENT_SECRET {
+    let mut world = state.lock().expect("whole");
+    let is_ours = said("client_secret") == CLIENT_SECRET && !world.has_another_secret;
+    if said("client_id") != CLIENT_ID || !is_ours {
         return failure(403, "invalid client secret");
     }
-    let mut world = state.lock().expect("whole");
     match said("grant_type").as_str() {
         "authorization_code" => match world.codes.remove(&said("code")) {
             Some(code) if code.redirect_uri == said("redirect_uri") => {

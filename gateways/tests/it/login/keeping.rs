@@ -86,6 +86,29 @@ async fn a_grant_whose_hours_are_over_is_refreshed_and_both_its_secrets_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_ours_that_is_wrong_logs_nobody_out() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |_| {}).await;
+    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    twitch.has_another_secret(true);
+    twitch.hours_pass();
+    let asked = twitch.calls("token");
+    an_hour_passes(&serving).await;
+    until("a new grant was asked for", async || twitch.calls("token") > asked).await;
+    let mut late = Browser::new(&serving);
+    let back = late.consented(&twitch, "5002", "").await;
+    assert_eq!(late.get(&back).await.code(), (503, "twitch_unavailable".to_owned()));
+
+    // Whoever runs this puts the right one in.
+    twitch.has_another_secret(false);
+    an_hour_passes(&serving).await;
+    checked(&serving).await;
+    assert_eq!(twitch.granted("5001"), 1);
+    assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::OK);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn moderators_are_those_whom_twitch_lists_once_the_broadcaster_lets_us_read_it() {
     let twitch = Twitch::start().await;
     twitch.moderate(&["21", "22", "5001"]);
