@@ -308,7 +308,9 @@ impl From<LoginError> for ApiError {
             }
             LoginError::Twitch(error) => {
                 tracing::warn!(%error, "nobody can log in now");
-                let words = "Twitch does not answer as it should: try again soon";
+                // What was begun is used up.
+                let words =
+                    "Twitch does not answer as it should: begin again soon at /api/v1/login";
                 Self::unavailable(words).code_instead("twitch_unavailable")
             }
             LoginError::Database(error) => error.into(),

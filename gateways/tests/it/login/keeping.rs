@@ -37,7 +37,9 @@ async fn an_outage_of_twitch_ends_no_session_and_a_revoked_grant_does() {
     twitch.is_down(false);
     let back = twitch.consent(&begun.location(), "5002").await.replace("http://localhost", "");
     twitch.is_down(true);
-    assert_eq!(late.get(&back).await.code(), (503, "twitch_unavailable".to_owned()));
+    let seen = late.get(&back).await;
+    assert_eq!(seen.code(), (503, "twitch_unavailable".to_owned()));
+    assert!(seen.text.contains("begin again"), "what was begun is used up: {}", seen.text);
 
     // What ends here while Twitch is away is revoked there when it is back.
     let revoked = twitch.calls("revoke");
