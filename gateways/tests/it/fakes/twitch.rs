@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -41,6 +42,8 @@ struct World {
     is_down: bool,
     /// Our secret was replaced there.
     has_another_secret: bool,
+    /// Answers that wait to be let go, by path.
+    gates: HashMap<String, Arc<Semaphore>>,
     calls: BTreeMap<String, usize>,
     secrets: Vec<String>,
 }
@@ -113,6 +116,13 @@ impl Twitch {
         self.world().has_another_secret = has;
     }
 
+    /// From now on what it answers at `path` waits, one for each permit.
+    pub fn holds_back(&self, path: &str) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        self.world().gates.insert(path.to_owned(), Arc::clone(&gate));
+        gate
+    }
+
     /// The hours of all that was granted are over; a refresh gives new ones.
     pub fn hours_pass(&self) {
         self.world().grants.iter_mut().for_each(|grant| grant.access_is_good = false);
@@ -181,15 +191,22 @@ impl World {
 }
 
 async fn count(State(state): State<Shared>, request: Request, next: Next) -> Response {
-    let is_down = {
+    let (is_down, gate) = {
         let mut world = state.lock().expect("whole");
         let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        let gate = world.gates.get(&name).cloned();
         *world.calls.entry(name).or_default() += 1;
-        world.is_down
+        (world.is_down, gate)
     };
     match is_down {
         true => (StatusCode::SERVICE_UNAVAILABLE, "upstream connect error").into_response(),
-        false => next.run(request).await,
+        false => {
+            let answer = next.run(request).await;
+            if let Some(gate) = gate {
+                gate.acquire().await.expect("open").forget();
+            }
+            answer
+        }
     }
 }
 

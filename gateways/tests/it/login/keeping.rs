@@ -111,6 +111,24 @@ async fn a_secret_of_ours_that_is_wrong_logs_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_comes_when_its_session_is_over_is_revoked_too() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |_| {}).await;
+    Browser::logged_in(&serving, &twitch, "5001").await;
+    let gate = twitch.holds_back("token");
+    twitch.hours_pass();
+    an_hour_passes(&serving).await;
+    until("a new grant is on its way", async || twitch.granted("5001") == 1).await;
+    // Somebody logs out, and another process has revoked the old grant.
+    let end =
+        "UPDATE sessions SET ended_at = clock_timestamp(), ended_by = 'logout', granted = NULL";
+    sqlx::query(end).execute(&serving.world.pool).await.expect("it ends");
+    gate.add_permits(1);
+    until("the new one is revoked", async || twitch.granted("5001") == 0).await;
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn moderators_are_those_whom_twitch_lists_once_the_broadcaster_lets_us_read_it() {
     let twitch = Twitch::start().await;
     twitch.moderate(&["21", "22", "5001"]);
