@@ -236,7 +236,10 @@ pub fn for_generation(event: &generation::Event) -> Option<Alert> {
         Event::Rejected { asked, .. } => Some(notice(Reason::Rejected, asked.as_ref()?, None)),
         Event::Refused { asked, .. } => Some(notice(Reason::Refused, asked.as_ref()?, None)),
         Event::Failed { asked, .. } => Some(notice(Reason::Failed, asked.as_ref()?, None)),
-        Event::Cancelled { asked, .. } => Some(notice(Reason::Cancelled, asked.as_ref()?, None)),
+        Event::Cancelled { asked, .. } => {
+            let reason = if event.is_expiry() { Reason::Expired } else { Reason::Cancelled };
+            Some(notice(reason, asked.as_ref()?, None))
+        }
         Event::TurnedDown { viewer, unclear, .. } => {
             let (style, price) = (unclear.style().map(str::to_owned), unclear.price());
             let (reason, words) = (Reason::Unclear, unclear.to_string());

@@ -78,6 +78,10 @@ pub fn retry_id(request: Uuid) -> Uuid {
 
 const RETRY: u32 = 1;
 
+/// Who cancels a request whose time is over, and why.
+pub const TIMER: &str = "timer";
+pub const EXPIRED: &str = "expired";
+
 impl Stage {
     pub fn name(self) -> &'static str {
         match self {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::account::{self, Account};
 use domain::entry_id;
-use domain::generation::{self, Generation};
+use domain::generation::{self, EXPIRED, Generation, TIMER};
 use journal::broker::Broker;
 use journal::command::BadAddress;
 use journal::ingest::Publisher;
@@ -26,10 +26,6 @@ use crate::observe;
 
 /// The name of the lock, and the source of the commands.
 const NAME: &str = "expiry";
-/// Who cancels, as a request shows it.
-const ACTOR: &str = "timer";
-const REASON: &str = "expired";
-
 /// How many holds are read at once.
 const PAGE: i64 = 500;
 /// The most pages of one round; what is left waits for the next.
@@ -127,16 +123,16 @@ impl Timer {
 /// The command that ends a hold whose time is over.
 fn ending(hold: &Due, now: DateTime<Utc>) -> Result<Envelope, BadAddress> {
     let id = hold.id.to_string();
-    let (entry, reason) = (entry_id(NAME, &id), REASON.to_owned());
+    let (entry, reason) = (entry_id(NAME, &id), EXPIRED.to_owned());
     let origin = Origin {
         source: NAME.to_owned(),
         source_id: id.clone(),
-        actor: Some(ACTOR.to_owned()),
+        actor: Some(TIMER.to_owned()),
         received_at: now,
         raw: None,
     };
     let envelope = if hold.of_request {
-        let command = generation::Command::Cancel { entry, actor: ACTOR.to_owned(), reason };
+        let command = generation::Command::Cancel { entry, actor: TIMER.to_owned(), reason };
         Envelope::new::<Generation>(&id, &command, origin)?
     } else {
         let command = account::Command::Release { entry, hold: hold.id, reason };

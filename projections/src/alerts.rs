@@ -224,7 +224,7 @@ impl Projection for Alerts {
     }
 
     fn version(&self) -> i32 {
-        3
+        4
     }
 
     fn aggregates(&self) -> &'static [&'static str] {

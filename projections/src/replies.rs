@@ -148,7 +148,7 @@ impl Projection for Replies {
     }
 
     fn version(&self) -> i32 {
-        1
+        2
     }
 
     fn aggregates(&self) -> &'static [&'static str] {

@@ -253,7 +253,7 @@ impl Projection for Stages {
     }
 
     fn version(&self) -> i32 {
-        1
+        2
     }
 
     fn aggregates(&self) -> &'static [&'static str] {

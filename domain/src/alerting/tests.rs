@@ -250,11 +250,11 @@ fn w24_whoever_asked_and_gets_nothing_is_told_why_on_screen() {
         reason: hidden(),
         asked: asked(),
     };
-    let cancelled = Event::Cancelled {
+    let cancelled = |actor: &str, reason: &str| Event::Cancelled {
         entry,
         viewer: viewer.clone(),
-        actor: "mod_jane".to_owned(),
-        reason: hidden(),
+        actor: actor.to_owned(),
+        reason: reason.to_owned(),
         held: true,
         asked: asked(),
     };
@@ -262,7 +262,10 @@ fn w24_whoever_asked_and_gets_nothing_is_told_why_on_screen() {
         (rejected, "rejected"),
         (refused, "refused"),
         (failed, "failed"),
-        (cancelled, "cancelled"),
+        (cancelled("mod_jane", &hidden()), "cancelled"),
+        (cancelled("mod_jane", "expired"), "cancelled"),
+        // Such as a picture that nobody looked at in time.
+        (cancelled("timer", "expired"), "expired"),
         (settled(ghost, Settlement::Released), "expired"),
     ] {
         let data = told(&event);

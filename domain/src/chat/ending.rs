@@ -39,6 +39,7 @@ pub fn of_generation(event: &generation::Event) -> Option<Ending> {
         Event::Rejected { .. } => Some(Ending::Rejected {}),
         Event::Refused { .. } => Some(Ending::Refused {}),
         Event::Failed { .. } => Some(Ending::Failed {}),
+        Event::Cancelled { .. } if event.is_expiry() => Some(Ending::Expired {}),
         Event::Cancelled { .. } => Some(Ending::Cancelled {}),
         _ => None,
     }

@@ -172,6 +172,22 @@ fn what_is_asked_in_chat_goes_its_way_under_the_id_that_its_reply_waits_for() {
 }
 
 #[test]
+fn whoever_waited_too_long_is_not_told_that_somebody_called_it_off() {
+    let cancelled = |actor: &str, reason: &str| {
+        ending::of_generation(&generation::Event::Cancelled {
+            entry: Uuid::from_u128(8),
+            viewer: "5001".to_owned(),
+            actor: actor.to_owned(),
+            reason: reason.to_owned(),
+            held: true,
+            asked: None,
+        })
+    };
+    assert_eq!(cancelled(generation::TIMER, generation::EXPIRED), Some(Ending::Expired {}));
+    assert_eq!(cancelled("moderator:7", generation::EXPIRED), Some(Ending::Cancelled {}));
+}
+
+#[test]
 fn a_gift_ends_by_the_event_that_says_so() {
     let (hold, entry) = (Uuid::from_u128(7), Uuid::from_u128(8));
     let facts = Facts::Gift { from: "5001".to_owned(), hold };

@@ -5,6 +5,7 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::{EXPIRED, TIMER};
 use crate::broadcast::OnAir;
 use crate::chat_request::{Unclear, Wish};
 
@@ -118,6 +119,11 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether it ends a request whose time was over: nobody has called it off.
+    pub fn is_expiry(&self) -> bool {
+        matches!(self, Event::Cancelled { actor, reason, .. } if actor == TIMER && reason == EXPIRED)
+    }
+
     pub(super) fn entry(&self) -> Uuid {
         match self {
             Event::Submitted { entry, .. }

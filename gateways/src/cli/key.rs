@@ -65,7 +65,7 @@ enum Command {
     },
     /// Give a key a new secret and show it, this once; the old one ends within seconds
     ///
-    /// Its id, its name and what it may do stay. What is connected with the old secret stays connected.
+    /// Its id, its name and what it may do stay. What is connected with the old secret is cut.
     Rotate {
         /// Its id, or its name where one key alone has it
         #[arg(value_name = "ID|NAME")]

@@ -201,7 +201,7 @@ pub async fn serve(
     if roles.contains(&Role::Gateway) {
         let listening = listener::bind(config.listen)?;
         listen = Some(listening.local_addr()?);
-        let api = gateway(&config, &pool, &broker, &mut parts).await?;
+        let api = gateway(configs.subscribe(), &pool, &broker, &mut parts).await?;
         admitting::keep(&api, configs.subscribe(), &mut parts);
         let mut secrets = Secrets::new(hearing::secret(&config)?);
         let routers = watch::Sender::new(router(&api, &secrets));
@@ -315,11 +315,12 @@ async fn built(pool: &PgPool, stop: &CancellationToken) {
 
 /// The API and the feed behind it.
 async fn gateway(
-    config: &Arc<Config>,
+    now: watch::Receiver<Arc<Config>>,
     pool: &PgPool,
     broker: &Broker,
     parts: &mut Parts,
 ) -> anyhow::Result<Api> {
+    let config = Arc::clone(&now.borrow());
     let positions = Positions::start(pool.clone(), broker).await?;
     let head = head::read(pool).await?;
     let built: Option<i64> =
@@ -339,13 +340,13 @@ async fn gateway(
     parts.runs("feed", feed::run(hub.clone(), pool.clone(), positions.clone(), rest));
     let own_feed = admitting::own_feed(pool, &positions, parts);
     let sessions = Sessions::new(pool.clone());
-    let login = Login::new(config, sessions.clone(), pool.clone())?;
+    let login = Login::new(&config, sessions.clone(), pool.clone())?;
     let stage = directing::hub(pool, &positions, parts);
     let (chat, lines) = (Arc::new(chat::Hub::default()), chat::Lines::start(broker).await?);
-    let rest = parts.rest.clone();
-    parts.runs("chat", chat::hub::run(chat.clone(), lines.clone(), rest));
+    parts.runs("chat", chat::hub::run(chat.clone(), lines.clone(), parts.rest.clone()));
     Ok(Api {
-        config: Arc::clone(config),
+        config: Arc::clone(&config),
+        now,
         pool: pool.clone(),
         publisher: parts.publisher(broker).await?,
         replies: Replies::start(broker).await?,

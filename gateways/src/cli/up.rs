@@ -192,7 +192,7 @@ async fn overlay_key(config: &Config, path: &Path) -> anyhow::Result<String> {
     let pool = open_database(&config.database_url, 1, "up").await?;
     let scopes = [Scope::FeedRead, Scope::StageOverlay];
     if let Ok(kept) = std::fs::read_to_string(path)
-        && let Some(key) = Keys::new(pool.clone()).verify(kept.trim()).await?
+        && let Some((key, _)) = Keys::new(pool.clone()).verify(kept.trim()).await?
     {
         // One of before there was a stage stands in OBS already.
         keys::allow(&pool, key.id, &scopes).await?;

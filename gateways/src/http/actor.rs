@@ -36,15 +36,18 @@ struct Own {
 /// What the request proved itself with.
 #[derive(Clone, Debug)]
 pub enum Credential {
-    Key,
+    /// With the mark of its secret.
+    Key(String),
+    /// With the role that it was let in with.
     Session(Arc<Session>, Role),
     Service(Arc<OfService>),
 }
 
 impl Actor {
-    pub fn of_key(key: Key) -> Self {
+    pub fn of_key(key: Key, mark: String) -> Self {
         let scopes = key.scopes.iter().filter_map(|name| name.parse().ok()).collect();
-        Actor { id: key.id, name: key.name, scopes, own: None, credential: Credential::Key }
+        let credential = Credential::Key(mark);
+        Actor { id: key.id, name: key.name, scopes, own: None, credential }
     }
 
     pub fn of_session(session: Arc<Session>, config: &Config) -> Self {
@@ -112,14 +115,14 @@ impl Actor {
     pub fn is_fresh(&self, now: DateTime<Utc>) -> bool {
         match &self.credential {
             Credential::Session(session, _) => session.is_fresh(now),
-            Credential::Key | Credential::Service(_) => true,
+            Credential::Key(_) | Credential::Service(_) => true,
         }
     }
 
     /// What they are called when something is refused to them.
     pub(super) fn described(&self) -> String {
         match &self.credential {
-            Credential::Key => "this key".to_owned(),
+            Credential::Key(_) => "this key".to_owned(),
             Credential::Session(_, role) => format!("the role {}", role.name()),
             Credential::Service(_) => "this credential".to_owned(),
         }
@@ -127,14 +130,21 @@ impl Actor {
 }
 
 impl Api {
-    /// Whether what a request proved itself with is still good, for answers that take long.
+    /// Whether what a request proved itself with is still good, for answers that take long. Somebody who is less than
+    /// they were let in as has to ask again.
     pub async fn is_still_good(&self, actor: &Actor) -> sqlx::Result<bool> {
         let now = Utc::now();
         match &actor.credential {
-            Credential::Key => self.keys.is_good(actor.id).await,
-            Credential::Session(session, _) => self.sessions.is_good(session.id, now).await,
+            Credential::Key(mark) => self.keys.is_good(actor.id, mark).await,
+            Credential::Session(session, role) => {
+                let session = self.sessions.current(session.id, now).await?;
+                let config = self.now.borrow();
+                let is = |session: Session| Role::of(&session.viewer, session.is_listed, &config);
+                Ok(session.map(is).is_some_and(|is| is >= *role))
+            }
             Credential::Service(service) => {
-                Ok(service.expires_at > now && self.keys.is_good(service.key).await?)
+                let is_over = service.expires_at <= now;
+                Ok(!is_over && self.keys.is_good(service.key, &service.mark).await?)
             }
         }
     }
@@ -178,6 +188,7 @@ mod tests {
         let of = |viewer: Option<&str>| {
             Actor::of_service(Arc::new(OfService {
                 key: Uuid::nil(),
+                mark: String::new(),
                 service: "bot".to_owned(),
                 scopes: vec![Scope::AccountsRead],
                 viewer: viewer.map(str::to_owned),

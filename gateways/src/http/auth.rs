@@ -182,14 +182,15 @@ impl super::Api {
         if !text.starts_with(keys::PREFIX) && text.contains('.') {
             return Ok(match self.signing.verify(text, &self.config, Utc::now()).await? {
                 Err(refusal) => Err(Bad::Service(refusal)),
-                // Who took the key away takes away what was issued for it.
-                Ok(service) if !self.keys.is_good(service.key).await? => {
+                // Who took the key away, or its secret, takes away what was issued for it.
+                Ok(service) if !self.keys.is_good(service.key, &service.mark).await? => {
                     Err(Bad::Service(Refusal::Revoked))
                 }
                 Ok(service) => Ok(Actor::of_service(Arc::new(service))),
             });
         }
-        Ok(self.keys.verify(text).await?.map(Actor::of_key).ok_or(Bad::Key))
+        let key = self.keys.verify(text).await?;
+        Ok(key.map(|(key, mark)| Actor::of_key(key, mark)).ok_or(Bad::Key))
     }
 }
 

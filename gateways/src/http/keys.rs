@@ -224,8 +224,8 @@ impl Keys {
         Keys { pool, found: Arc::default() }
     }
 
-    /// The key of this text, if it is one and was not revoked.
-    pub async fn verify(&self, text: &str) -> sqlx::Result<Option<Key>> {
+    /// The key of this text, if it is one and was not revoked, and the mark of its secret.
+    pub async fn verify(&self, text: &str) -> sqlx::Result<Option<(Key, String)>> {
         let Some((id, secret)) = parts_of(PREFIX, text) else { return Ok(None) };
         let opens = |stored: &Arc<Stored>| bool::from(stored.hash.ct_eq(&hash_of(secret)));
         let stored = match self.find(id).await? {
@@ -235,7 +235,7 @@ impl Keys {
             }
             stored => stored,
         };
-        Ok(stored.map(|stored| stored.key.clone()))
+        Ok(stored.map(|stored| (stored.key.clone(), mark_of(&stored.hash))))
     }
 
     /// Whether this text names a key that was found before, though perhaps not lately.
@@ -243,9 +243,18 @@ impl Keys {
         parts_of(PREFIX, text).is_some_and(|(id, _)| self.found.knows(id))
     }
 
-    /// Whether a key that was verified before is still good.
-    pub async fn is_good(&self, id: Uuid) -> sqlx::Result<bool> {
-        Ok(self.find(id).await?.is_some())
+    /// Whether a key that was verified before is still good, and its secret the one of this mark.
+    pub async fn is_good(&self, id: Uuid, mark: &str) -> sqlx::Result<bool> {
+        let has_it = |stored: &Arc<Stored>| mark_of(&stored.hash) == mark;
+        match self.find(id).await? {
+            None => Ok(false),
+            Some(stored) if has_it(&stored) => Ok(true),
+            // What is remembered may be the secret before this one.
+            Some(_) => {
+                self.found.forget(id);
+                Ok(self.find(id).await?.is_some_and(|stored| has_it(&stored)))
+            }
+        }
     }
 
     async fn find(&self, id: Uuid) -> sqlx::Result<Option<Arc<Stored>>> {
@@ -278,6 +287,12 @@ pub fn parts_of<'a>(prefix: &str, text: &'a str) -> Option<(Uuid, &'a str)> {
 /// What is kept of a secret. It is random and long: nothing slower is needed.
 pub fn hash_of(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
+}
+
+/// Tells a key's secret from the one before and the one after it, and says nothing of the secret: it may be passed on.
+fn mark_of(hash: &[u8]) -> String {
+    let digest: [u8; 32] = Sha256::digest(hash).into();
+    URL_SAFE_NO_PAD.encode(digest).chars().take(16).collect()
 }
 
 #[cfg(test)]

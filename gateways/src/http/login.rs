@@ -241,7 +241,7 @@ fn configured(app: &State) -> Result<(&Login, Url), ApiError> {
 fn session_of(actor: &Actor) -> Result<&Session, ApiError> {
     match actor.credential() {
         Credential::Session(session, _) => Ok(session),
-        Credential::Key | Credential::Service(_) => {
+        Credential::Key(_) | Credential::Service(_) => {
             let words = "this is for those who logged in, and a key is no session";
             Err(ApiError::new(StatusCode::FORBIDDEN, "no_session", words))
         }
@@ -318,7 +318,9 @@ impl From<LoginError> for ApiError {
             }
             LoginError::Twitch(error) => {
                 tracing::warn!(%error, "nobody can log in now");
-                let words = "Twitch does not answer as it should: try again soon";
+                // What was begun is used up.
+                let words =
+                    "Twitch does not answer as it should: begin again soon at /api/v1/login";
                 Self::unavailable(words).code_instead("twitch_unavailable")
             }
             LoginError::Database(error) => error.into(),

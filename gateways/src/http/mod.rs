@@ -46,6 +46,7 @@ use journal::ingest::Publisher;
 use journal::positions::Positions;
 use journal::replies::Replies;
 use sqlx::PgPool;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -76,6 +77,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct Api {
     pub config: Arc<Config>,
+    /// The configuration of the moment, for answers that go on while it changes.
+    pub now: watch::Receiver<Arc<Config>>,
     pub pool: PgPool,
     pub publisher: Publisher,
     pub replies: Replies,

@@ -16,7 +16,7 @@ use super::error::{ApiError, ErrorBody};
 use super::extract::Body;
 use super::keys::Scope;
 use super::query::check_id;
-use crate::signing::{AUDIENCE, LASTS_MAX, SigningError, Wanted};
+use crate::signing::{AUDIENCE, Holder, LASTS_MAX, SigningError, Wanted};
 
 const AUDIENCE_LENGTH_MAX: usize = 100;
 
@@ -65,11 +65,11 @@ pub(crate) async fn issue(
     Body(new): Body<NewCredential>,
 ) -> Result<Json<CredentialAnswer>, ApiError> {
     let actor = asker.known()?;
-    if !matches!(actor.credential(), Credential::Key) {
+    let Credential::Key(mark) = actor.credential() else {
         let words =
             "credentials are issued to keys: make one for the service with `tapedeck key issue`";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "key_wanted", words));
-    }
+    };
     if let Some(viewer) = &new.viewer {
         asker.require(Scope::ViewersAct)?;
         check_id(viewer)?;
@@ -93,8 +93,8 @@ pub(crate) async fn issue(
     let scope = scopes.iter().map(|scope: &Scope| scope.name()).collect::<Vec<_>>().join(" ");
     let wanted =
         Wanted { scopes, audience, viewer: new.viewer, lasts: TimeDelta::seconds(lasts_s) };
-    let (id, name) = (actor.id, actor.name.as_str());
-    let access_token = app.signing.issue(id, name, wanted, &app.config, Utc::now()).await?;
+    let to = Holder { key: actor.id, mark, name: &actor.name };
+    let access_token = app.signing.issue(to, wanted, &app.config, Utc::now()).await?;
     Ok(Json(CredentialAnswer { access_token, token_type: "Bearer", expires_in: lasts_s, scope }))
 }
 

@@ -121,9 +121,13 @@ impl Keeper<'_> {
             tracing::warn!(session = %due.id, %error, "a grant is not revoked yet; trying again");
             return Ok(());
         }
-        sqlx::query("UPDATE sessions SET granted = NULL, checked_at = $2 WHERE id = $1")
+        // Not over one that took its place meanwhile: that is revoked the next time.
+        let over =
+            "UPDATE sessions SET granted = NULL, checked_at = $2 WHERE id = $1 AND granted = $3";
+        sqlx::query(over)
             .bind(due.id)
             .bind(now)
+            .bind(&due.granted)
             .execute(self.pool)
             .await
             .map(drop)
@@ -181,13 +185,20 @@ impl Keeper<'_> {
         };
         let Ok(sealed) = self.login.seal(due.id, &fresh) else { return Ok(None) };
         // Both secrets of the grant at once, and only over the one that was read.
-        sqlx::query("UPDATE sessions SET granted = $3 WHERE id = $1 AND granted = $2")
+        let kept = sqlx::query("UPDATE sessions SET granted = $3 WHERE id = $1 AND granted = $2")
             .bind(due.id)
             .bind(&due.granted)
             .bind(sealed)
             .execute(self.pool)
             .await?;
-        Ok(Some(fresh))
+        if kept.rows_affected() == 1 {
+            return Ok(Some(fresh));
+        }
+        // Meanwhile the session ended, and the old grant was revoked: nobody keeps the new one.
+        if let Err(error) = self.login.oauth.revoke(&fresh).await {
+            tracing::warn!(session = %due.id, %error, "a grant that nobody needs is not revoked");
+        }
+        Ok(None)
     }
 
     async fn good(&self, due: &Due, now: DateTime<Utc>) -> sqlx::Result<()> {

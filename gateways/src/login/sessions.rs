@@ -99,9 +99,10 @@ impl Sessions {
         parts_of(PREFIX, text).is_some_and(|(id, _)| self.found.knows(id))
     }
 
-    /// Whether a session that was verified before goes on.
-    pub async fn is_good(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<bool> {
-        Ok(self.find(id).await?.is_some_and(|stored| stored.session.expires_at > now))
+    /// A session that was verified before as it is now, if it goes on.
+    pub async fn current(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<Option<Session>> {
+        let stored = self.find(id).await?.filter(|stored| stored.session.expires_at > now);
+        Ok(stored.map(|stored| stored.session.clone()))
     }
 
     /// Begins a session, and returns the text that is its secret. Of those the viewer has had, only the newest go on.

@@ -41,13 +41,23 @@ const LENGTH_MAX: usize = 4_096;
 /// A credential that was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// The API key that it was issued to.
+    /// The API key that it was issued to, and the mark of the secret that the key had.
     pub key: Uuid,
+    pub mark: String,
     pub service: String,
     pub scopes: Vec<Scope>,
     /// The one viewer with whose things it acts.
     pub viewer: Option<String>,
     pub expires_at: DateTime<Utc>,
+}
+
+/// The API key that a credential is issued to.
+pub struct Holder<'a> {
+    pub key: Uuid,
+    /// Of its secret.
+    pub mark: &'a str,
+    /// The service's name.
+    pub name: &'a str,
 }
 
 /// What a service wants.
@@ -75,7 +85,7 @@ pub enum Refusal {
     WrongIssuer,
     #[error("this credential has expired: get another at /api/v1/service-token")]
     Expired,
-    #[error("the key that this credential was issued to was revoked")]
+    #[error("the key that this credential was issued to was revoked, or has a new secret")]
     Revoked,
 }
 
@@ -109,6 +119,7 @@ struct Claims {
     exp: i64,
     jti: Uuid,
     key: Uuid,
+    mark: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     viewer: Option<String>,
 }
@@ -129,11 +140,10 @@ impl Signing {
         Signing { pool, known: Arc::default(), sealer: Arc::default() }
     }
 
-    /// A credential for the service `name`, which has the key `key`.
+    /// A credential for the service that holds this key.
     pub async fn issue(
         &self,
-        key: Uuid,
-        name: &str,
+        to: Holder<'_>,
         wanted: Wanted,
         config: &Config,
         now: DateTime<Utc>,
@@ -144,13 +154,14 @@ impl Signing {
         let claims = Claims {
             iss: issuer(config),
             aud: wanted.audience,
-            sub: name.to_owned(),
+            sub: to.name.to_owned(),
             scope: scopes.join(" "),
             iat: now.timestamp(),
             nbf: now.timestamp(),
             exp: (now + wanted.lasts.min(LASTS_MAX)).timestamp(),
             jti: Uuid::new_v4(),
-            key,
+            key: to.key,
+            mark: to.mark.to_owned(),
             viewer: wanted.viewer,
         };
         let header = Header { kid: Some(kid), ..Header::new(Algorithm::EdDSA) };
@@ -243,8 +254,8 @@ fn credential(claims: Claims) -> Result<Credential, Refusal> {
     }
     // A scope that this version does not know gives nothing.
     let scopes = claims.scope.split(' ').filter_map(|name| name.parse().ok()).collect();
-    let Claims { key, sub: service, viewer, .. } = claims;
-    Ok(Credential { key, service, scopes, viewer, expires_at })
+    let Claims { key, mark, sub: service, viewer, .. } = claims;
+    Ok(Credential { key, mark, service, scopes, viewer, expires_at })
 }
 
 /// Who issues: the address at which the keys are published, where there is one.

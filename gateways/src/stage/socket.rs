@@ -130,13 +130,10 @@ pub fn answer(
 async fn attend(socket: WebSocket, app: &AppState, overlay: &Overlay) {
     let arrival = &overlay.arrival;
     let (mut sink, mut heard) = socket.split();
-    let arrived =
-        match overlay.may_acknowledge {
-            true => timeout(ANSWER_LIMIT, presence::arrive(&app.pool, arrival)).await.is_ok_and(
-                |arrived| arrived.inspect_err(|error| tracing::warn!(%error, "an overlay")).is_ok(),
-            ),
-            false => true,
-        };
+    let arrived = !overlay.may_acknowledge
+        || timeout(ANSWER_LIMIT, presence::arrive(&app.pool, arrival)).await.is_ok_and(|arrived| {
+            arrived.inspect_err(|error| tracing::warn!(%error, "an overlay")).is_ok()
+        });
     metrics::gauge!("tapedeck_stage_overlays").increment(1.0);
     let end = if arrived {
         let told = app.stage.join(&arrival.stage);

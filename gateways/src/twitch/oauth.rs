@@ -48,10 +48,10 @@ type Dialect = Client<
 /// Why Twitch did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TwitchError {
-    /// Nothing follows from it: trying again later may succeed.
+    /// Nothing follows from it: trying again later may succeed, and so may asking rightly.
     #[error("Twitch cannot be asked now: {0}")]
     Unreachable(String),
-    /// Twitch knows what was sent, and says no: the code or the grant is not good, or not any more.
+    /// The code or the grant is not good, or not any more.
     #[error("Twitch answered {0}")]
     Refused(StatusCode),
     #[error("Twitch's answer cannot be understood")]
@@ -75,6 +75,38 @@ pub struct Grant {
 pub struct Failure {
     #[serde(default)]
     status: u16,
+}
+
+/// What Twitch says of a failure, to be looked at and not passed on.
+#[derive(Default, Deserialize)]
+struct Words {
+    #[serde(default)]
+    message: String,
+}
+
+/// What Twitch is asked.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    /// A grant for a code, or for an old grant.
+    Exchange,
+    Validate,
+    Revoke,
+}
+
+impl Question {
+    /// Whether a refusal is about the code or the grant that it was asked with. All others are about us.
+    fn is_refused_by(self, status: StatusCode, message: &str) -> bool {
+        let message = message.to_ascii_lowercase();
+        let says = |words| message.contains(words);
+        match (self, status.as_u16()) {
+            (Question::Exchange, 400 | 401) => {
+                says("invalid refresh token") || says("invalid authorization code")
+            }
+            (Question::Validate, 401) => true,
+            (Question::Revoke, 400) => says("invalid token"),
+            _ => false,
+        }
+    }
 }
 
 /// Whose grant it is.
@@ -142,7 +174,7 @@ impl OAuth {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, secret_header("OAuth", grant.access_token.secret())?);
         let url = self.settings.id_url.at(&["validate"]);
-        let answer = self.ask(Method::GET, url, headers, Bytes::new()).await?;
+        let answer = self.ask(Question::Validate, Method::GET, url, headers, Bytes::new()).await?;
         let validated: Validated =
             serde_json::from_slice(&answer.body).map_err(|_| TwitchError::Garbled)?;
         match validated.client_id == self.settings.client_id {
@@ -162,20 +194,33 @@ impl OAuth {
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(CONTENT_TYPE, form_type);
         let url = self.settings.id_url.at(&["revoke"]);
-        match self.ask(Method::POST, url, headers, Bytes::from(form)).await {
+        match self.ask(Question::Revoke, Method::POST, url, headers, Bytes::from(form)).await {
             Ok(_) | Err(TwitchError::Refused(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
+    /// Where Twitch does not take what it is asked, and that says nothing of the person, it is we who ask wrongly, with a
+    /// secret that was replaced at Twitch, say: nobody is logged out for that.
     async fn ask(
         &self,
+        question: Question,
         method: Method,
         url: Url,
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, TwitchError> {
-        answered(&self.outgoing, method, url, headers, body).await
+        let answer = asked(&self.outgoing, method, url, headers, body).await?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let said: Words = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if question.is_refused_by(answer.status, &said.message) {
+            return Err(TwitchError::Refused(answer.status));
+        }
+        let status = answer.status;
+        tracing::error!(%status, ?question, "Twitch refuses us: is our client_id with its secret right?");
+        Err(TwitchError::Unreachable(status.to_string()))
     }
 
     /// A request of the crate, over our own connection.
@@ -184,7 +229,8 @@ impl OAuth {
         let url = Url::parse(&head.uri.to_string()).map_err(|_| TwitchError::Garbled)?;
         let mut headers = head.headers;
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let answer = self.ask(head.method, url, headers, Bytes::from(body)).await?;
+        let (question, body) = (Question::Exchange, Bytes::from(body));
+        let answer = self.ask(question, head.method, url, headers, body).await?;
         let mut response = HttpResponse::new(answer.body.to_vec());
         (*response.status_mut(), *response.headers_mut()) = (answer.status, answer.headers);
         Ok(response)
@@ -277,14 +323,28 @@ pub(super) async fn answered(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Answer, TwitchError> {
+    let answer = asked(outgoing, method, url, headers, body).await?;
+    match answer.status.is_success() {
+        true => Ok(answer),
+        false => Err(TwitchError::Refused(answer.status)),
+    }
+}
+
+/// Asks Twitch, and gives what it answered where something follows from it.
+async fn asked(
+    outgoing: &Outgoing,
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Answer, TwitchError> {
     let (time_limit, body_bytes_max) = (TIME_LIMIT, BODY_BYTES_MAX);
     let ask = Ask { method, url, headers, body, time_limit, body_bytes_max };
     let answer = outgoing.send(ask).await;
     let answer = answer.map_err(|error| TwitchError::Unreachable(error.to_string()))?;
-    match answer.status {
-        status if status.is_success() => Ok(answer),
-        status if is_passing(status) => Err(TwitchError::Unreachable(status.to_string())),
-        status => Err(TwitchError::Refused(status)),
+    match is_passing(answer.status) {
+        true => Err(TwitchError::Unreachable(answer.status.to_string())),
+        false => Ok(answer),
     }
 }
 
@@ -356,6 +416,29 @@ mod tests {
         let kept = serde_json::to_string(&grant).expect("JSON");
         let again: Grant = serde_json::from_str(&kept).expect("a grant");
         assert_eq!(again.access_token.secret(), "hush1");
+    }
+
+    #[test]
+    fn only_what_twitch_says_of_a_grant_is_about_the_person() {
+        use Question::{Exchange, Revoke, Validate};
+        for (question, status, words, is_refused) in [
+            (Exchange, 400, "Invalid refresh token", true),
+            (Exchange, 401, "Invalid refresh token", true),
+            (Exchange, 400, "Invalid authorization code", true),
+            (Exchange, 403, "invalid client secret", false),
+            (Exchange, 400, "invalid client", false),
+            (Exchange, 404, "", false),
+            (Validate, 401, "invalid access token", true),
+            (Validate, 403, "", false),
+            (Validate, 404, "Not Found", false),
+            (Revoke, 400, "Invalid token", true),
+            (Revoke, 400, "missing client id", false),
+            (Revoke, 404, "client does not exist", false),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let found = question.is_refused_by(status, words);
+            assert_eq!(found, is_refused, "{question:?} {status} {words}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -39,6 +40,10 @@ struct World {
     codes: HashMap<String, Code>,
     grants: Vec<Grant>,
     is_down: bool,
+    /// Our secret was replaced there.
+    has_another_secret: bool,
+    /// Answers that wait to be let go, by path.
+    gates: HashMap<String, Arc<Semaphore>>,
     calls: BTreeMap<String, usize>,
     secrets: Vec<String>,
 }
@@ -104,6 +109,18 @@ impl Twitch {
     /// From now on it answers 503, or not any more.
     pub fn is_down(&self, is_down: bool) {
         self.world().is_down = is_down;
+    }
+
+    /// From now on it wants another secret of our application, or ours again.
+    pub fn has_another_secret(&self, has: bool) {
+        self.world().has_another_secret = has;
+    }
+
+    /// From now on what it answers at `path` waits, one for each permit.
+    pub fn holds_back(&self, path: &str) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        self.world().gates.insert(path.to_owned(), Arc::clone(&gate));
+        gate
     }
 
     /// The hours of all that was granted are over; a refresh gives new ones.
@@ -174,15 +191,22 @@ impl World {
 }
 
 async fn count(State(state): State<Shared>, request: Request, next: Next) -> Response {
-    let is_down = {
+    let (is_down, gate) = {
         let mut world = state.lock().expect("whole");
         let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        let gate = world.gates.get(&name).cloned();
         *world.calls.entry(name).or_default() += 1;
-        world.is_down
+        (world.is_down, gate)
     };
     match is_down {
         true => (StatusCode::SERVICE_UNAVAILABLE, "upstream connect error").into_response(),
-        false => next.run(request).await,
+        false => {
+            let answer = next.run(request).await;
+            if let Some(gate) = gate {
+                gate.acquire().await.expect("open").forget();
+            }
+            answer
+        }
     }
 }
 
@@ -228,10 +252,11 @@ async fn token(
     url.set_query(std::str::from_utf8(&body).ok());
     let form: HashMap<String, String> = url.query_pairs().into_owned().chain(query).collect();
     let said = |name: &str| form.get(name).cloned().unwrap_or_default();
-    if said("client_id") != CLIENT_ID || said("client_secret") != CLIENT_SECRET {
+    let mut world = state.lock().expect("whole");
+    let is_ours = said("client_secret") == CLIENT_SECRET && !world.has_another_secret;
+    if said("client_id") != CLIENT_ID || !is_ours {
         return failure(403, "invalid client secret");
     }
-    let mut world = state.lock().expect("whole");
     match said("grant_type").as_str() {
         "authorization_code" => match world.codes.remove(&said("code")) {
             Some(code) if code.redirect_uri == said("redirect_uri") => {

@@ -114,6 +114,9 @@ async fn a_picture_that_nobody_looks_at_in_time_gives_its_points_back() {
     })
     .await;
     assert_eq!(ghosts_shown(&serving).await, 0);
+    let told = "SELECT count(*) FROM projections.alerts
+                WHERE kind = 'notice' AND data::jsonb->>'reason' = 'expired'";
+    assert_eq!(serving.world.count(told).await, 1, "that it took too long");
     serving.stop().await;
 }
 

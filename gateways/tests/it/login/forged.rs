@@ -57,13 +57,24 @@ async fn a_service_has_exactly_its_scopes_for_a_quarter_of_an_hour() {
     let (status, refused) = issue(&serving, &credential, json!({})).await;
     assert_eq!((status.as_u16(), &refused["error"]["code"]), (403, &json!("key_wanted")));
 
+    let refused = async |credential: &str| {
+        until("the credential is refused", async || {
+            let (status, body) = serving.get(credential, "/accounts/5001").await;
+            status == StatusCode::UNAUTHORIZED && body["error"]["code"] == "credential_revoked"
+        })
+        .await;
+    };
+    // Its key has a new secret, because the old one leaked: what was issued for the old one is over.
+    let (id, _) = keys::parts_of(keys::PREFIX, &key).expect("a key");
+    let rotated = keys::rotate(&serving.world.pool, id).await.expect("rotated").expect("a key").1;
+    refused(&credential).await;
+    let (_, issued) = issue(&serving, &rotated, json!({"scopes": ["accounts:read"]})).await;
+    let credential = text_of(&issued);
+    assert_eq!(serving.get(&credential, "/accounts/5001").await.0, StatusCode::OK);
+
     // Its key is taken away: so is the credential.
     keys::revoke(&serving.world.pool, "tester").await.expect("revoked");
-    until("the credential is refused", async || {
-        let (status, body) = serving.get(&credential, "/accounts/5001").await;
-        status == StatusCode::UNAUTHORIZED && body["error"]["code"] == "credential_revoked"
-    })
-    .await;
+    refused(&credential).await;
     serving.stop().await;
 }
 

@@ -37,7 +37,9 @@ async fn an_outage_of_twitch_ends_no_session_and_a_revoked_grant_does() {
     twitch.is_down(false);
     let back = twitch.consent(&begun.location(), "5002").await.replace("http://localhost", "");
     twitch.is_down(true);
-    assert_eq!(late.get(&back).await.code(), (503, "twitch_unavailable".to_owned()));
+    let seen = late.get(&back).await;
+    assert_eq!(seen.code(), (503, "twitch_unavailable".to_owned()));
+    assert!(seen.text.contains("begin again"), "what was begun is used up: {}", seen.text);
 
     // What ends here while Twitch is away is revoked there when it is back.
     let revoked = twitch.calls("revoke");
@@ -82,6 +84,47 @@ async fn a_grant_whose_hours_are_over_is_refreshed_and_both_its_secrets_kept() {
         assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::OK);
     }
     assert_eq!(twitch.calls("token"), 3);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_ours_that_is_wrong_logs_nobody_out() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |_| {}).await;
+    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    twitch.has_another_secret(true);
+    twitch.hours_pass();
+    let asked = twitch.calls("token");
+    an_hour_passes(&serving).await;
+    until("a new grant was asked for", async || twitch.calls("token") > asked).await;
+    let mut late = Browser::new(&serving);
+    let back = late.consented(&twitch, "5002", "").await;
+    assert_eq!(late.get(&back).await.code(), (503, "twitch_unavailable".to_owned()));
+
+    // Whoever runs this puts the right one in.
+    twitch.has_another_secret(false);
+    an_hour_passes(&serving).await;
+    checked(&serving).await;
+    assert_eq!(twitch.granted("5001"), 1);
+    assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::OK);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_comes_when_its_session_is_over_is_revoked_too() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |_| {}).await;
+    Browser::logged_in(&serving, &twitch, "5001").await;
+    let gate = twitch.holds_back("token");
+    twitch.hours_pass();
+    an_hour_passes(&serving).await;
+    until("a new grant is on its way", async || twitch.granted("5001") == 1).await;
+    // Somebody logs out, and another process has revoked the old grant.
+    let end =
+        "UPDATE sessions SET ended_at = clock_timestamp(), ended_by = 'logout', granted = NULL";
+    sqlx::query(end).execute(&serving.world.pool).await.expect("it ends");
+    gate.add_permits(1);
+    until("the new one is revoked", async || twitch.granted("5001") == 0).await;
     serving.stop().await;
 }
 

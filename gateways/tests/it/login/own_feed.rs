@@ -96,3 +96,22 @@ async fn the_own_feed_ends_with_the_session_and_is_for_people() {
     assert!(all.contains("\"bye\"") && all.contains("revoked"), "{all}");
     serving.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_no_moderator_any_more_reads_no_further() {
+    let twitch = Twitch::start().await;
+    let serving = serving(&twitch, |config| config.login.moderators_from_twitch = true).await;
+    let admit = "INSERT INTO moderators VALUES ('5001', clock_timestamp())";
+    sqlx::query(admit).execute(&serving.world.pool).await.expect("Twitch lists them");
+    let browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let reader = serving.request(Method::GET, &browser.secret(), "/feed").send().await;
+    let reader = reader.expect("an answer");
+    assert_eq!(reader.status(), StatusCode::OK);
+    sqlx::query("DELETE FROM moderators").execute(&serving.world.pool).await.expect("not any more");
+    let all = tokio::time::timeout(PATIENCE, reader.text()).await.expect("it is cut");
+    let all = all.expect("text");
+    assert!(all.contains("\"bye\"") && all.contains("revoked"), "{all}");
+    // They are still logged in.
+    assert_eq!(serving.get(&browser.secret(), "/session").await.1["role"], "viewer");
+    serving.stop().await;
+}
