@@ -137,15 +137,8 @@ async fn attend(socket: WebSocket, app: &AppState, overlay: &Overlay) {
     metrics::gauge!("tapedeck_stage_overlays").increment(1.0);
     let end = if arrived {
         let told = app.stage.join(&arrival.stage);
-        let conversation = Conversation {
-            app,
-            overlay,
-            told,
-            noted: None,
-            passed: None,
-            early: None,
-            epoch: None,
-        };
+        let (noted, passed, early, epoch) = (None, None, None, None);
+        let conversation = Conversation { app, overlay, told, noted, passed, early, epoch };
         conversation.hold(&mut sink, &mut heard).await
     } else {
         End::Unavailable
