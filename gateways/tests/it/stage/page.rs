@@ -152,11 +152,14 @@ pub fn alive(
                 let over = playing["ends_ms"].as_i64().expect("a time") <= now;
                 let shown = playing["shown"] == true;
                 let known = memory.0.lock().expect("whole").contains_key(&(alert, attempt));
-                if shown || (over && !known) {
+                if shown {
                     continue;
                 }
-                memory.paints(alert, attempt);
-                let said = json!({"type": "painted", "alert": alert, "attempt": attempt});
+                let deed = if over && !known { "missed" } else { "painted" };
+                if deed == "painted" {
+                    memory.paints(alert, attempt);
+                }
+                let said = json!({"type": deed, "alert": alert, "attempt": attempt});
                 if page.socket.send(Message::text(said.to_string())).await.is_err() {
                     break;
                 }
