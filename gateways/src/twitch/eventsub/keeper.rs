@@ -27,6 +27,7 @@ use super::times;
 use super::wanted::Wanted;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const ROW_LIMIT: Duration = Duration::from_secs(2);
 const SEND_LIMIT: Duration = Duration::from_secs(3);
 /// A session is new: what others left is cleared away a little later.
 const CLEAR_AFTER: Duration = Duration::from_secs(60);
@@ -70,6 +71,8 @@ struct Keeping {
     /// What the row has.
     written: (Option<DateTime<Utc>>, Vec<String>),
     running: Option<Running>,
+    /// Up to which question somebody asks for a look.
+    asked: i64,
     next: Instant,
     failed: u32,
 }
@@ -94,6 +97,7 @@ impl Keeper {
             unsent: VecDeque::new(),
             written: (before.heard_at, before.kinds.clone()),
             running: None,
+            asked: before.asked,
             next: Instant::now(),
             failed: 0,
             keeper: self,
@@ -133,7 +137,7 @@ impl Keeping {
                         self.looked(report, asked, fresh).await;
                     }
                 }
-                () = sleep_until(self.next), if idle => self.begin(false).await,
+                () = sleep_until(self.next), if idle => self.begin(false),
                 _ = looks.tick() => self.look().await,
             }
         }
@@ -150,8 +154,9 @@ impl Keeping {
                 self.place = Some(Place::Session { id: session, before: Vec::new() });
                 self.former = None;
                 self.heard_at = self.heard_at.max(Some(gaps::kept(at)));
+                // Whoever subscribes to nothing soon is cut.
+                self.begin(true);
                 self.is("connected", None).await;
-                self.begin(true).await;
             }
             Note::Carried { session } => {
                 let place = self.place.take().or_else(|| self.former.take());
@@ -189,12 +194,9 @@ impl Keeping {
         self.send().await;
     }
 
-    async fn begin(&mut self, fresh: bool) {
+    fn begin(&mut self, fresh: bool) {
         let Some(place) = self.place.clone() else { return };
-        let asked = match self.keeper.row.asked().await {
-            Ok((asked, _)) => asked,
-            Err(_) => 0,
-        };
+        let asked = self.asked;
         let (wanted, exclusive) = (self.keeper.wanted.clone(), self.keeper.exclusive);
         let order = Order { wanted, place, exclusive, fresh };
         let subscriptions = Arc::clone(&self.keeper.subscriptions);
@@ -234,7 +236,7 @@ impl Keeping {
         };
         self.next = Instant::now() + wait;
         said(&report);
-        if let Err(error) = self.keeper.row.looked(&report, asked).await {
+        if let Err(error) = limited(self.keeper.row.looked(&report, asked)).await {
             tracing::warn!(%error, "what EventSub subscribes to is not written down");
         }
         self.send().await;
@@ -247,10 +249,11 @@ impl Keeping {
             self.heard_at = self.heard_at.max(stored.map(gaps::kept));
         }
         self.send().await;
-        if let Ok((asked, answered)) = self.keeper.row.asked().await
-            && asked > answered
-        {
-            self.next = self.next.min(Instant::now());
+        if let Ok((asked, answered)) = limited(self.keeper.row.asked()).await {
+            self.asked = asked;
+            if asked > answered {
+                self.next = self.next.min(Instant::now());
+            }
         }
     }
 
@@ -274,7 +277,7 @@ impl Keeping {
         if kinds.is_empty() || self.written == (self.heard_at, kinds.clone()) {
             return;
         }
-        match self.keeper.row.heard(self.heard_at, &kinds).await {
+        match limited(self.keeper.row.heard(self.heard_at, &kinds)).await {
             Ok(()) => self.written = (self.heard_at, kinds),
             Err(error) => tracing::warn!(%error, "what was heard is not written down"),
         }
@@ -299,10 +302,15 @@ impl Keeping {
     async fn is(&self, state: &str, why: Option<&str>) {
         metrics::gauge!("tapedeck_eventsub_connected")
             .set(if matches!(state, "connected" | "subscribed") { 1.0 } else { 0.0 });
-        if let Err(error) = self.keeper.row.is(state, why, Utc::now()).await {
+        if let Err(error) = limited(self.keeper.row.is(state, why, Utc::now())).await {
             tracing::warn!(%error, state, "how EventSub is cannot be written down");
         }
     }
+}
+
+/// What PostgreSQL says, which must keep nobody from Twitch for long.
+async fn limited<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    timeout(ROW_LIMIT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 fn kind_of(status: &round::Status) -> String {
