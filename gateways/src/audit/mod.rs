@@ -57,8 +57,9 @@ use export::{Exporter, Header, Trailer};
 use snapshot::Snapshot;
 use walk::{Readers, Walk};
 
-/// How many connections to PostgreSQL an audit uses at most.
-pub const CONNECTIONS: u32 = 12;
+/// How many connections to PostgreSQL an audit uses at most: one for each comparison, all at once, and all projections have
+/// one. With fewer, the last waits in vain where the history is long.
+pub const CONNECTIONS: u32 = 16;
 
 /// What is to be proved.
 #[derive(Clone, Debug)]
