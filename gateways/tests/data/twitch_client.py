@@ -12,7 +12,7 @@ from twitchAPI.eventsub.websocket import EventSubWebsocket
 from twitchAPI.twitch import Twitch
 from twitchAPI.type import AuthScope, EventSubSubscriptionConflict, EventSubSubscriptionError
 
-CONNECTION, SUBSCRIPTIONS, CLIENT, TOKEN = sys.argv[1:]
+CONNECTION, API, IDENTITY, CLIENT, TOKEN = sys.argv[1:]
 
 
 def say(*words):
@@ -30,9 +30,11 @@ async def followed(data):
 
 async def main():
     assert twitchAPI.__version__ == "4.5.0", twitchAPI.__version__
-    twitch = Twitch(CLIENT, authenticate_app=False)
+    twitch = Twitch(
+        CLIENT, authenticate_app=False, base_url=API + "/", auth_base_url=IDENTITY + "/"
+    )
     twitch.auto_refresh_auth = False
-    await twitch.set_user_authentication(TOKEN, [AuthScope.BITS_READ], validate=False)
+    await twitch.set_user_authentication(TOKEN, [AuthScope.BITS_READ])
     over, revoked = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -42,7 +44,7 @@ async def main():
         revoked.set()
 
     eventsub = EventSubWebsocket(
-        twitch, CONNECTION, SUBSCRIPTIONS, callback_loop=loop, revocation_handler=taken_away
+        twitch, CONNECTION, API, callback_loop=loop, revocation_handler=taken_away
     )
     eventsub.start()
     await eventsub.listen_channel_cheer("1000", cheered)

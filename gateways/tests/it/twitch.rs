@@ -11,6 +11,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::rules::Rules;
 use gateways::chat::Lines;
+use gateways::http::health::projections_behind;
 use gateways::outgoing::Secret;
 use gateways::twitch::eventsub::Settings;
 use gateways::twitch::eventsub::wanted::CATALOGUE;
@@ -50,6 +51,11 @@ impl Desk {
     async fn with(options: Options, change: impl FnOnce(&mut Settings)) -> (Self, Parts) {
         let world = World::start().await;
         let parts = world.run();
+        until("the projections answer", async || {
+            let live = projections_behind(&world.pool).await;
+            live.is_ok_and(|live| live.len() == projections::all().len())
+        })
+        .await;
         let fake = fake::EventSub::start(options).await;
         let mut settings = settings(&fake);
         change(&mut settings);

@@ -82,6 +82,8 @@ struct Running {
     task: AbortOnDropHandle<Report>,
     asked: i64,
     fresh: bool,
+    /// What was taken away meanwhile: of these, the round may know what is not so any more.
+    revoked: BTreeSet<String>,
 }
 
 impl Keeper {
@@ -131,10 +133,9 @@ impl Keeping {
                 },
                 () = self.keeper.stop.cancelled(),
                     if self.keeper.transport == Transport::Webhook => break,
-                (report, asked, fresh) = ended(&mut self.running) => {
-                    self.running = None;
-                    if let Some(report) = report {
-                        self.looked(report, asked, fresh).await;
+                report = ended(&mut self.running) => {
+                    if let (Some(running), Some(report)) = (self.running.take(), report) {
+                        self.looked(report, &running).await;
                     }
                 }
                 () = sleep_until(self.next), if idle => self.begin(false),
@@ -184,6 +185,9 @@ impl Keeping {
                 // That it was lost is said by the revocation itself, which went the way of all that is told.
                 self.fed.remove(&kind);
                 self.next = Instant::now();
+                if let Some(running) = &mut self.running {
+                    running.revoked.insert(kind);
+                }
             }
             Note::Dropped { kind, since } => {
                 self.fed.remove(&kind);
@@ -202,12 +206,15 @@ impl Keeping {
         let subscriptions = Arc::clone(&self.keeper.subscriptions);
         let task = async move { round::carry_out(&subscriptions, &order).await };
         let task = AbortOnDropHandle::new(tokio::spawn(task));
-        self.running = Some(Running { task, asked, fresh });
+        self.running = Some(Running { task, asked, fresh, revoked: BTreeSet::new() });
     }
 
     /// What a look at all subscriptions came to.
-    async fn looked(&mut self, report: Report, asked: i64, fresh: bool) {
-        let enabled = |status: &&round::Status| status.state == State::Enabled;
+    async fn looked(&mut self, report: Report, running: &Running) {
+        let Running { asked, fresh, ref revoked, .. } = *running;
+        let enabled = |status: &&round::Status| {
+            status.state == State::Enabled && !revoked.contains(&status.wanted.kind)
+        };
         if !report.statuses.is_empty() {
             let now: BTreeSet<String> =
                 report.statuses.iter().filter(enabled).map(kind_of).collect();
@@ -230,6 +237,7 @@ impl Keeping {
         }
         self.failed = if report.is_passing() { self.failed.saturating_add(1) } else { 0 };
         let wait = match (self.failed, fresh) {
+            _ if !revoked.is_empty() => Duration::ZERO,
             (0, true) => CLEAR_AFTER,
             (0, false) => times::sync_after(),
             (failed, _) => times::again_after(failed.saturating_add(1)),
@@ -332,16 +340,11 @@ fn together<'a>(
 }
 
 /// Waits for the end of the round under way, for ever where none is.
-async fn ended(running: &mut Option<Running>) -> (Option<Report>, i64, bool) {
+async fn ended(running: &mut Option<Running>) -> Option<Report> {
     match running {
         None => std::future::pending().await,
-        Some(Running { task, asked, fresh }) => {
-            let ended = task.await;
-            (
-                ended.inspect_err(|error| tracing::error!(%error, "a round failed")).ok(),
-                *asked,
-                *fresh,
-            )
+        Some(Running { task, .. }) => {
+            task.await.inspect_err(|error| tracing::error!(%error, "a round failed")).ok()
         }
     }
 }

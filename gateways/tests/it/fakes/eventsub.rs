@@ -119,6 +119,7 @@ impl EventSub {
         let list = get(api::list).post(api::create).delete(api::delete);
         let router = Router::new()
             .route("/ws", get(socket::open))
+            .route("/oauth2/validate", get(api::validate))
             .route("/helix/eventsub/subscriptions", list)
             .with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
@@ -129,6 +130,11 @@ impl EventSub {
 
     pub fn base_url(&self) -> String {
         format!("http://{}/helix", self.address)
+    }
+
+    /// Where it is asked whether a token is good.
+    pub fn id_url(&self) -> String {
+        format!("http://{}/oauth2", self.address)
     }
 
     pub fn websocket_url(&self) -> String {

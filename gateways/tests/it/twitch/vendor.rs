@@ -53,7 +53,8 @@ async fn a_client_of_others_takes_the_fake_for_twitch() {
     fake.forbids("channel.follow");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/twitch_client.py");
     let mut python = Command::new("python3");
-    python.arg(script).args([fake.websocket_url(), fake.base_url()]).args([CLIENT, TOKEN]);
+    python.arg(script).args([fake.websocket_url(), fake.base_url(), fake.id_url()]);
+    python.args([CLIENT, TOKEN]);
     python.env("PYTHONPATH", client).env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);
     let mut child = python.stdout(Stdio::piped()).spawn().expect("it runs");
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();

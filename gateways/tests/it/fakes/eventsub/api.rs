@@ -17,6 +17,22 @@ const OF_A_SESSION_MAX: usize = 300;
 const OF_A_CONDITION_MAX: usize = 3;
 const FILTERS: [&str; 4] = ["status", "type", "user_id", "subscription_id"];
 
+/// Whether a token is good, which clients ask each hour, or before each call.
+pub async fn validate(headers: HeaderMap) -> Response {
+    let given = headers.get("authorization").and_then(|value| value.to_str().ok());
+    let good = ["OAuth", "Bearer"].iter().any(|word| given == Some(&format!("{word} {TOKEN}")));
+    if !good {
+        let body = json!({"status": 401, "message": "invalid access token"});
+        return (StatusCode::UNAUTHORIZED, body.to_string()).into_response();
+    }
+    let body = json!({
+        "client_id": CLIENT, "login": "goldenreel", "scopes": ["bits:read"], "user_id": "1000",
+        "expires_in": 14_400,
+    });
+    let json = [("content-type", "application/json")];
+    (StatusCode::OK, json, body.to_string()).into_response()
+}
+
 pub async fn list(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
@@ -189,6 +205,8 @@ fn limited(message: &str) -> Response {
 }
 
 fn with_limits(left: u32, mut answer: Response) -> Response {
+    let json = axum::http::HeaderValue::from_static("application/json");
+    answer.headers_mut().insert("content-type", json);
     let reset = Utc::now().timestamp() + 1;
     let limits = [("limit", 800), ("remaining", i64::from(left)), ("reset", reset)];
     for (name, value) in limits {
@@ -202,5 +220,5 @@ fn failure(status: u16, message: &str) -> Response {
     let status = StatusCode::from_u16(status).expect("a status");
     let error = status.canonical_reason().unwrap_or_default();
     let body = json!({"error": error, "status": status.as_u16(), "message": message});
-    (status, body.to_string()).into_response()
+    (status, [("content-type", "application/json")], body.to_string()).into_response()
 }
