@@ -637,6 +637,7 @@ async fn health_names_each_dependency_and_metrics_have_a_listener_of_their_own()
         "alerts",
         "balances",
         "broadcasts",
+        "gaps",
         "generations",
         "giving",
         "grants",
