@@ -237,8 +237,11 @@ async fn a_moderator_spends_nobodys_points_by_trying_a_request_again() {
         .await;
         ended.push(format!("/generations/{}/retry", id.as_str().expect("an id")));
         // Now there are enough.
+        let (path, once) = (format!("/accounts/{viewer}/credits"), format!("credit-{viewer}"));
         let credit = json!({"points": 200, "note": "a test"});
-        serving.post(&key, &format!("/accounts/{viewer}/credits"), viewer, credit).await;
+        let (status, _) = serving.post(&key, &path, &once, credit).await;
+        assert_eq!(status, StatusCode::CREATED);
+        assert_eq!(serving.world.available(viewer).await, 200);
     }
     let (theirs, own) = (&ended[0], &ended[1]);
     let (status, body) = serving.post(&moderator, theirs, "1", json!({})).await;
