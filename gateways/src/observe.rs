@@ -2,7 +2,7 @@
 //! cross the broker.
 
 use std::io::IsTerminal;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -172,8 +172,10 @@ impl<E: SpanExporter + 'static> SpanExporter for OnRuntime<E> {
 
 /// The recorder of numbers, set up the first time somebody asks.
 pub fn record_metrics() -> anyhow::Result<PrometheusHandle> {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    if let Some(handle) = HANDLE.get() {
+    static HANDLE: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    // Held until it is set up, so that of two who ask at once the second waits.
+    let mut known = HANDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*known {
         return Ok(handle.clone());
     }
     let handle = PrometheusBuilder::new()
@@ -181,7 +183,7 @@ pub fn record_metrics() -> anyhow::Result<PrometheusHandle> {
         .and_then(|builder| builder.set_buckets(&COUNTS))
         .and_then(PrometheusBuilder::install_recorder)
         .context("another recorder of metrics was set up before")?;
-    Ok(HANDLE.get_or_init(|| handle).clone())
+    Ok(known.insert(handle).clone())
 }
 
 /// Says how far the relay, the projections and the processes are behind, now and then, until told to stop.
