@@ -145,11 +145,9 @@ pub(crate) async fn finish(
     }
     let code = sent.code.filter(|code| (1..=SENT_LENGTH_MAX).contains(&code.len()));
     let code = code.ok_or_else(|| ApiError::bad_request("Twitch sent no code"))?;
-    let LoggedIn { session, secret } = login.finish(&redirect_url, code, now).await?;
-    // Its cookie is overwritten: nobody would ever end it.
-    if let Some(before) = begun.session {
-        login.replace(before, now).await?;
-    }
+    // The cookie of the session before is overwritten: nobody would ever end it.
+    let finished = login.finish(&redirect_url, code, begun.session, now).await?;
+    let LoggedIn { session, secret } = finished;
     let gone = set_cookie((browser::LOGIN, ""), "Lax", attempts::LASTS, &app.config);
     let mut response = if accepts_json(&parts.headers) {
         Json(describe(&app, &session, Some(secret.clone())).await?).into_response()

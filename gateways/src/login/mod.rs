@@ -86,15 +86,16 @@ impl Login {
         }
     }
 
-    /// Logs somebody in for the code with which Twitch sent them back.
+    /// Logs somebody in for the code with which Twitch sent them back; `before` is the session that their browser had.
     pub async fn finish(
         &self,
         redirect_url: &Url,
         code: String,
+        before: Option<Uuid>,
         now: DateTime<Utc>,
     ) -> Result<LoggedIn, LoginError> {
         let grant = self.oauth.exchange(redirect_url, code).await?;
-        match self.begin(&grant, now).await {
+        match self.begin(&grant, before, now).await {
             Ok(begun) => Ok(begun),
             Err(error) => {
                 // Nobody keeps this grant. Where it cannot be taken back now, it ends by itself.
@@ -104,7 +105,12 @@ impl Login {
         }
     }
 
-    async fn begin(&self, grant: &Grant, now: DateTime<Utc>) -> Result<LoggedIn, LoginError> {
+    async fn begin(
+        &self,
+        grant: &Grant,
+        replaces: Option<Uuid>,
+        now: DateTime<Utc>,
+    ) -> Result<LoggedIn, LoginError> {
         let Validated { user_id, login, .. } = self.oauth.validate(grant).await?;
         if journal::command::check_id(&user_id).is_err() {
             return Err(TwitchError::Garbled.into());
@@ -119,7 +125,7 @@ impl Login {
         let lists_moderators = grant_scopes.iter().any(|scope| scope == MODERATION_READ);
         let check_at = if lists_moderators { now } else { keeper::next_check(now) };
         let (viewer, granted, grant_scopes) = (&user_id, &granted, &grant_scopes);
-        let new = NewSession { id, viewer, granted, grant_scopes, check_at };
+        let new = NewSession { id, viewer, granted, grant_scopes, check_at, replaces };
         let secret = self.sessions.begin(new, now).await?;
         self.wake.notify_one();
         tracing::info!(viewer = user_id, session = %id, "somebody logged in");
@@ -131,13 +137,6 @@ impl Login {
     /// Ends a session here at once, and at Twitch as soon as it answers.
     pub async fn end(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
         self.sessions.end(id, now).await?;
-        self.wake.notify_one();
-        Ok(())
-    }
-
-    /// Ends a session that another took the place of.
-    pub async fn replace(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
-        self.sessions.replace(id, now).await?;
         self.wake.notify_one();
         Ok(())
     }

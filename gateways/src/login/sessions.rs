@@ -53,6 +53,8 @@ pub struct NewSession<'a> {
     pub grant_scopes: &'a [String],
     /// When Twitch is to be asked about the grant.
     pub check_at: DateTime<Utc>,
+    /// The session that the same browser had, which ends.
+    pub replaces: Option<Uuid>,
 }
 
 /// Looks sessions up, and remembers for a few seconds what it found.
@@ -127,8 +129,10 @@ impl Sessions {
         .await?;
         let replaced: Vec<Uuid> = sqlx::query_scalar(
             "UPDATE sessions SET ended_at = $3, ended_by = 'replaced', check_at = $3
-             WHERE id IN (SELECT id FROM sessions
-                          WHERE viewer = $1 AND id <> $2 AND ended_at IS NULL AND expires_at > $3
+             WHERE id = $5 AND ended_at IS NULL
+                OR id IN (SELECT id FROM sessions
+                          WHERE viewer = $1 AND id <> $2 AND id IS DISTINCT FROM $5
+                            AND ended_at IS NULL AND expires_at > $3
                           ORDER BY logged_in_at DESC, id OFFSET $4)
              RETURNING id",
         )
@@ -136,6 +140,7 @@ impl Sessions {
         .bind(new.id)
         .bind(now)
         .bind(EACH_MAX - 1)
+        .bind(new.replaces)
         .fetch_all(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -182,22 +187,12 @@ impl Sessions {
 
     /// Ends the session. The grant is kept until it is revoked at Twitch, which is due now.
     pub async fn end(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
-        self.end_by(id, "logout", now).await
-    }
-
-    /// Ends the session that another took the place of.
-    pub async fn replace(&self, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
-        self.end_by(id, "replaced", now).await
-    }
-
-    async fn end_by(&self, id: Uuid, by: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
         let ended = sqlx::query(
-            "UPDATE sessions SET ended_at = $2, ended_by = $3, check_at = $2
+            "UPDATE sessions SET ended_at = $2, ended_by = 'logout', check_at = $2
              WHERE id = $1 AND ended_at IS NULL",
         )
         .bind(id)
         .bind(now)
-        .bind(by)
         .execute(&self.pool)
         .await;
         self.found.forget(id);
