@@ -45,6 +45,8 @@ async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what
     let roles = Role::ALL.into_iter().filter(|role| *role != Role::Directing);
     let serving = Serving::with(&roles.collect::<Vec<_>>(), |config| {
         config.broadcaster_id = BROADCASTER.to_owned();
+        config.twitch.client_id = CLIENT.to_owned();
+        config.twitch.helix_url = fake.base_url().try_into().expect("a base");
         config.twitch.eventsub = settings(&fake);
     })
     .await;
