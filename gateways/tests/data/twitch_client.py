@@ -35,17 +35,16 @@ async def main():
     )
     twitch.auto_refresh_auth = False
     await twitch.set_user_authentication(TOKEN, [AuthScope.BITS_READ])
-    over, revoked = asyncio.Event(), asyncio.Event()
+    revoked = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     async def taken_away(payload):
         assert payload["subscription"]["status"] == "authorization_revoked", payload
         say("revoked", payload["subscription"]["type"])
-        revoked.set()
+        loop.call_soon_threadsafe(revoked.set)
 
-    eventsub = EventSubWebsocket(
-        twitch, CONNECTION, API, callback_loop=loop, revocation_handler=taken_away
-    )
+    # What it is told it hands on in a thread of its own: a loop given to it is not woken by that.
+    eventsub = EventSubWebsocket(twitch, CONNECTION, API, revocation_handler=taken_away)
     eventsub.start()
     await eventsub.listen_channel_cheer("1000", cheered)
     try:

@@ -49,7 +49,7 @@ async fn said(lines: &mut LinesOf<BufReader<ChildStdout>>) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_of_others_takes_the_fake_for_twitch() {
     let Some(client) = client().await else { return };
-    let fake = fake::EventSub::start(Options { keepalive_s: 1, ..Options::default() }).await;
+    let fake = fake::EventSub::start(Options::default()).await;
     fake.forbids("channel.follow");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/twitch_client.py");
     let mut python = Command::new("python3");
