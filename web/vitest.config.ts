@@ -5,7 +5,9 @@ export default defineConfig(({ mode }) => ({
   test: {
     include: mode === "pictures" ? ["pictures/pictures.ts"] : ["test/**/*.test.ts"],
     testTimeout: 10_000,
-    fileParallelism: false,
+    // Most of their time they wait for what is shown; more at once would keep frames from each other.
+    maxWorkers: 2,
+    minWorkers: 1,
     // Node.js 20 has the WebSocket of browsers, and does not show it unless asked.
     execArgv: "WebSocket" in globalThis ? [] : ["--experimental-websocket"],
   },
