@@ -45,6 +45,10 @@ bench: tools web ## Measure Tapedeck beside stock cqrs-es and postgres-es
 # Many tests wait for processes that they killed, so one more of them runs at a time than there are processors.
 THREADS := $(shell expr $$(nproc) + 1)
 
+# They make and remove hundreds of small databases: in memory where that has room, which halves their time.
+SCRATCH := $(shell if [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'NR == 2 { print $$4 }')" -gt 6000000 ]; \
+	then echo /dev/shm; else echo "$${TMPDIR:-/tmp}"; fi)
+
 # Runs every check even when one failed, then says what became of each.
 test: lints tools web browser ## Everything that CI runs: formatting, lints, tests, the pages in a browser
 	@summary=''; failed=0; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
@@ -61,7 +65,7 @@ test: lints tools web browser ## Everything that CI runs: formatting, lints, tes
 	}; \
 	check formatting cargo fmt --all --check; \
 	check lints cargo clippy --release --locked --workspace --all-targets -- -D warnings; \
-	check tests env RUST_TEST_THREADS=$(THREADS) cargo test --release --locked --workspace --no-fail-fast; \
+	check tests env TMPDIR=$(SCRATCH) RUST_TEST_THREADS=$(THREADS) cargo test --release --locked --workspace --no-fail-fast; \
 	check web env CHROMIUM="$(call browser_path)" TAPEDECK="$(abspath $(TAPEDECK))" bash -c 'cd web && npm run --silent check && npx --no-install vitest run'; \
 	printf '\n%s' "$$summary"; \
 	exit $$failed
