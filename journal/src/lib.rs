@@ -25,6 +25,7 @@ pub mod leader;
 pub mod names;
 pub mod outcome;
 mod partitions;
+pub mod pool;
 pub mod positions;
 pub mod process;
 pub mod processor;

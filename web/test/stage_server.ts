@@ -186,6 +186,10 @@ export class StageServer extends PageServer {
         this.deeds.push({ deed: "shown", id, attempt });
         this.#direct();
       }
+    } else if (frame.type === "missed") {
+      const playing = this.#playing;
+      const isPlaying = playing?.id === frame.alert && playing?.attempt === frame.attempt;
+      if (isPlaying) playing?.toldTo.delete(overlay.id);
     } else {
       throw new Error(`the stage does not know ${String(frame.type)}`);
     }

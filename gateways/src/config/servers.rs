@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
 
@@ -100,6 +100,6 @@ pub async fn open_database(
         Ok(Err(error)) => return Err(refused(error.to_string())),
         Ok(Ok(connection)) => drop(connection.close().await),
     }
-    let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(CONNECT_LIMIT);
+    let pool = journal::pool::options().max_connections(connections).acquire_timeout(CONNECT_LIMIT);
     pool.connect_with(options).await.map_err(|error| refused(error.to_string()))
 }

@@ -14,6 +14,21 @@ mod letters;
 mod relaying;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_cancelled_while_a_transaction_begins_leaves_it_to_nobody() {
+    let world = World::start().await;
+    let pool = journal::pool::options().max_connections(1);
+    let pool = pool.connect(&world.servers.database_url).await.expect("connected");
+    for _ in 0..3 {
+        // As a request that is dropped when its client hangs up: the server goes on, nobody waits.
+        let begins = pool.begin_with("BEGIN READ ONLY; SELECT pg_sleep(0.2)");
+        let dropped = tokio::time::timeout(Duration::from_millis(50), begins).await;
+        assert!(dropped.is_err(), "it was cancelled in the middle");
+        let written = sqlx::query("DELETE FROM dead_letters WHERE id < 0").execute(&pool).await;
+        written.expect("it may write");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_becomes_an_event_a_message_and_a_balance() {
     let world = World::start().await;
     let parts = world.run();

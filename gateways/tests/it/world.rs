@@ -16,7 +16,6 @@ use journal::replies::Replies;
 use journal::streams::{self, StreamsFile};
 use journal::{Envelope, MIGRATOR, Origin, Outcome, Process, follower, process, processor, relay};
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -166,7 +165,7 @@ pub fn broker(servers: &Servers) -> Broker {
 }
 
 pub async fn pool(url: &str) -> PgPool {
-    PgPoolOptions::new().max_connections(30).connect(url).await.expect("PostgreSQL lets us in")
+    journal::pool::options().max_connections(30).connect(url).await.expect("PostgreSQL lets us in")
 }
 
 /// Running parts; dropping them kills them without a goodbye, as a crash would.
