@@ -1,8 +1,7 @@
 //! Pools of connections that hand on no transaction of somebody else.
 
-use futures::FutureExt;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{PgConnection, Row};
+use sqlx::{Executor, PgConnection, Row};
 
 /// A pool that looks, before it hands on a connection that lay idle, whether that is whole and in no transaction.
 ///
@@ -12,11 +11,10 @@ use sqlx::{PgConnection, Row};
 pub fn options() -> PgPoolOptions {
     PgPoolOptions::new()
         .test_before_acquire(false)
-        .before_acquire(|connection, _| is_outside(connection).boxed())
+        .before_acquire(|connection, _| Box::pin(is_outside(connection)))
 }
 
 /// A transaction that begins with this question has the time of the question.
 async fn is_outside(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    let question = "SELECT now() = statement_timestamp()";
-    sqlx::raw_sql(question).fetch_one(connection).await?.try_get(0)
+    connection.fetch_one("SELECT now() = statement_timestamp()").await?.try_get(0)
 }
