@@ -11,6 +11,7 @@ pub mod generation;
 pub mod golden_vcr;
 pub mod grants;
 pub mod http;
+pub mod key_file;
 pub mod login;
 pub mod observe;
 pub mod openai;

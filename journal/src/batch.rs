@@ -1,4 +1,4 @@
-//! Appending to a stream: one message, or many as one atomic batch that shares a single sync to disk.
+//! Appending to a stream: one message, many as one atomic batch that shares a single sync to disk, or many in turn.
 
 use std::task::Poll;
 
@@ -75,7 +75,34 @@ pub(crate) async fn append(
         }
         return acknowledged(client, (message.subject, message.payload), headers, sent).await;
     }
-    Err(AppendError::Refused("there was nothing to append".to_owned()))
+    Err(nothing())
+}
+
+/// Appends `messages` one after the other, the first only where the stream ends at `after` and each only behind the one
+/// before it, and gives the sequence of the last. Some may be there when it fails. Only the last is answered: one that is
+/// refused leaves all behind it refused.
+pub(crate) async fn append_in_turn(
+    client: &Client,
+    messages: Vec<Append>,
+    after: i64,
+) -> Result<u64, AppendError> {
+    let count = messages.len();
+    for (n, (message, before)) in messages.into_iter().zip(after..).enumerate() {
+        let mut headers = message.headers;
+        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, before.to_string());
+        if n + 1 == count {
+            return acknowledged(client, (message.subject, message.payload), headers, None).await;
+        }
+        client
+            .publish_with_headers(message.subject, headers, message.payload)
+            .await
+            .map_err(|error| AppendError::Unknown(error.to_string()))?;
+    }
+    Err(nothing())
+}
+
+fn nothing() -> AppendError {
+    AppendError::Refused("there was nothing to append".to_owned())
 }
 
 /// The server takes ids of up to 64 characters.

@@ -1,7 +1,8 @@
 //! The relay: publishes event N of PostgreSQL as message N of EVENTS.
 //!
 //! Every publish names the sequence it must follow, so JetStream itself refuses gaps and repetitions: the relay needs
-//! no cursor, a second relay does no harm, and a lost stream is filled again from its beginning.
+//! no cursor, a second relay does no harm, and a lost stream is filled again from its beginning. So is one that lost its
+//! end, which is why nothing in it waits for the disk: what it must not lose is in PostgreSQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use sqlx::{PgPool, Row};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Append, AppendError, BATCH_MAX, append};
+use crate::batch::{Append, AppendError, BATCH_MAX, append_in_turn};
 use crate::broker::{Broker, REQUEST_LIMIT, Role};
 use crate::crash;
 use crate::head;
@@ -263,7 +264,7 @@ async fn publish(client: &Client, events: &[&Recorded], mut last: i64) -> anyhow
         if waiting.len() == BATCH_MAX || bytes > BATCH_BYTES_MAX || n + 1 == events.len() {
             crash::point("relay.read");
             let until = last + waiting.len() as i64;
-            match append(client, std::mem::take(&mut waiting), Some(last), None).await {
+            match append_in_turn(client, std::mem::take(&mut waiting), last).await {
                 Ok(sequence) => anyhow::ensure!(
                     i64::try_from(sequence)? == until,
                     "message {sequence} should have been {until}"

@@ -40,6 +40,9 @@ pub struct Wanted {
     /// Whether what is acknowledged is on disk.
     #[serde(default = "synced")]
     pub synced: bool,
+    /// Whether all of it comes from PostgreSQL again when it is gone: it may be made anew.
+    #[serde(default)]
+    pub refilled: bool,
 }
 
 fn synced() -> bool {
@@ -71,6 +74,10 @@ pub enum Step {
     Leave {
         stream: String,
     },
+    /// Deleted and created: what was in it comes again.
+    Renew {
+        stream: String,
+    },
     Refuse {
         stream: String,
         reasons: Vec<String>,
@@ -92,6 +99,9 @@ impl fmt::Display for Step {
             }
             Step::Keep { stream } => write!(f, "keep    {stream}: as the file says"),
             Step::Leave { stream } => write!(f, "leave   {stream}: not in the file, left alone"),
+            Step::Renew { stream } => {
+                write!(f, "renew   {stream}: made anew, and filled again from PostgreSQL")
+            }
             Step::Refuse { stream, reasons } => {
                 write!(f, "REFUSE  {stream}: {}", reasons.join("; "))
             }
@@ -153,6 +163,9 @@ pub async fn plan(jetstream: &jetstream::Context, file: &StreamsFile) -> anyhow:
     for (name, wanted) in &file.streams {
         steps.push(match existing.remove(name) {
             None => Step::Create { stream: name.clone() },
+            Some(current) if wanted.refilled && is_another_kind(&current, &wanted.config(name)) => {
+                Step::Renew { stream: name.clone() }
+            }
             Some(current) => step(name, &current, &wanted.config(name)),
         });
     }
@@ -177,10 +190,23 @@ pub async fn apply(
             Step::Extend { stream, .. } => {
                 jetstream.update_stream(file.config(stream)?).await?;
             }
+            Step::Renew { stream } => {
+                jetstream.delete_stream(stream).await?;
+                jetstream.create_stream(file.config(stream)?).await?;
+            }
             Step::Keep { .. } | Step::Leave { .. } | Step::Refuse { .. } => {}
         }
     }
     Ok(steps)
+}
+
+/// Whether a stream takes messages in another way than is wanted, which the server does not change.
+fn is_another_kind(current: &stream::Config, wanted: &stream::Config) -> bool {
+    let is_synced = |config: &stream::Config| {
+        !matches!(config.persist_mode, Some(stream::PersistenceMode::Async))
+    };
+    current.allow_atomic_publish != wanted.allow_atomic_publish
+        || is_synced(current) != is_synced(wanted)
 }
 
 /// Compares a stream with what is wanted of it.
@@ -280,5 +306,30 @@ mod tests {
     #[test]
     fn an_unknown_key_in_the_file_is_an_error() {
         assert!(StreamsFile::parse("streams: {}\nstraems: {}").is_err());
+    }
+
+    #[test]
+    fn only_a_stream_that_is_refilled_is_made_anew() {
+        let file = StreamsFile::built_in().expect("the built-in file is right");
+        let refilled: Vec<&str> = file
+            .streams
+            .iter()
+            .filter(|(_, wanted)| wanted.refilled)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(refilled, ["EVENTS"]);
+        let events = file.config("EVENTS").expect("it is there");
+        assert!(!is_another_kind(&events, &events));
+        let synced = stream::Config { persist_mode: None, ..events.clone() };
+        assert!(is_another_kind(&synced, &events) && is_another_kind(&events, &synced));
+        let default = Some(stream::PersistenceMode::Default);
+        assert!(!is_another_kind(
+            &stream::Config { persist_mode: default, ..synced.clone() },
+            &synced
+        ));
+        assert!(is_another_kind(
+            &stream::Config { allow_atomic_publish: true, ..events.clone() },
+            &events
+        ));
     }
 }

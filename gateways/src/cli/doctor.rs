@@ -165,7 +165,9 @@ fn stream_finding(step: Step) -> Finding {
         Step::Create { stream } => {
             wrong("stream", format!("{stream} is missing"), "tapedeck streams apply")
         }
-        Step::Extend { .. } => note("stream", step.to_string(), "tapedeck streams apply"),
+        Step::Extend { .. } | Step::Renew { .. } => {
+            note("stream", step.to_string(), "tapedeck streams apply")
+        }
         Step::Refuse { .. } => wrong("stream", step.to_string(), "tapedeck streams plan"),
     }
 }

@@ -6,8 +6,9 @@ use anyhow::bail;
 use uuid::Uuid;
 
 use super::{Globals, print};
-use crate::audit::proof::{KeyError, SignerKey};
+use crate::audit::proof::SignerKey;
 use crate::http::keys::{self, Key as Stored, Scope};
+use crate::key_file::SIGNING;
 
 /// Issue, rotate, list and revoke keys of the API and the feed; show the key that signs proofs
 ///
@@ -87,7 +88,7 @@ enum Command {
 impl Key {
     pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
         if let Command::Signing = self.command {
-            let path = globals.config()?.signing_key_path().ok_or(KeyError::Nowhere)?;
+            let path = globals.config()?.signing_key_path().ok_or_else(|| SIGNING.nowhere())?;
             print::text(&SignerKey::load_or_make(&path)?.public().to_string())?;
             return Ok(ExitCode::SUCCESS);
         }

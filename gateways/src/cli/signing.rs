@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use chrono::{TimeDelta, Utc};
 
 use super::{Globals, print};
-use crate::sealing::{Sealer, SealingError};
+use crate::key_file::SEALING;
+use crate::sealing::Sealer;
 use crate::signing::{self, GRACE, KeyRow, LASTS_MAX};
 
 /// List and rotate the keys that sign credentials of services
@@ -44,7 +45,7 @@ impl Signing {
         let (config, pool) = globals.database("signing").await?;
         match self.command {
             Command::Rotate { grace_min } => {
-                let path = config.sealing_key_path().ok_or(SealingError::Nowhere)?;
+                let path = config.sealing_key_path().ok_or_else(|| SEALING.nowhere())?;
                 let sealer = Sealer::load_or_make(&path)?;
                 let grace = TimeDelta::minutes(grace_min);
                 let (kid, from) = signing::rotate(&pool, &sealer, grace, Utc::now()).await?;

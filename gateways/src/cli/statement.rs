@@ -10,7 +10,8 @@ use projections::{AsOf, Page as Wanted};
 
 use super::balance::moment;
 use super::{Globals, print};
-use crate::audit::proof::{self, KeyError, SignerKey, Wanted as WantedProof};
+use crate::audit::proof::{self, SignerKey, Wanted as WantedProof};
+use crate::key_file::SIGNING;
 
 /// Why a viewer has the points they have: every entry with its cause, newest first
 ///
@@ -63,7 +64,7 @@ impl Statement {
         let (config, pool) = globals.database("statement").await?;
         let as_of = self.as_of.unwrap_or_default();
         if let Some(file) = &self.proof {
-            let path = config.signing_key_path().ok_or(KeyError::Nowhere)?;
+            let path = config.signing_key_path().ok_or_else(|| SIGNING.nowhere())?;
             let wanted = WantedProof {
                 viewer: self.viewer.clone(),
                 as_of,

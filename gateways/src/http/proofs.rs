@@ -17,6 +17,7 @@ use super::extract::{Path, Query};
 use super::keys::Scope;
 use super::query::{as_of, check_id, wait};
 use crate::audit::proof::{self, SignerKey, Wanted, WriteError};
+use crate::key_file::SIGNING;
 
 /// A statement of more entries is proved at the terminal: this much is kept in memory while it is made.
 const ENTRIES_MAX: u64 = 20_000;
@@ -88,7 +89,7 @@ async fn signer(app: State) -> Result<SignerKey, ApiError> {
         ApiError::unavailable("this installation has no key to sign with; the log says why")
     };
     let path = app.config.signing_key_path();
-    let path = path.ok_or_else(|| no_key(proof::KeyError::Nowhere.to_string()))?;
+    let path = path.ok_or_else(|| no_key(SIGNING.nowhere().to_string()))?;
     let read = tokio::task::spawn_blocking(move || SignerKey::load_or_make(&path)).await;
     read.map_err(|error| no_key(error.to_string()))?.map_err(|error| no_key(error.to_string()))
 }

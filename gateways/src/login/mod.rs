@@ -22,7 +22,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::sealing::{Sealer, SealingError, Unopened};
+use crate::key_file::SEALING;
+use crate::sealing::{Sealer, Unopened};
 use crate::twitch::helix::{Helix, MODERATION_READ};
 use crate::twitch::oauth::Validated;
 use crate::twitch::{Grant, OAuth, TwitchError};
@@ -71,7 +72,7 @@ impl Login {
         if let Readiness::Missing(_) = readiness(config) {
             return Ok(None);
         }
-        let path = config.sealing_key_path().ok_or(SealingError::Nowhere)?;
+        let path = config.sealing_key_path().ok_or_else(|| SEALING.nowhere())?;
         let sealer = Sealer::load_or_make(&path).context("what Twitch grants cannot be sealed")?;
         let (oauth, helix) = (OAuth::new(config.twitch.clone()), Helix::new(config.twitch.clone()));
         let wake = Notify::new();

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use thiserror::Error;
 
-use crate::sealing::{Sealer, SealingError, Unopened};
+use crate::key_file::KeyFileError;
+use crate::sealing::{Sealer, Unopened};
 
 /// How long a key verifies after another took its place, if nothing else is said: longer than any credential lives.
 pub const GRACE: TimeDelta = TimeDelta::hours(1);
@@ -27,7 +28,7 @@ const LISTED: TimeDelta = TimeDelta::days(90);
 #[derive(Debug, Error)]
 pub enum SigningError {
     #[error(transparent)]
-    Sealing(#[from] SealingError),
+    Sealing(#[from] KeyFileError),
     #[error(
         "the signing key does not open: {0}; `tapedeck signing rotate --grace-min 0` makes another"
     )]

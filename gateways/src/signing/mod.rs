@@ -20,7 +20,8 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::http::keys::Scope;
-use crate::sealing::{Sealer, SealingError};
+use crate::key_file::SEALING;
+use crate::sealing::Sealer;
 
 pub use self::keys::{GRACE, KeyRow, PUBLISHED_BEFORE, SigningError, list, rotate};
 use self::keys::{Known, signing_key};
@@ -219,7 +220,7 @@ impl fmt::Debug for Signing {
 }
 
 async fn sealer(config: &Config) -> Result<Sealer, SigningError> {
-    let path = config.sealing_key_path().ok_or(SealingError::Nowhere)?;
+    let path = config.sealing_key_path().ok_or_else(|| SEALING.nowhere())?;
     let made = tokio::task::spawn_blocking(move || Sealer::load_or_make(&path)).await;
     Ok(made.map_err(|_| SigningError::Ended)??)
 }

@@ -27,7 +27,7 @@ use projections::balances::Sums;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use signing::{KeyError, PublicKey, SignerKey};
+pub use signing::{PublicKey, SignerKey};
 pub use verify::{Verification, verify};
 pub use write::{Summary, Wanted, WriteError, write, write_file};
 

@@ -6,9 +6,10 @@ use super::{Finding, note, well, wrong};
 use crate::audit::proof::SignerKey;
 use crate::cli::login;
 use crate::config::Config;
+use crate::key_file::SEALING;
 use crate::login::moderators::Kept;
 use crate::login::{Readiness, readiness};
-use crate::sealing::{Sealer, SealingError};
+use crate::sealing::Sealer;
 
 /// Whether people can log in, and whether what Twitch grants can be sealed.
 pub(super) fn login(config: &Config) -> Finding {
@@ -17,7 +18,7 @@ pub(super) fn login(config: &Config) -> Finding {
         return note("login", words, "`tapedeck login status` says what to set, if you want it on");
     }
     let Some(path) = config.sealing_key_path() else {
-        return wrong("login", SealingError::Nowhere.to_string(), "set sealing_key_file");
+        return wrong("login", SEALING.nowhere().to_string(), "set sealing_key_file");
     };
     match Sealer::load(&path) {
         Ok(Some(_)) => well("login", "is on, and what Twitch grants can be sealed".to_owned()),

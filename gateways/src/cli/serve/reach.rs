@@ -51,9 +51,9 @@ async fn make_streams(broker: &Broker) -> anyhow::Result<()> {
             refused.join("\n"),
         );
     }
-    for step in
-        steps.iter().filter(|step| matches!(step, Step::Create { .. } | Step::Extend { .. }))
-    {
+    for step in steps.iter().filter(|step| {
+        matches!(step, Step::Create { .. } | Step::Extend { .. } | Step::Renew { .. })
+    }) {
         tracing::info!(%step, "streams");
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use journal::broker::Role;
 use journal::relay::EVENTS;
+use journal::streams::{self, Step, StreamsFile};
 
 use crate::world::{World, cheer, until};
 
@@ -185,4 +186,42 @@ async fn a_damaged_table_is_not_believed_against_events() {
         let events = world.events().await;
         assert_eq!(events.len(), 10, "EVENTS has the only copy of what was recorded");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_events_stream_of_an_earlier_kind_is_made_anew_and_filled_again() {
+    let world = World::start().await;
+    let mut deciding = world.parts();
+    deciding.processor();
+    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    let mut config =
+        admin.get_stream(EVENTS).await.expect("it is there").cached_info().config.clone();
+    (config.persist_mode, config.allow_atomic_publish) = (None, true);
+    admin.delete_stream(EVENTS).await.expect("deleted");
+    admin.create_stream(config).await.expect("as it was made once");
+    let mut relaying = world.parts();
+    relaying.relay();
+    let asker = world.asker().await;
+    for n in 0..20 {
+        asker.ask(cheer("5001", &format!("m{n}"), 1)).await;
+    }
+    world.relayed().await;
+    let before = world.events().await;
+    let epoch = journal::head::read(&world.pool).await.expect("a head").epoch;
+    relaying.stop().await;
+
+    let file = StreamsFile::built_in().expect("readable");
+    let renew = Step::Renew { stream: EVENTS.to_owned() };
+    let steps = streams::apply(&admin, &file).await.expect("applied");
+    assert!(steps.contains(&renew), "{steps:?}");
+    let steps = streams::plan(&admin, &file).await.expect("planned");
+    assert!(steps.contains(&Step::Keep { stream: EVENTS.to_owned() }), "{steps:?}");
+    let mut relaying = world.parts();
+    relaying.relay();
+    world.relayed().await;
+    let after = world.events().await;
+    assert_eq!(serde_json::to_string(&before).unwrap(), serde_json::to_string(&after).unwrap());
+    assert_eq!(journal::head::read(&world.pool).await.expect("a head").epoch, epoch);
+    relaying.stop().await;
+    deciding.stop().await;
 }
