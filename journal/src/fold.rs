@@ -60,11 +60,15 @@ async fn fold_plainly(
     batch: &[&Recorded],
     until: i64,
 ) -> Result<bool, Unfolded> {
-    let mut tx = begin(connection, generation).await.map_err(Failure::from)?;
     let events = wanted(projection, batch);
-    if !events.is_empty() {
-        apply(&mut tx, projection, &events).await?;
+    if events.is_empty() {
+        let (name, number, from) = (projection.name(), generation.number, generation.position);
+        let moved = advance(connection, name, number, from, until).await.map_err(Failure::from)?;
+        generation.position = if moved { until } else { from };
+        return Ok(moved);
     }
+    let mut tx = begin(connection, generation).await.map_err(Failure::from)?;
+    apply(&mut tx, projection, &events).await?;
     Ok(finish(tx, projection, generation, until).await?)
 }
 

@@ -73,6 +73,8 @@ impl Follower for Folder {
     async fn open(&self) -> anyhow::Result<Folding> {
         let name = self.projection.name();
         let mut connection = leader::wait(&self.pool, Lock::Fold(name)).await?;
+        // A power cut may take back the last positions: what came after them is folded again.
+        sqlx::query("SET synchronous_commit TO off").execute(&mut connection).await?;
         let generation = match checkpoint::live(&self.pool, name).await? {
             Some(generation) if generation.version == self.projection.version() => generation,
             Some(_) => {

@@ -30,9 +30,11 @@ const UNDER_LOAD: usize = 128;
 const TAKEN_ENOUGH: usize = 2_048;
 /// How long it waits.
 const GATHER_MAX: Duration = Duration::from_millis(20);
-/// The same while nothing of it concerns the follower, which then has only its position to store.
+/// The same while nothing of it concerns the follower, which then has only its position to store; and how long it waits
+/// without load, so that a dozen followers do not each write a row for every event that is for one of them.
 const IDLE_TAKEN_MAX: usize = 32_768;
 const IDLE_GATHER_MAX: Duration = Duration::from_millis(250);
+const IDLE_WAIT: Duration = Duration::from_millis(25);
 /// How long a follower waits for news before it looks into PostgreSQL.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -174,17 +176,19 @@ async fn gather(
     let mut count = first.len();
     let mut taken = vec![first];
     loop {
-        let (max, enough, wait) = if wanted {
-            (TAKEN_MAX, TAKEN_ENOUGH, GATHER_MAX)
-        } else {
-            (IDLE_TAKEN_MAX, IDLE_TAKEN_MAX, IDLE_GATHER_MAX)
+        let is_load = count >= UNDER_LOAD;
+        let (max, wait) = match (wanted, is_load) {
+            (true, true) if count < TAKEN_ENOUGH => (TAKEN_MAX, GATHER_MAX),
+            (true, _) => (TAKEN_MAX, Duration::ZERO),
+            (false, true) => (IDLE_TAKEN_MAX, IDLE_GATHER_MAX),
+            (false, false) => (IDLE_TAKEN_MAX, IDLE_WAIT),
         };
         if count >= max {
             return taken;
         }
         let more = match batches.try_recv() {
             Ok(more) => more,
-            Err(_) if !(UNDER_LOAD..enough).contains(&count) => return taken,
+            Err(_) if wait.is_zero() => return taken,
             Err(_) => match tokio::time::timeout_at(begun + wait, batches.recv()).await {
                 Ok(Ok(more)) => more,
                 // What is missing after a lag shows as a hole.

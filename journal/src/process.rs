@@ -225,37 +225,58 @@ impl Runner {
         until: i64,
         letters: &[Letter<'_>],
     ) -> anyhow::Result<()> {
-        let name = self.process.name();
-        let mut tx = connection.begin().await?;
-        for Letter { event, reason } in letters {
-            tracing::error!(process = name, position = event.position, reason, "a dead letter");
-            sqlx::query(
-                "INSERT INTO dead_letters (source, name, key, command_id, position, reason, payload)
-                 SELECT 'process', $1, $2, $3, $4, $5, $6
-                 WHERE NOT EXISTS (SELECT FROM dead_letters WHERE source = 'process' AND name = $1 AND key = $2
-                                   AND position = $4 AND resolved_at IS NULL)",
-            )
-            .bind(name)
-            .bind(key(event))
-            .bind(event.command_id)
-            .bind(event.position)
-            .bind(reason.replace('\0', ""))
-            .bind(event.payload.get().as_bytes())
-            .execute(&mut *tx)
-            .await?;
+        if letters.is_empty() {
+            self.move_on(connection, from, until).await?;
+        } else {
+            let mut tx = connection.begin().await?;
+            for letter in letters {
+                self.keep(&mut tx, letter).await?;
+            }
+            self.move_on(&mut tx, from, until).await?;
+            tx.commit().await?;
         }
+        let name = self.process.name();
+        metrics::gauge!("tapedeck_process_position", "process" => name).set(until as f64);
+        Ok(())
+    }
+
+    async fn move_on(
+        &self,
+        connection: &mut PgConnection,
+        from: i64,
+        until: i64,
+    ) -> anyhow::Result<()> {
         let moved = sqlx::query(
             "UPDATE processes SET position = $3, updated_at = clock_timestamp() WHERE name = $1 AND position = $2",
         )
-        .bind(name)
+        .bind(self.process.name())
         .bind(from)
         .bind(until)
-        .execute(&mut *tx)
+        .execute(connection)
         .await?;
         anyhow::ensure!(moved.rows_affected() == 1, "its position is not {from} any more");
-        tx.commit().await?;
-        metrics::gauge!("tapedeck_process_position", "process" => name).set(until as f64);
         Ok(())
+    }
+
+    /// Keeps what could not be answered, once.
+    async fn keep(&self, connection: &mut PgConnection, letter: &Letter<'_>) -> sqlx::Result<()> {
+        let (name, Letter { event, reason }) = (self.process.name(), letter);
+        tracing::error!(process = name, position = event.position, reason, "a dead letter");
+        sqlx::query(
+            "INSERT INTO dead_letters (source, name, key, command_id, position, reason, payload)
+             SELECT 'process', $1, $2, $3, $4, $5, $6
+             WHERE NOT EXISTS (SELECT FROM dead_letters WHERE source = 'process' AND name = $1 AND key = $2
+                               AND position = $4 AND resolved_at IS NULL)",
+        )
+        .bind(name)
+        .bind(key(event))
+        .bind(event.command_id)
+        .bind(event.position)
+        .bind(reason.replace('\0', ""))
+        .bind(event.payload.get().as_bytes())
+        .execute(connection)
+        .await
+        .map(drop)
     }
 
     /// Tells those who wait for a position.
