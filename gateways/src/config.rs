@@ -29,6 +29,7 @@ use crate::twitch;
 mod checks;
 mod layers;
 mod servers;
+pub mod template;
 
 pub use servers::{CONNECT_FILE, Connect, NotReachable, open_database};
 

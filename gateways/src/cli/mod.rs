@@ -12,6 +12,7 @@ pub mod give;
 pub mod grant;
 pub mod guard;
 pub mod import;
+pub mod init;
 pub mod key;
 pub mod login;
 mod many;
@@ -114,6 +115,7 @@ pub struct Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Init),
     Up(up::Up),
     Serve(serve::Serve),
     Simulate(simulate::Simulate),
@@ -201,6 +203,7 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         observe::begin_quietly();
     }
     match command {
+        Command::Init(init) => init.run(&globals),
         Command::Up(up) => up.run(&globals).await,
         Command::Serve(serve) => serve.run(&globals).await,
         Command::Simulate(simulate) => simulate.run(&globals).await,

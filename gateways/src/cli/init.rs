@@ -1,0 +1,209 @@
+//! `tapedeck init`: the first configuration file.
+
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use rand::RngCore;
+
+use super::{Globals, print};
+use crate::config;
+use crate::config::template::{EXAMPLE, Set, filled};
+
+/// Write the first tapedeck.toml: every key, explained, with your answers in it
+///
+/// Asks at most three things, each of which may be left out and filled in later; with flags it asks nothing. Nothing that
+/// exists is written over, and the file is readable by you only. Tapedeck runs without any file too: then nothing comes
+/// from Twitch, and `tapedeck simulate` plays a night.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "EXAMPLES\n  \
+    tapedeck init                                asks, and writes tapedeck.toml\n  \
+    tapedeck init --client-id abc123             asks nothing; no public address is needed\n  \
+    tapedeck init --config other.toml            writes another file")]
+pub struct Init {
+    /// Of your application at Twitch: dev.twitch.tv/console/apps, "Register Your Application"
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+    /// Your channel's Twitch user id; `tapedeck connect` finds it out
+    #[arg(long, value_name = "ID")]
+    broadcaster_id: Option<String>,
+    /// Where the world reaches this machine, if it does: Twitch then posts what happens there
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+}
+
+impl Init {
+    pub fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
+        let path = globals.config.clone().unwrap_or_else(|| PathBuf::from(config::FILE));
+        if path.exists() {
+            bail!(exists(&path));
+        }
+        let answers =
+            if self.says_something() || !io::stdin().is_terminal() { self } else { Init::ask()? };
+        let sets = answers.sets();
+        let text = filled(EXAMPLE, &sets)?;
+        write(&path, &text)?;
+        print::text(&next_steps(&path, &sets))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn says_something(&self) -> bool {
+        [&self.client_id, &self.broadcaster_id, &self.public_url].iter().any(|said| said.is_some())
+    }
+
+    /// Asks a person, again where an answer cannot be worked with.
+    fn ask() -> anyhow::Result<Self> {
+        print::text(
+            "Three questions; Enter leaves one out, and everything can be changed in the file later.\n\n\
+             1. Twitch lets programs in by application. Register one at https://dev.twitch.tv/console/apps (any name,\n   \
+             OAuth redirect URL http://localhost, client type Public), and copy its client id.",
+        )?;
+        let client_id = answer("   Client id: ", "client_id", "twitch")?;
+        print::text(
+            "\n2. Your channel's Twitch user id, a number. Left out, `tapedeck connect` finds it out.",
+        )?;
+        let broadcaster_id = answer("   User id: ", "broadcaster_id", "")?;
+        print::text(
+            "\n3. Does the world reach this machine, at an https:// address? Tapedeck needs none: left out, it opens a\n   \
+             connection to Twitch instead.",
+        )?;
+        let public_url = answer("   Address: ", "public_url", "")?;
+        print::text("")?;
+        Ok(Init { client_id, broadcaster_id, public_url })
+    }
+
+    /// What the answers come to.
+    fn sets(self) -> Vec<Set> {
+        let set = |table, key, value| Set { table, key, value };
+        let mut sets = Vec::new();
+        sets.extend(self.broadcaster_id.map(|id| set("", "broadcaster_id", id)));
+        if let Some(url) = self.public_url {
+            let mut secret = [0_u8; 24];
+            rand::rng().fill_bytes(&mut secret);
+            sets.push(set("", "public_url", url.trim_end_matches('/').to_owned()));
+            sets.push(set("", "eventsub_secret", hex::encode(secret)));
+            sets.push(set("twitch.eventsub", "transport", "webhook".to_owned()));
+        }
+        sets.extend(self.client_id.map(|id| set("twitch", "client_id", id)));
+        sets
+    }
+}
+
+/// One answer, which is read as a configuration before it is believed.
+fn answer(
+    question: &str,
+    key: &'static str,
+    table: &'static str,
+) -> anyhow::Result<Option<String>> {
+    loop {
+        let mut out = io::stdout().lock();
+        write!(out, "{question}")?;
+        out.flush()?;
+        let mut line = String::new();
+        if io::stdin().read_line(&mut line)? == 0 {
+            bail!("nothing more was said, and nothing was written");
+        }
+        let value = line.trim();
+        if value.is_empty() {
+            return Ok(None);
+        }
+        match filled(EXAMPLE, &[Set { table, key, value: value.to_owned() }]) {
+            Ok(_) => return Ok(Some(value.to_owned())),
+            Err(error) => writeln!(out, "   {error}")?,
+        }
+    }
+}
+
+fn exists(path: &Path) -> String {
+    format!(
+        "{} exists already, and nothing was written. `tapedeck doctor` says whether it is well; to begin anew, move it \
+         away, or name another with --config.",
+        path.display(),
+    )
+}
+
+/// Whole or not there: what exists stays.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = match opened {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(exists(path)),
+        opened => opened.with_context(|| format!("cannot write {}", path.display()))?,
+    };
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn next_steps(path: &Path, sets: &[Set]) -> String {
+    let is_set = |key: &str| sets.iter().any(|set| set.key == key);
+    let mut lines = vec![format!(
+        "Wrote {}, readable by you only. Every key is in it, explained.",
+        path.display()
+    )];
+    for set in sets {
+        let value = match set.key {
+            "eventsub_secret" => "(a new secret)",
+            _ => &set.value,
+        };
+        lines.push(format!("    {:<26} {value}", set.name()));
+    }
+    lines.extend([String::new(), "Next, each in a terminal of its own:".to_owned(), String::new()]);
+    let mut steps = Vec::new();
+    if !is_set("client_id") {
+        steps
+            .push(("edit it", "set client_id in [twitch], when there is an application at Twitch"));
+    }
+    steps.push(("tapedeck up", "runs everything on this machine"));
+    steps.push(("tapedeck connect", "shows a link: say yes there, and you are live"));
+    steps.push(("tapedeck doctor", "says what is well, and what mends what is not"));
+    let steps = steps.iter().zip(1..);
+    lines.extend(steps.map(|((step, what), n)| format!("    {n}. {step:<18} {what}")));
+    lines.push(String::new());
+    lines.push(
+        "Nothing of Twitch is needed to look around: `tapedeck simulate` plays a night.".to_owned(),
+    );
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_address_comes_with_webhooks_and_a_secret_of_its_own() {
+        let init = || Init {
+            client_id: Some("abc123".to_owned()),
+            broadcaster_id: None,
+            public_url: Some("https://tapedeck.example/".to_owned()),
+        };
+        let secret = |sets: &[Set]| {
+            let set = sets.iter().find(|set| set.key == "eventsub_secret").expect("a secret");
+            set.value.clone()
+        };
+        let (one, other) = (init().sets(), init().sets());
+        assert_ne!(secret(&one), secret(&other));
+        let text = filled(EXAMPLE, &one).expect("a configuration");
+        assert!(text.contains("\npublic_url = \"https://tapedeck.example\"\n"), "{text}");
+        let said = next_steps(Path::new("tapedeck.toml"), &one);
+        assert!(!said.contains(&secret(&one)), "{said}");
+    }
+
+    #[test]
+    fn nothing_that_exists_is_written_over_and_nobody_else_reads_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = crate::embedded::temporary_folder().expect("a folder");
+        let path = folder.join("tapedeck.toml");
+        write(&path, "log = \"info\"\n").expect("written");
+        let error = write(&path, "log = \"debug\"\n").expect_err("it is there").to_string();
+        assert!(error.contains("nothing was written"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "log = \"info\"\n");
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
+}
