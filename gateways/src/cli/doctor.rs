@@ -1,5 +1,6 @@
 //! `tapedeck doctor`: what is well and what is not, with the command that mends it.
 
+mod accounts;
 mod hearing;
 mod keys;
 
@@ -183,6 +184,7 @@ async fn postgres(config: &Config) -> anyhow::Result<Vec<Finding>> {
     if complete {
         findings.extend(lag(&pool, config).await?);
         findings.push(letters(&pool).await?);
+        findings.extend(accounts::examine(&pool, config).await?);
         findings.extend(hearing::examine(&pool, config).await?);
         findings.extend(keys::moderators(&pool, config).await?);
     }

@@ -16,7 +16,7 @@ use crate::twitch::eventsub::wanted::{Wanted, wanted};
 const SYNC_LIMIT: Duration = Duration::from_secs(300);
 /// Within so long it has begun, if anybody listens.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-const OFF: &str = "[twitch.eventsub] names no account: set TAPEDECK_TWITCH__EVENTSUB__TOKEN";
+const OFF: &str = "[twitch] names no application: set twitch.client_id and broadcaster_id, then `tapedeck connect`";
 
 /// Show what Twitch is asked to tell us and whether it does, or have it put right now
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ enum Command {
 impl EventSub {
     pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
         let (config, pool) = globals.database("eventsub").await?;
-        if config.twitch.credentials().is_none() {
+        if config.twitch.hearing(&config.broadcaster_id).is_none() {
             bail!(OFF);
         }
         match self.command {

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod balance;
+pub mod connect;
 pub mod dead;
 pub mod demo;
 pub mod doctor;
@@ -58,6 +59,7 @@ const EXIT_NOT_REACHABLE: u8 = 4;
     max_term_width = 100,
     after_long_help = "EXAMPLES\n  \
         tapedeck up                             run everything on this machine\n  \
+        tapedeck connect                        let Tapedeck into your channel at Twitch\n  \
         tapedeck simulate                       play a night of follows, cheers, subs and raids\n  \
         tapedeck stage show                     what plays in OBS, and what waits\n  \
         tapedeck statement 5001                 why a viewer has the points they have\n  \
@@ -140,6 +142,7 @@ enum Command {
     Dead(dead::Dead),
     Key(key::Key),
     Login(login::Login),
+    Connect(connect::Connect),
     Signing(signing::Signing),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
@@ -227,6 +230,7 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Dead(dead) => dead.run(&globals).await,
         Command::Key(key) => key.run(&globals).await,
         Command::Login(login) => login.run(&globals).await,
+        Command::Connect(connect) => connect.run(&globals).await,
         Command::Signing(signing) => signing.run(&globals).await,
         Command::Doctor(doctor) => doctor.run(&globals).await,
         Command::Demo(demo) => demo.run().await,

@@ -2,6 +2,7 @@
 //! wired.
 
 mod admitting;
+mod connected;
 mod directing;
 mod hearing;
 mod making;
@@ -41,7 +42,7 @@ use crate::http::limits::Limits;
 use crate::http::{self, Api, health, listener};
 use crate::login::{Login, Sessions};
 use crate::signing::Signing;
-use crate::twitch::{self, Secrets};
+use crate::twitch::{self, Accounts, Secrets};
 use crate::{expiry, observe, processes};
 
 /// How long PostgreSQL and NATS may take to answer at the start.
@@ -196,6 +197,7 @@ pub async fn serve(
     let scrapes = listener::serve(metrics_at, metrics, METRICS_CONNECTIONS_MAX, parts.rest.clone());
     parts.runs("metrics", scrapes);
 
+    let accounts = connected::begin(roles, &config, &pool, configs.subscribe(), &mut parts);
     // What comes in, and is closed first.
     let mut listen = None;
     if roles.contains(&Role::Gateway) {
@@ -204,7 +206,8 @@ pub async fn serve(
         let api = gateway(configs.subscribe(), &pool, &broker, &mut parts).await?;
         admitting::keep(&api, configs.subscribe(), &mut parts);
         let mut secrets = Secrets::new(hearing::secret(&config)?);
-        let routers = watch::Sender::new(router(&api, &secrets));
+        let speakers = accounts.clone();
+        let routers = watch::Sender::new(router(&api, &secrets, speakers.as_ref()));
         let (intake, answering) = (parts.intake.clone(), routers.subscribe());
         let connections_max = config.feed_readers_max + CONNECTIONS_BESIDE;
         parts.comes_in("http", listener::serve(listening, answering, connections_max, intake));
@@ -214,7 +217,7 @@ pub async fn serve(
             directing::settings(&stage, &now);
             configs.send_replace(Arc::clone(&now));
             let api = Api { config: now, ..api.clone() };
-            drop(routers.send_replace(router(&api, &secrets)));
+            drop(routers.send_replace(router(&api, &secrets, speakers.as_ref())));
             Ok(())
         };
         parts.runs("reload", reload::run(Arc::clone(&config), apply, parts.rest.clone()));
@@ -229,9 +232,10 @@ pub async fn serve(
     }
 
     if roles.contains(&Role::Eventsub) {
-        hearing::begin(&config, &pool, &broker, configs_now, &mut parts).await?;
+        let accounts = accounts.as_ref();
+        hearing::begin(&config, &pool, &broker, configs_now, accounts, &mut parts).await?;
     }
-    inside(roles, &config, &pool, &broker, processes, &mut parts).await?;
+    inside(roles, &config, &pool, &broker, processes, accounts, &mut parts).await?;
     if roles.contains(&Role::Directing) {
         directing::begin(&pool, &broker, stage_now, &mut parts).await?;
     }
@@ -252,6 +256,7 @@ async fn inside(
     pool: &PgPool,
     broker: &Broker,
     processes: Vec<Arc<dyn Process>>,
+    accounts: Option<Arc<Accounts>>,
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
     let (pool, broker, rest) = (pool.clone(), broker.clone(), parts.rest.clone());
@@ -286,7 +291,7 @@ async fn inside(
     }
     if roles.contains(&Role::Replies) {
         let publisher = parts.publisher(&broker).await?;
-        let worker = talking::worker(config, &pool, &broker, publisher).await?;
+        let worker = talking::worker(config, &pool, &broker, publisher, accounts).await?;
         parts.runs("replies", chat::replies::run(worker, rest));
     }
     Ok(())
@@ -370,9 +375,9 @@ async fn gateway(
 }
 
 /// All that is answered over HTTP.
-fn router(api: &Api, secrets: &Secrets) -> Router {
+fn router(api: &Api, secrets: &Secrets, accounts: Option<&Arc<Accounts>>) -> Router {
     let needs = (api.publisher.clone(), api.lines.clone(), api.pool.clone());
-    let webhooks = twitch::router(hearing::webhook(&api.config, secrets, needs));
+    let webhooks = twitch::router(hearing::webhook(&api.config, secrets, accounts, needs));
     http::router(Arc::new(api.clone()), webhooks)
 }
 

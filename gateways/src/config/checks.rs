@@ -2,6 +2,7 @@
 
 use super::{Config, ConfigError};
 use crate::twitch::eventsub::Transport;
+use crate::twitch::settings::Hearing;
 
 /// The longest name of something that can be asked for.
 const STYLE_LENGTH_MAX: usize = 64;
@@ -70,11 +71,11 @@ impl Config {
 
     /// Why Twitch cannot be asked to tell us anything, where it is to be.
     fn refusal_of_hearing(&self) -> Option<&'static str> {
-        let credentials = self.twitch.credentials()?;
-        if credentials.client_id.is_empty() {
+        let hearing = self.twitch.hearing(&self.broadcaster_id)?;
+        if self.twitch.client_id.is_empty() {
             return Some("twitch.eventsub.token is set, and client_id is empty");
         }
-        if self.broadcaster_id.is_empty() {
+        if self.broadcaster_id.is_empty() && matches!(hearing, Hearing::Fixed(_)) {
             return Some("twitch.eventsub.token is set, and broadcaster_id is empty");
         }
         let is_public =

@@ -16,8 +16,10 @@ use tokio::sync::Mutex;
 
 use super::Api;
 use crate::golden_vcr;
+use crate::twitch::accounts::{Standing, Verdict, store};
 use crate::twitch::eventsub::record;
 use crate::twitch::eventsub::round::State;
+use crate::twitch::settings::Hearing;
 
 /// How long a dependency may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -80,20 +82,43 @@ async fn ready(FromState(app): FromState<super::State>) -> Response {
 }
 
 async fn look(app: &Api) -> Readiness {
-    let (postgres, nats, relay, eventsub) =
-        tokio::join!(postgres(app), nats(app), relay(app), eventsub(app));
+    let (postgres, nats, relay, eventsub, accounts) =
+        tokio::join!(postgres(app), nats(app), relay(app), eventsub(app), accounts(app));
     let checks: Vec<Check> = [nats].into_iter().chain(postgres).chain([relay]).collect();
-    let (ready, notes) = (checks.iter().all(|check| check.ok), eventsub.into_iter().collect());
+    let (ready, notes) =
+        (checks.iter().all(|check| check.ok), eventsub.into_iter().chain(accounts).collect());
     Readiness { ready, checks, notes }
+}
+
+/// The accounts that Twitch is asked with, of which something is the matter, with the command that mends it.
+async fn accounts(app: &Api) -> Vec<Check> {
+    let all = tokio::time::timeout(ANSWER_LIMIT, store::all(&app.pool)).await;
+    let Ok(Ok(all)) = all else { return Vec::new() };
+    let standings = all.into_iter().map(|account| Standing::of(account, &app.config));
+    let connected =
+        standings.filter(|one| !matches!(one.verdict, Verdict::Unneeded | Verdict::NotConnected));
+    let check = |one: Standing| {
+        let mend = one.mend().map(|mend| format!("; mend: {mend}")).unwrap_or_default();
+        let (name, ok) = (format!("{} account", one.account.role), one.verdict == Verdict::Well);
+        // Whose it is, is for those alone who run this.
+        let words = match &one.verdict {
+            Verdict::Unsure(words) | Verdict::Wrong(words) => format!("{words}{mend}"),
+            _ => "good".to_owned(),
+        };
+        Check { name, ok, words }
+    };
+    connected.map(check).collect()
 }
 
 /// Whether Twitch tells us what happens, where it is to.
 async fn eventsub(app: &Api) -> Option<Check> {
-    app.config.twitch.credentials()?;
+    let hearing = app.config.twitch.hearing(&app.config.broadcaster_id)?;
     let name = "eventsub".to_owned();
     let found = record::find(&app.pool, &app.config.broadcaster_id);
     let feed = match tokio::time::timeout(ANSWER_LIMIT, found).await {
         Ok(Ok(Some(feed))) => feed,
+        // Nobody is connected that it could be asked with.
+        Ok(Ok(None)) if matches!(hearing, Hearing::Account(_)) => return None,
         Ok(Ok(None)) => {
             return Some(Check { name, ok: false, words: "nobody listened yet".to_owned() });
         }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rand::Rng;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,24 +17,17 @@ use super::{Login, attempts, moderators};
 use crate::config::Config;
 use crate::twitch::helix::MODERATION_READ;
 use crate::twitch::oauth::Validated;
+use crate::twitch::oauth::hourly::next_check;
 use crate::twitch::{Grant, TwitchError};
 
 /// How many sessions are taken at once, one after the other.
 const BATCH: i64 = 10;
 /// How long a session is one process's, which is longer than a batch takes; also how soon Twitch is asked again.
 const LEASE: TimeDelta = TimeDelta::minutes(5);
-/// Twitch wants each grant validated hourly.
-const CHECK_EVERY: TimeDelta = TimeDelta::minutes(50);
-const SPLAY_S: i64 = 8 * 60;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const FAILED_WAIT: Duration = Duration::from_secs(5);
 /// How long what has ended stays in the table.
 const KEPT: TimeDelta = TimeDelta::days(30);
-
-/// When a grant that was good at `now` is looked at again: hourly, and not all at the same moment.
-pub(super) fn next_check(now: DateTime<Utc>) -> DateTime<Utc> {
-    now + CHECK_EVERY + TimeDelta::seconds(rand::rng().random_range(0..=SPLAY_S))
-}
 
 /// Keeps sessions until told to stop, as the configuration of the moment says.
 pub async fn run(
@@ -169,10 +161,7 @@ impl Keeper<'_> {
         grant: &Grant,
         now: DateTime<Utc>,
     ) -> sqlx::Result<Option<Grant>> {
-        let super::Readiness::Ready(redirect_url) = super::readiness(self.config) else {
-            return Ok(None);
-        };
-        let fresh = match self.login.oauth.refresh(grant, &redirect_url).await {
+        let fresh = match self.login.oauth.refresh(grant).await {
             Ok(fresh) => fresh,
             Err(TwitchError::Refused(_)) => {
                 self.end(due, now).await?;

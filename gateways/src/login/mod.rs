@@ -26,6 +26,7 @@ use crate::key_file::SEALING;
 use crate::sealing::{Sealer, Unopened};
 use crate::twitch::helix::{Helix, MODERATION_READ};
 use crate::twitch::oauth::Validated;
+use crate::twitch::oauth::hourly::next_check;
 use crate::twitch::{Grant, OAuth, TwitchError};
 
 pub use self::attempts::Begun;
@@ -124,7 +125,7 @@ impl Login {
         let id = Uuid::new_v4();
         let (granted, grant_scopes) = (self.seal(id, grant)?, grant.scopes());
         let lists_moderators = grant_scopes.iter().any(|scope| scope == MODERATION_READ);
-        let check_at = if lists_moderators { now } else { keeper::next_check(now) };
+        let check_at = if lists_moderators { now } else { next_check(now) };
         let (viewer, granted, grant_scopes) = (&user_id, &granted, &grant_scopes);
         let new = NewSession { id, viewer, granted, grant_scopes, check_at, replaces };
         let secret = self.sessions.begin(new, now).await?;

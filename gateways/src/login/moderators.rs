@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 /// Keeps the whole list as Twitch had it at `now`.
-pub(super) async fn keep(
+pub(crate) async fn keep(
     pool: &PgPool,
     moderators: &[String],
     now: DateTime<Utc>,

@@ -1,7 +1,8 @@
 //! Calls to Helix: within what Twitch allows a token in a minute, and again where one fails that may pass. Goes out.
 //!
 //! Every answer says how many calls are left and when there are more. When none are left nobody calls until then. An
-//! answer of 429 that still has calls left is about something else, and is the caller's.
+//! answer of 429 that still has calls left is about something else, and is the caller's. One of 401 has the account that we
+//! ask with replace its grant, once, and the call made again with the new one.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +16,7 @@ use rand::Rng;
 use reqwest::Url;
 use thiserror::Error;
 
+use super::accounts::{Bearer, NoGrant, Shown};
 use crate::outgoing::{Answer, Ask, Outgoing, Secret};
 
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -27,11 +29,18 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Where Twitch says that there are none left and not until when.
 const WAIT_UNSAID: Duration = Duration::from_secs(5);
 
-/// With what we ask: the application, and a token of an account or of the application itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// With what we ask: the application, and the right of an account or of the application itself.
+#[derive(Clone, Debug)]
 pub struct Credentials {
     pub client_id: String,
-    pub token: Secret,
+    pub bearer: Bearer,
+}
+
+impl Credentials {
+    /// With a right that does not change.
+    pub fn fixed(client_id: &str, secret: Secret) -> Self {
+        Credentials { client_id: client_id.to_owned(), bearer: Bearer::Fixed(secret) }
+    }
 }
 
 /// Why there is no answer to be had.
@@ -43,6 +52,8 @@ pub enum NoAnswer {
     Limited,
     #[error("the configured token cannot be sent")]
     Unsendable,
+    #[error(transparent)]
+    NotGranted(#[from] NoGrant),
 }
 
 /// Calls with one token.
@@ -114,8 +125,9 @@ impl Calls {
 
     /// Asks until there is an answer that will not be another one a moment later.
     pub async fn ask(&self, method: Method, url: Url, body: Bytes) -> Result<Answer, NoAnswer> {
-        let headers = self.headers(!body.is_empty()).ok_or(NoAnswer::Unsendable)?;
-        let mut failed = NoAnswer::Limited;
+        let mut shown = self.credentials.bearer.shown().await?;
+        let mut headers = self.headers(&shown, !body.is_empty()).ok_or(NoAnswer::Unsendable)?;
+        let (mut failed, mut renewed) = (NoAnswer::Limited, false);
         for attempt in 0..ATTEMPTS_MAX {
             if attempt > 0 {
                 self.again.fetch_add(1, Ordering::Relaxed);
@@ -131,6 +143,17 @@ impl Calls {
             };
             failed = match self.outgoing.send(ask).await {
                 Err(unanswered) => NoAnswer::Unanswered(unanswered.to_string()),
+                Ok(answer) if answer.status.as_u16() == 401 && !renewed => {
+                    renewed = true;
+                    let another = self.credentials.bearer.another(&shown).await;
+                    let Some(another) = another.filter(|_| attempt + 1 < ATTEMPTS_MAX) else {
+                        return Ok(answer);
+                    };
+                    shown = another;
+                    let of_another = self.headers(&shown, !body.is_empty());
+                    headers = of_another.ok_or(NoAnswer::Unsendable)?;
+                    continue;
+                }
                 Ok(answer) => match self.judge(&answer) {
                     None => return Ok(answer),
                     Some(failed) => failed,
@@ -170,12 +193,9 @@ impl Calls {
         }
     }
 
-    fn headers(&self, has_body: bool) -> Option<HeaderMap> {
-        let bearer = format!("Bearer {}", self.credentials.token.reveal());
-        let mut bearer = HeaderValue::from_str(&bearer).ok()?;
-        bearer.set_sensitive(true);
+    fn headers(&self, shown: &Shown, has_body: bool) -> Option<HeaderMap> {
         let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, bearer);
+        headers.insert(AUTHORIZATION, shown.header.clone());
         headers.insert("client-id", HeaderValue::from_str(&self.credentials.client_id).ok()?);
         if has_body {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -12,6 +12,7 @@ use journal::command::{BadAddress, check_id};
 use journal::{Envelope, Origin, ViewerName};
 use serde::Deserialize;
 use sqlx::PgPool;
+use tokio::sync::watch;
 
 use super::notification::{
     Body, ChatCleared, ChatDeleted, ChatFragment, ChatLine, ChatterCleared, Notification,
@@ -40,6 +41,16 @@ pub struct Listening {
     pub settings: Settings,
     /// The Twitch user id that we speak under, where that is an account of its own.
     pub bot: Option<String>,
+    /// The same, where that account was connected while we run.
+    pub connected: Option<watch::Receiver<Option<String>>>,
+}
+
+impl Listening {
+    /// Whether it is we who speak.
+    fn is_ours(&self, viewer: &str) -> bool {
+        let is = |bot: &Option<String>| bot.as_deref() == Some(viewer);
+        is(&self.bot) || self.connected.as_ref().is_some_and(|bot| is(&bot.borrow()))
+    }
 }
 
 /// What was said or taken back in a chat.
@@ -127,7 +138,7 @@ fn line_of(
     let broadcaster = plain_id("the broadcaster's id", line.broadcaster_user_id.clone())?;
     let id = plain_id("the line's id", line.message_id.clone())?;
     let viewer = somebody(line.chatter())?;
-    let bot = listening.bot.as_ref() == Some(&viewer.id);
+    let bot = listening.is_ours(&viewer.id);
     let badges = badges(&line);
     let text = clean_text(&line.message.text);
     let wanted = match bot || !line.was_said_in(&broadcaster) || line.was_taken_by_a_reward() {

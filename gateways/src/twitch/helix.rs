@@ -2,6 +2,8 @@
 
 mod saying;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -10,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Settings;
+use super::accounts::Accounts;
 use super::oauth::{Grant, TwitchError, answered};
 use crate::outgoing::Outgoing;
 
@@ -26,6 +29,8 @@ const PAGES_MAX: usize = 50;
 pub struct Helix {
     settings: Settings,
     outgoing: Outgoing,
+    /// Whose right is used where the configuration brings none.
+    accounts: Option<Arc<Accounts>>,
 }
 
 /// A person on Twitch.
@@ -55,7 +60,12 @@ struct Moderator {
 
 impl Helix {
     pub fn new(settings: Settings) -> Self {
-        Helix { settings, outgoing: Outgoing::default() }
+        Helix::with_accounts(settings, None)
+    }
+
+    /// One that also says something under the account that is connected for it.
+    pub fn with_accounts(settings: Settings, accounts: Option<Arc<Accounts>>) -> Self {
+        Helix { settings, outgoing: Outgoing::default(), accounts }
     }
 
     /// Who granted this.

@@ -5,8 +5,10 @@
 //! `inbound` joins the first of them; `webhook` does the I/O. What Twitch tells over a WebSocket goes the same way, from
 //! `eventsub`, which also sees to it that Twitch tells us anything.
 //!
-//! And outwards: `oauth` and `helix` ask Twitch in the name of the application that `settings` describes.
+//! And outwards: `oauth` and `helix` ask Twitch in the name of the application that `settings` describes, with what the
+//! `accounts` have granted.
 
+pub mod accounts;
 pub mod calls;
 pub mod chat;
 pub mod eventsub;
@@ -15,11 +17,12 @@ pub mod inbound;
 pub mod notification;
 pub mod oauth;
 pub mod secrets;
-mod settings;
+pub mod settings;
 pub mod signature;
 pub mod translate;
 pub mod webhook;
 
+pub use accounts::Accounts;
 pub use calls::Credentials;
 pub use eventsub::EventSub;
 pub use inbound::{Inbound, Received};

@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
@@ -26,6 +27,11 @@ use thiserror::Error;
 
 use super::Settings;
 use crate::outgoing::{Answer, Ask, Outgoing};
+
+mod device;
+pub mod hourly;
+
+pub use self::device::{Device, Polled};
 
 /// How long one call may take.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -113,10 +119,16 @@ impl Question {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Validated {
     pub client_id: String,
+    /// Empty where the grant is the application's own, as the login is.
+    #[serde(default)]
     pub user_id: String,
+    #[serde(default)]
     pub login: String,
     #[serde(default)]
     pub scopes: Option<Vec<String>>,
+    /// For how many seconds more it is good.
+    #[serde(default)]
+    pub expires_in: Option<u64>,
 }
 
 /// Asks Twitch's authorization server in the name of our application.
@@ -138,7 +150,7 @@ impl OAuth {
         scopes: &[&str],
         again: bool,
     ) -> Url {
-        let client = self.client(redirect_url);
+        let client = self.client().set_redirect_uri(RedirectUrl::from_url(redirect_url.clone()));
         let state = state.to_owned();
         let mut request = client.authorize_url(|| CsrfToken::new(state));
         for scope in scopes {
@@ -152,17 +164,17 @@ impl OAuth {
 
     /// A code that Twitch gave to a browser, against the grant it stands for.
     pub async fn exchange(&self, redirect_url: &Url, code: String) -> Result<Grant, TwitchError> {
-        let client = self.client(redirect_url);
+        let client = self.client().set_redirect_uri(RedirectUrl::from_url(redirect_url.clone()));
         let request = client.exchange_code(AuthorizationCode::new(code));
         request.request_async(self).await.map_err(TwitchError::from)
     }
 
     /// A new grant for an old one. Twitch may have replaced the refresh token too: both are to be kept.
-    pub async fn refresh(&self, grant: &Grant, redirect_url: &Url) -> Result<Grant, TwitchError> {
+    pub async fn refresh(&self, grant: &Grant) -> Result<Grant, TwitchError> {
         let Some(refresh_token) = &grant.refresh_token else {
             return Err(TwitchError::Refused(StatusCode::UNAUTHORIZED));
         };
-        let client = self.client(redirect_url);
+        let client = self.client();
         let fresh = client.exchange_refresh_token(refresh_token).request_async(self).await;
         let fresh = fresh.map_err(TwitchError::from)?;
         let refresh_token = fresh.refresh_token.clone().or_else(|| grant.refresh_token.clone());
@@ -236,16 +248,19 @@ impl OAuth {
         Ok(response)
     }
 
-    fn client(&self, redirect_url: &Url) -> Dialect {
+    /// An application that Twitch calls public has no secret.
+    fn client(&self) -> Dialect {
         let (id_url, client_id) =
             (&self.settings.id_url, ClientId::new(self.settings.client_id.clone()));
-        let secret = oauth2::ClientSecret::new(self.settings.client_secret.reveal().to_owned());
-        Client::new(client_id)
-            .set_client_secret(secret)
+        let client = Client::new(client_id)
             .set_auth_type(AuthType::RequestBody)
             .set_auth_uri(AuthUrl::from_url(id_url.at(&["authorize"])))
-            .set_token_uri(TokenUrl::from_url(id_url.at(&["token"])))
-            .set_redirect_uri(RedirectUrl::from_url(redirect_url.clone()))
+            .set_token_uri(TokenUrl::from_url(id_url.at(&["token"])));
+        let secret = self.settings.client_secret.reveal();
+        match secret.is_empty() {
+            true => client,
+            false => client.set_client_secret(oauth2::ClientSecret::new(secret.to_owned())),
+        }
     }
 }
 
@@ -263,6 +278,11 @@ impl Grant {
     /// The header that asks Helix in the name of whoever granted this.
     pub(super) fn bearer(&self) -> Result<HeaderValue, TwitchError> {
         secret_header("Bearer", self.access_token.secret())
+    }
+
+    /// When it is over, if it was given at `now` and Twitch said how long it lasts.
+    pub fn ends_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        hourly::ends_at(now, self.expires_in)
     }
 
     pub fn scopes(&self) -> Vec<String> {

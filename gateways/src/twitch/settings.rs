@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, eventsub};
+use super::accounts::{self, Role};
+use super::eventsub::{self, Transport};
 use crate::outgoing::{BaseUrl, Secret};
 
 /// The application that was registered at Twitch, and the addresses of Twitch.
@@ -29,7 +30,16 @@ pub struct Speaker {
     /// The Twitch user id of the account that speaks.
     pub sender_id: String,
     /// A bearer of our application with `user:write:chat`, or the application's own with `user:bot` and `channel:bot`.
+    /// Without it, what the account granted with `tapedeck connect`.
     pub token: Secret,
+}
+
+/// With what Twitch is asked for what it tells us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    Fixed(Secret),
+    /// What the account of this role has granted, once it has.
+    Account(Role),
 }
 
 impl Default for Settings {
@@ -51,10 +61,25 @@ impl Settings {
         !self.client_id.is_empty() && !self.client_secret.is_empty()
     }
 
-    /// With what Twitch is asked for what it tells us; nothing where it is not to be asked.
-    pub fn credentials(&self) -> Option<Credentials> {
-        let (client_id, token) = (self.client_id.clone(), self.eventsub.token.clone());
-        self.eventsub.is_on().then_some(Credentials { client_id, token })
+    /// With what Twitch is asked for what it tells us; nothing where nobody can grant it.
+    pub fn hearing(&self, broadcaster: &str) -> Option<Hearing> {
+        let settings = &self.eventsub;
+        if !settings.token.is_empty() {
+            return Some(Hearing::Fixed(settings.token.clone()));
+        }
+        if self.client_id.is_empty() || broadcaster.is_empty() {
+            return None;
+        }
+        match (settings.transport, settings.is_read_by_another(broadcaster)) {
+            (Transport::Webhook, _) => self.is_registered().then_some(Hearing::Account(Role::App)),
+            (Transport::Websocket, true) => Some(Hearing::Account(Role::Bot)),
+            (Transport::Websocket, false) => Some(Hearing::Account(Role::Broadcaster)),
+        }
+    }
+
+    /// Which account is said to speak in chat, where the configuration brings no right for it.
+    pub fn speaking_role(&self, broadcaster: &str) -> Role {
+        accounts::speaking_role(&self.chat.sender_id, broadcaster)
     }
 
     /// The account that is ours alone: what it says asks for nothing. A broadcaster may lend us their own.
@@ -81,10 +106,8 @@ impl Settings {
         if journal::command::check_id(&self.chat.sender_id).is_err() {
             return Some("twitch.chat.sender_id: a Twitch user id is made of digits");
         }
-        if self.client_id.is_empty() || self.chat.token.is_empty() {
-            return Some(
-                "twitch.chat.sender_id is set, and twitch.client_id or twitch.chat.token is empty",
-            );
+        if self.client_id.is_empty() {
+            return Some("twitch.chat.sender_id is set, and twitch.client_id is empty");
         }
         None
     }
@@ -120,7 +143,32 @@ mod tests {
     }
 
     #[test]
-    fn a_speaker_has_an_application_and_a_token() {
+    fn what_brings_no_token_is_asked_for_with_an_account() {
+        let mut settings = app("client", "");
+        let of = |settings: &Settings| settings.hearing("1000");
+        assert_eq!(of(&settings), Some(Hearing::Account(Role::Broadcaster)));
+        assert_eq!(settings.hearing(""), None);
+        settings.eventsub.user_id = "1000".to_owned();
+        assert_eq!(of(&settings), Some(Hearing::Account(Role::Broadcaster)));
+        settings.eventsub.user_id = "9000".to_owned();
+        assert_eq!(of(&settings), Some(Hearing::Account(Role::Bot)));
+        settings.eventsub.transport = Transport::Webhook;
+        assert_eq!(of(&settings), None, "an application asks with its secret");
+        settings.client_secret = Secret::new("hush");
+        assert_eq!(of(&settings), Some(Hearing::Account(Role::App)));
+        settings.eventsub.token = Secret::new("hush");
+        assert_eq!(of(&settings), Some(Hearing::Fixed(Secret::new("hush"))), "it wins");
+        assert_eq!(of(&Settings::default()), None);
+        assert_eq!(
+            [settings.speaking_role("1000"), app("a", "").speaking_role("")],
+            [Role::Bot; 2]
+        );
+        settings.chat.sender_id = "1000".to_owned();
+        assert_eq!(settings.speaking_role("1000"), Role::Broadcaster);
+    }
+
+    #[test]
+    fn a_speaker_has_an_application() {
         let with = |id: &str, sender: &str, token: &str| {
             let chat = Speaker { sender_id: sender.to_owned(), token: Secret::new(token) };
             Settings { chat, ..app(id, "") }
@@ -129,8 +177,8 @@ mod tests {
         assert_eq!(whole.refusal(), None);
         assert!(!format!("{whole:?}").contains("hush"));
         assert_eq!((whole.bot("1000").as_deref(), whole.bot("1234")), (Some("1234"), None));
+        assert_eq!(with("client", "1234", "").refusal(), None, "it may be connected");
         for wrong in [
-            with("client", "1234", ""),
             with("", "1234", "hush"),
             with("a\nb", "1234", "hush"),
             with("client", "my name", "hush"),

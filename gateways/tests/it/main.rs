@@ -1,5 +1,6 @@
 //! The parts together, on a real nats-server and a real PostgreSQL.
 
+mod accounts;
 mod audit;
 mod chain;
 mod chat;

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use crate::world::{TAPEDECK, until};
 
 pub const BROADCASTER: &str = "1000";
-const SECRET: &str = "a secret of this test";
+pub const SECRET: &str = "a secret of this test";
 
 /// Where the processes of one test find their servers, and where they answer.
 pub struct Site {

@@ -1,6 +1,7 @@
 //! EventSub against a fake of it on loopback: what is told arrives once, and what is not told is known.
 
 mod dying;
+mod expiring;
 mod listening;
 mod serving;
 mod subscribing;
@@ -49,6 +50,10 @@ impl Desk {
     }
 
     async fn with(options: Options, change: impl FnOnce(&mut Settings)) -> (Self, Parts) {
+        Self::at(fake::EventSub::start(options).await, change).await
+    }
+
+    async fn at(fake: fake::EventSub, change: impl FnOnce(&mut Settings)) -> (Self, Parts) {
         let world = World::start().await;
         let parts = world.run();
         until("the projections answer", async || {
@@ -56,7 +61,6 @@ impl Desk {
             live.is_ok_and(|live| live.len() == projections::all().len())
         })
         .await;
-        let fake = fake::EventSub::start(options).await;
         let mut settings = settings(&fake);
         change(&mut settings);
         let inbound = Inbound {
@@ -75,7 +79,7 @@ impl Desk {
             webhook,
             helix_url: fake.base_url().try_into().expect("a base"),
             settings,
-            credentials: Credentials { client_id: CLIENT.to_owned(), token: Secret::new(TOKEN) },
+            credentials: Credentials::fixed(CLIENT, Secret::new(TOKEN)),
             broadcaster: BROADCASTER.to_owned(),
             public_url: "https://tapes.example".to_owned(),
             secret: "a secret for tests".to_owned(),

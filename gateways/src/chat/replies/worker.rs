@@ -38,7 +38,7 @@ pub struct Worker {
     pub helix: Option<Arc<Helix>>,
     pub words: Wordsmith,
     pub settings: Settings,
-    /// The Twitch user id that we speak under.
+    /// The Twitch user id that we speak under, where the configuration names it.
     pub sender: Option<String>,
     pub clock: Clock,
     /// Who this is, in the leases.
@@ -113,15 +113,10 @@ impl Worker {
 
     async fn say(&self, lease: &Lease, text: &str, now: DateTime<Utc>) -> Came {
         let Some(helix) = &self.helix else {
-            return match self.show(lease, &lease.reply.to_string(), text, now).await {
-                Ok(()) => {
-                    let id = lease.reply.to_string();
-                    Came::Delivered(Receipt { way: Way::Overlay, id })
-                }
-                Err(error) => Came::Later { after: None, reason: error.to_string() },
-            };
+            return self.say_on_screen(lease, text, now).await;
         };
         let (way, id) = match helix.say(&lease.chat, text).await {
+            Said::Nobody => return self.say_on_screen(lease, text, now).await,
             Said::Sent { id } => (Way::Twitch, id),
             Said::Before => (Way::TwitchBefore, lease.reply.to_string()),
             Said::Later { after, reason } => {
@@ -145,6 +140,15 @@ impl Worker {
         Came::Delivered(Receipt { way, id })
     }
 
+    /// Where nobody speaks at Twitch, it is said on screen.
+    async fn say_on_screen(&self, lease: &Lease, text: &str, now: DateTime<Utc>) -> Came {
+        let id = lease.reply.to_string();
+        match self.show(lease, &id, text, now).await {
+            Ok(()) => Came::Delivered(Receipt { way: Way::Overlay, id }),
+            Err(error) => Came::Later { after: None, reason: error.to_string() },
+        }
+    }
+
     /// What Twitch does not take is on screen at least.
     async fn show_only(&self, lease: &Lease, text: &str, now: DateTime<Utc>) {
         if let Err(error) = self.show(lease, &lease.reply.to_string(), text, now).await {
@@ -159,8 +163,9 @@ impl Worker {
         text: &str,
         at: DateTime<Utc>,
     ) -> Result<(), crate::chat::lines::NotKept> {
+        let connected = || self.helix.as_ref()?.connected_speaker();
         let viewer = Who {
-            id: self.sender.clone().unwrap_or_else(|| NOBODY.to_owned()),
+            id: self.sender.clone().or_else(connected).unwrap_or_else(|| NOBODY.to_owned()),
             name: Some(self.settings.name.clone()),
         };
         let frame = Frame::Line(Line {

@@ -8,6 +8,7 @@ use super::{Finding, note, well, wrong};
 use crate::config::Config;
 use crate::twitch::eventsub::record::{self, Feed};
 use crate::twitch::eventsub::round::State;
+use crate::twitch::settings::Hearing;
 
 const CHECK: &str = "EventSub";
 const LIST: &str = "tapedeck eventsub list";
@@ -15,12 +16,14 @@ const LIST: &str = "tapedeck eventsub list";
 const LOOKED_MAX: TimeDelta = TimeDelta::minutes(90);
 
 pub(super) async fn examine(pool: &PgPool, config: &Config) -> anyhow::Result<Vec<Finding>> {
-    if config.twitch.credentials().is_none() {
-        let words = "[twitch.eventsub] names no account: Twitch is not asked to tell anything";
-        let mend = "set TAPEDECK_TWITCH__EVENTSUB__TOKEN, as tapedeck.example.toml explains";
+    let Some(hearing) = config.twitch.hearing(&config.broadcaster_id) else {
+        let words = "[twitch] names no application: Twitch is not asked to tell anything";
+        let mend = "set twitch.client_id and broadcaster_id, then `tapedeck connect`";
         return Ok(vec![note(CHECK, words.to_owned(), mend)]);
-    }
+    };
     let mut findings = match record::find(pool, &config.broadcaster_id).await? {
+        // That nobody is connected is said of the account.
+        None if matches!(hearing, Hearing::Account(_)) => Vec::new(),
         None => {
             let words = "nobody listened yet".to_owned();
             vec![wrong(CHECK, words, "start `tapedeck serve` or `tapedeck up`")]

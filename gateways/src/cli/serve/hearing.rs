@@ -11,7 +11,9 @@ use super::parts::Parts;
 use super::talking;
 use crate::chat::Lines;
 use crate::config::Config;
-use crate::twitch::{EventSub, Inbound, Secret, Secrets, Webhook};
+use crate::twitch::accounts::Bearer;
+use crate::twitch::settings::Hearing;
+use crate::twitch::{Accounts, Credentials, EventSub, Inbound, Secret, Secrets, Webhook};
 
 /// Listens, in this process or in another one that does, if the configuration says under which account.
 pub(super) async fn begin(
@@ -19,19 +21,22 @@ pub(super) async fn begin(
     pool: &PgPool,
     broker: &Broker,
     configs: watch::Receiver<Arc<Config>>,
+    accounts: Option<&Arc<Accounts>>,
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
-    let Some(credentials) = config.twitch.credentials() else {
-        tracing::info!("[twitch.eventsub] names no account: Twitch is not asked to tell anything");
+    let Some(bearer) = bearer(config, accounts) else {
+        tracing::info!("[twitch] names no application: Twitch is not asked to tell anything");
         return Ok(());
     };
+    let credentials = Credentials { client_id: config.twitch.client_id.clone(), bearer };
     let publisher = parts.publisher(broker).await?;
     let lines = Lines::start(broker).await?;
     let needs = (publisher.clone(), lines, pool.clone());
     // What comes over a WebSocket is signed by nobody, so no secret is believed here.
-    let made = |config: &Config, (publisher, lines, pool): &(Publisher, Lines, PgPool)| {
+    let accounts = accounts.cloned();
+    let made = move |config: &Config, (publisher, lines, pool): &(Publisher, Lines, PgPool)| {
         let parts = (publisher.clone(), lines.clone(), pool.clone());
-        Arc::new(webhook(config, &Secrets::default(), parts))
+        Arc::new(webhook(config, &Secrets::default(), accounts.as_ref(), parts))
     };
     let (webhooks, webhook) = watch::channel(made(config, &needs));
     let (rest, mut configs) = (parts.rest.clone(), configs);
@@ -58,16 +63,25 @@ pub(super) async fn begin(
     Ok(())
 }
 
+/// With what Twitch is asked for it, where anybody can grant it.
+fn bearer(config: &Config, accounts: Option<&Arc<Accounts>>) -> Option<Bearer> {
+    Some(match config.twitch.hearing(&config.broadcaster_id)? {
+        Hearing::Fixed(secret) => Bearer::Fixed(secret),
+        Hearing::Account(role) => Bearer::Account { accounts: accounts?.clone(), role },
+    })
+}
+
 /// What is done with what Twitch tells.
 pub(super) fn webhook(
     config: &Config,
     secrets: &Secrets,
+    accounts: Option<&Arc<Accounts>>,
     (publisher, lines, pool): (Publisher, Lines, PgPool),
 ) -> Webhook {
     let broadcaster_id =
         Some(config.broadcaster_id.clone()).filter(|broadcaster| !broadcaster.is_empty());
     let (secrets, rules) = (secrets.clone(), Arc::new(config.rules.clone()));
-    let listening = Arc::new(talking::listening(config));
+    let listening = Arc::new(talking::listening(config, accounts));
     let inbound = Inbound { secrets, rules, broadcaster_id, listening };
     Webhook { inbound, publisher, lines, pool }
 }

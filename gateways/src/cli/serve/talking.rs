@@ -14,6 +14,7 @@ use crate::chat::Lines;
 use crate::chat::replies::Worker;
 use crate::chat::replies::words::Wordsmith;
 use crate::config::Config;
+use crate::twitch::Accounts;
 use crate::twitch::chat::Listening;
 use crate::twitch::helix::Helix;
 
@@ -23,17 +24,20 @@ pub(super) async fn worker(
     pool: &PgPool,
     broker: &Broker,
     publisher: Publisher,
+    accounts: Option<Arc<Accounts>>,
 ) -> anyhow::Result<Worker> {
     let positions = Positions::start(pool.clone(), broker).await?;
     let speaker = &config.twitch.chat;
-    let helix = speaker.is_on().then(|| Arc::new(Helix::new(config.twitch.clone())));
-    tracing::info!(at_twitch = helix.is_some(), "what is asked in chat is answered");
+    let may_speak = speaker.is_on() || accounts.is_some();
+    let helix = || Arc::new(Helix::with_accounts(config.twitch.clone(), accounts));
+    let helix = may_speak.then(helix);
+    tracing::info!(at_twitch = speaker.is_on(), "what is asked in chat is answered");
     let (texts, help) = (config.replies.texts.clone(), config.chat.help.clone());
     Ok(Worker {
         publisher,
         replies: Replies::start(broker).await?,
         lines: Lines::start(broker).await?,
-        sender: helix.is_some().then(|| speaker.sender_id.clone()),
+        sender: speaker.is_on().then(|| speaker.sender_id.clone()),
         helix,
         words: Wordsmith { pool: pool.clone(), positions, texts, help },
         settings: config.replies.clone(),
@@ -43,7 +47,8 @@ pub(super) async fn worker(
 }
 
 /// What lines of chat are read by.
-pub(super) fn listening(config: &Config) -> Listening {
+pub(super) fn listening(config: &Config, accounts: Option<&Arc<Accounts>>) -> Listening {
     let bot = config.twitch.bot(&config.broadcaster_id);
-    Listening { prices: config.prices.clone(), settings: config.chat.clone(), bot }
+    let connected = accounts.map(|accounts| accounts.bot());
+    Listening { prices: config.prices.clone(), settings: config.chat.clone(), bot, connected }
 }

@@ -23,6 +23,7 @@ use super::subscriptions::Subscriptions;
 use super::wanted::wanted;
 use crate::observe;
 use crate::outgoing::BaseUrl;
+use crate::twitch::accounts::NoGrant;
 use crate::twitch::calls::{Calls, Credentials};
 use crate::twitch::webhook::{self, Webhook};
 
@@ -30,6 +31,7 @@ use crate::twitch::webhook::{self, Webhook};
 const NAME: &str = "eventsub";
 const FAILED_WAIT: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+const REFUSED_WAIT: Duration = Duration::from_secs(30);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// For so long we listen on while PostgreSQL does not say whose turn it is; what is told waits. A turn that is not
 /// confirmed is over after nine seconds ([`leader::wait`]), and it is asked for more often.
@@ -54,9 +56,10 @@ pub struct EventSub {
 }
 
 impl EventSub {
-    /// Listens until told to stop.
+    /// Listens until told to stop, from when somebody has granted what it takes.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        loop {
+        self.granted(&stop).await;
+        while !stop.is_cancelled() {
             let leads = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 leads = leader::wait(&self.pool, Lock::Work(NAME)) => leads,
@@ -75,6 +78,25 @@ impl EventSub {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(FAILED_WAIT) => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to ask Twitch with.
+    async fn granted(&self, stop: &CancellationToken) {
+        let mut is_said = false;
+        while !stop.is_cancelled() {
+            let Err(missing) = self.credentials.bearer.shown().await else { return };
+            if !is_said {
+                tracing::info!(%missing, "Twitch is not asked to tell anything yet");
+                is_said = true;
+            }
+            // Somebody connects an account now; what Twitch does not grant the application, it will not so soon.
+            let wait = match missing {
+                NoGrant::Unreachable(_) => REFUSED_WAIT,
+                _ => LOOK_EVERY,
+            };
+            let _ = timeout(wait, stop.cancelled()).await;
         }
     }
 

@@ -16,6 +16,7 @@ const KEEPALIVE_S: std::ops::RangeInclusive<u64> = 10..=600;
 pub struct Settings {
     pub transport: Transport,
     /// Over the WebSocket, one of the account `user_id`, with the rights that the types need; for webhooks, an app's.
+    /// Without it, what the account granted with `tapedeck connect`.
     pub token: Secret,
     /// Whose token it is; the broadcaster's, if left out.
     pub user_id: String,
@@ -68,9 +69,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether Twitch is to be asked for anything.
-    pub fn is_on(&self) -> bool {
-        !self.token.is_empty()
+    /// Whether it is another account than the broadcaster's that we ask under, and that reads the chat.
+    pub fn is_read_by_another(&self, broadcaster: &str) -> bool {
+        !self.user_id.is_empty() && self.user_id != broadcaster
     }
 
     /// Why these settings cannot be worked with.
@@ -148,7 +149,9 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_refused_and_show_no_token() {
         let whole = || Settings { token: Secret::new("hush"), ..Settings::default() };
-        assert!(!Settings::default().is_on() && whole().is_on());
+        let user_id = "9000".to_owned();
+        assert!(Settings { user_id, ..whole() }.is_read_by_another("1000"));
+        assert!(!whole().is_read_by_another("1000"));
         assert_eq!((Settings::default().refusal(), whole().refusal()), (None, None));
         assert!(Settings { token: Secret::new("a b"), ..whole() }.refusal().is_some());
         assert!(Settings { user_id: "my name".to_owned(), ..whole() }.refusal().is_some());

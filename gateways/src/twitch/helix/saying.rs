@@ -13,10 +13,11 @@ use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::Helix;
 use crate::outgoing::{Answer, Ask};
-use crate::twitch::oauth::secret_header;
+use crate::twitch::accounts::{Bearer, NoGrant, Shown};
 
 /// The longest text that Twitch takes, in characters.
 pub const TEXT_CHARS_MAX: usize = 500;
@@ -33,6 +34,8 @@ pub enum Said {
     Sent { id: String },
     /// The same words of ours are there already.
     Before,
+    /// By nobody: no account is configured or connected for it.
+    Nobody,
     /// It may be taken later.
     Later { after: Option<Duration>, reason: String },
     /// It will not be taken, however often it is tried.
@@ -40,30 +43,100 @@ pub enum Said {
 }
 
 impl Helix {
-    /// Says `text` in the chat of `broadcaster`, under the account that is configured for it.
+    /// Says `text` in the chat of `broadcaster`, under the account that is configured or connected for it.
     pub async fn say(&self, broadcaster: &str, text: &str) -> Said {
+        let all = timeout(TIME_LIMIT, self.try_to_say(broadcaster, text));
+        let late = || Said::Later { after: None, reason: "it took too long".to_owned() };
+        all.await.unwrap_or_else(|_| late())
+    }
+
+    async fn try_to_say(&self, broadcaster: &str, text: &str) -> Said {
         let speaker = &self.settings.chat;
+        let voice = match self.voice(broadcaster).await {
+            Ok(voice) => voice,
+            Err(NoGrant::NotConnected(_)) if speaker.sender_id.is_empty() => return Said::Nobody,
+            Err(NoGrant::Unsendable) => {
+                return Said::Refused { reason: NoGrant::Unsendable.to_string() };
+            }
+            // Somebody may mend it.
+            Err(error) => return Said::Later { after: None, reason: error.to_string() },
+        };
         let body = json!({
             "broadcaster_id": broadcaster,
-            "sender_id": speaker.sender_id,
+            "sender_id": voice.sender,
             "message": text,
         });
-        let bearer = secret_header("Bearer", speaker.token.reveal());
-        let Ok(mut headers) = bearer.and_then(|bearer| self.headers(bearer)) else {
-            return Said::Refused { reason: "the configured token cannot be sent".to_owned() };
+        let body = Bytes::from(body.to_string());
+        let posted = self.post(&voice.shown, body.clone()).await;
+        if posted.is_unauthorized()
+            && let Some(another) = voice.bearer.another(&voice.shown).await
+        {
+            return self.post(&another, body).await.of(Utc::now());
+        }
+        posted.of(Utc::now())
+    }
+
+    /// Who is connected to speak, as far as this process knows.
+    pub fn connected_speaker(&self) -> Option<String> {
+        self.accounts.as_ref()?.bot().borrow().clone()
+    }
+
+    /// Under whom we speak, and with what right.
+    async fn voice(&self, broadcaster: &str) -> Result<Voice, NoGrant> {
+        let speaker = &self.settings.chat;
+        let role = self.settings.speaking_role(broadcaster);
+        let sender = speaker.sender_id.clone();
+        if !speaker.token.is_empty() && !sender.is_empty() {
+            let bearer = Bearer::Fixed(speaker.token.clone());
+            let shown = bearer.shown().await?;
+            return Ok(Voice { sender, bearer, shown });
+        }
+        let accounts = self.accounts.as_ref().ok_or(NoGrant::NotConnected(role))?;
+        let held = accounts.current(role).await?;
+        if !sender.is_empty() && held.user_id != sender {
+            return Err(NoGrant::NotConnected(role));
+        }
+        let bearer = Bearer::Account { accounts: accounts.clone(), role };
+        let shown = bearer.shown().await?;
+        Ok(Voice { sender: held.user_id, bearer, shown })
+    }
+
+    async fn post(&self, shown: &Shown, body: Bytes) -> Posted {
+        let Ok(mut headers) = self.headers(shown.header.clone()) else {
+            return Posted(Err("the client_id cannot be sent".to_owned()));
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let ask = Ask {
             method: Method::POST,
             url: self.settings.helix_url.at(&["chat", "messages"]),
             headers,
-            body: Bytes::from(body.to_string()),
+            body,
             time_limit: TIME_LIMIT,
             body_bytes_max: ANSWER_BYTES_MAX,
         };
-        match self.outgoing.send(ask).await {
-            Ok(answer) => said(&answer, Utc::now()),
-            Err(unanswered) => Said::Later { after: None, reason: unanswered.to_string() },
+        Posted(self.outgoing.send(ask).await.map_err(|unanswered| unanswered.to_string()))
+    }
+}
+
+/// Who says it.
+struct Voice {
+    sender: String,
+    bearer: Bearer,
+    shown: Shown,
+}
+
+/// An answer, or why there is none.
+struct Posted(Result<Answer, String>);
+
+impl Posted {
+    fn is_unauthorized(&self) -> bool {
+        self.0.as_ref().is_ok_and(|answer| answer.status.as_u16() == 401)
+    }
+
+    fn of(self, now: DateTime<Utc>) -> Said {
+        match self.0 {
+            Ok(answer) => said(&answer, now),
+            Err(reason) => Said::Later { after: None, reason },
         }
     }
 }

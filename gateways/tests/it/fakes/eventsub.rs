@@ -17,6 +17,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::twitch::{self, Twitch};
+
 pub const TOKEN: &str = "a-token-of-eventsub-that-must-be-seen-nowhere";
 pub const CLIENT: &str = "a-client-of-eventsub";
 
@@ -82,8 +84,13 @@ struct Shared {
     all: Mutex<All>,
 }
 
+/// Says whether an access token is good.
+type Judge = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 #[derive(Default)]
 struct All {
+    /// Without one, [`TOKEN`] of [`CLIENT`] is good and no other.
+    judge: Option<Judge>,
     subs: Vec<Sub>,
     /// By id, how to reach whoever is connected.
     sessions: BTreeMap<String, mpsc::UnboundedSender<Order>>,
@@ -113,15 +120,26 @@ enum Order {
 
 impl EventSub {
     pub async fn start(options: Options) -> Self {
+        let validate = Router::new().route("/oauth2/validate", get(api::validate));
+        Self::serve(options, validate, None).await
+    }
+
+    /// One at whose address all else of Twitch is as well, and that takes what it grants.
+    pub async fn start_beside(options: Options, twitch: &Twitch) -> Self {
+        Self::serve(options, twitch.routes(), Some(Arc::new(twitch.judge()))).await
+    }
+
+    async fn serve(options: Options, others: Router, judge: Option<Judge>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let shared = Arc::new(Shared { options, all: Mutex::default() });
+        let all = Mutex::new(All { judge, ..All::default() });
+        let shared = Arc::new(Shared { options, all });
         let list = get(api::list).post(api::create).delete(api::delete);
         let router = Router::new()
             .route("/ws", get(socket::open))
-            .route("/oauth2/validate", get(api::validate))
             .route("/helix/eventsub/subscriptions", list)
-            .with_state(Arc::clone(&shared));
+            .with_state(Arc::clone(&shared))
+            .merge(others);
         let server = tokio::spawn(async move {
             axum::serve(listener, router).await.expect("it serves");
         });
@@ -273,6 +291,20 @@ impl Shared {
 }
 
 impl All {
+    /// Whether a request comes with a good token, and of the application that it is of.
+    fn takes(&self, bearer: Option<&str>, client: Option<&str>) -> Result<(), &'static str> {
+        let given = bearer.and_then(|bearer| bearer.strip_prefix("Bearer ")).unwrap_or_default();
+        let (is_good, wanted) = match &self.judge {
+            Some(judge) => (judge(given), twitch::CLIENT_ID),
+            None => (given == TOKEN, CLIENT),
+        };
+        match (is_good, client == Some(wanted)) {
+            (false, _) => Err("Invalid OAuth token"),
+            (_, false) => Err("Client ID and OAuth token do not match"),
+            _ => Ok(()),
+        }
+    }
+
     fn say(&self, sub: &Sub, text: String) -> bool {
         let session = sub.transport["session_id"].as_str().unwrap_or_default();
         self.order(session, Order::Say(text))

@@ -1,7 +1,9 @@
 //! Twitch's authorization server and the parts of Helix that logging in needs, as id.twitch.tv and api.twitch.tv answer
 //! them: codes are good once and for one redirect URI, scopes are a list, failures are `{status, message}`.
 
-use std::collections::{BTreeMap, HashMap};
+mod device;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -38,6 +40,14 @@ struct World {
     people: BTreeMap<String, String>,
     moderators: Vec<String>,
     codes: HashMap<String, Code>,
+    devices: HashMap<String, device::Asked>,
+    /// What whoever asks for a device code hears first, once each.
+    words: VecDeque<&'static str>,
+    /// Who says yes to every device code.
+    yes_of: Option<String>,
+    refreshed: usize,
+    /// What was said in chat: by whom, and what.
+    said: Vec<(String, String)>,
     grants: Vec<Grant>,
     is_down: bool,
     /// Our secret was replaced there.
@@ -66,27 +76,56 @@ struct Grant {
 impl Twitch {
     pub async fn start() -> Self {
         let state = Shared::default();
-        for (id, name) in
-            [("1000", "TapeHost"), ("5001", "ReelDeal"), ("5002", "Static"), ("7", "Mod")]
-        {
+        for (id, name) in [
+            ("1000", "TapeHost"),
+            ("5001", "ReelDeal"),
+            ("5002", "Static"),
+            ("7", "Mod"),
+            ("9000", "TapeBot"),
+        ] {
             state.lock().expect("whole").people.insert(id.to_owned(), name.to_owned());
         }
-        let counted = axum::middleware::from_fn_with_state(Arc::clone(&state), count);
-        let router = Router::new()
-            .route("/oauth2/authorize", get(authorize))
-            .route("/oauth2/token", post(token))
-            .route("/oauth2/validate", get(validate))
-            .route("/oauth2/revoke", post(revoke))
-            .route("/helix/users", get(users))
-            .route("/helix/moderation/moderators", get(moderators))
-            .layer(counted)
-            .with_state(Arc::clone(&state));
+        let router = routes(&state);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let server = tokio::spawn(async move {
             axum::serve(listener, router).await.expect("it serves");
         });
         Twitch { state, address, _server: AbortOnDropHandle::new(server) }
+    }
+
+    /// What it answers, to be answered elsewhere too.
+    pub fn routes(&self) -> Router {
+        routes(&self.state)
+    }
+
+    /// Says whether an access token is good.
+    pub fn judge(&self) -> impl Fn(&str) -> bool + Send + Sync + 'static {
+        let state = Arc::clone(&self.state);
+        move |access| {
+            let world = state.lock().expect("whole");
+            world.grants.iter().any(|grant| grant.access == access && grant.access_is_good)
+        }
+    }
+
+    /// Who asks for a device code hears these first, one each time.
+    pub fn tells_devices(&self, words: impl IntoIterator<Item = &'static str>) {
+        self.world().words.extend(words);
+    }
+
+    /// This person says yes to every device code.
+    pub fn says_yes(&self, person: &str) {
+        self.world().yes_of = Some(person.to_owned());
+    }
+
+    /// How often a refresh gave something.
+    pub fn refreshed(&self) -> usize {
+        self.world().refreshed
+    }
+
+    /// What was said in chat: by whom, and what.
+    pub fn said(&self) -> Vec<(String, String)> {
+        self.world().said.clone()
     }
 
     pub fn id_url(&self) -> String {
@@ -190,6 +229,21 @@ impl World {
     }
 }
 
+fn routes(state: &Shared) -> Router {
+    let counted = axum::middleware::from_fn_with_state(Arc::clone(state), count);
+    Router::new()
+        .route("/oauth2/authorize", get(authorize))
+        .route("/oauth2/device", post(device::begin))
+        .route("/oauth2/token", post(token))
+        .route("/oauth2/validate", get(validate))
+        .route("/oauth2/revoke", post(revoke))
+        .route("/helix/users", get(users))
+        .route("/helix/moderation/moderators", get(moderators))
+        .route("/helix/chat/messages", post(device::say))
+        .layer(counted)
+        .with_state(Arc::clone(state))
+}
+
 async fn count(State(state): State<Shared>, request: Request, next: Next) -> Response {
     let (is_down, gate) = {
         let mut world = state.lock().expect("whole");
@@ -253,6 +307,9 @@ async fn token(
     let form: HashMap<String, String> = url.query_pairs().into_owned().chain(query).collect();
     let said = |name: &str| form.get(name).cloned().unwrap_or_default();
     let mut world = state.lock().expect("whole");
+    if said("grant_type") == device::GRANT_TYPE {
+        return device::poll(&mut world, &said);
+    }
     let is_ours = said("client_secret") == CLIENT_SECRET && !world.has_another_secret;
     if said("client_id") != CLIENT_ID || !is_ours {
         return failure(403, "invalid client secret");
@@ -272,7 +329,15 @@ async fn token(
             // The old one is not good any more: who loses the answer has to log in again.
             (old.access_is_good, old.refresh_is_good) = (false, false);
             let (person, scopes) = (old.person.clone(), old.scopes.clone());
+            world.refreshed += 1;
             axum::Json(world.grant(person, scopes)).into_response()
+        }
+        "client_credentials" => {
+            let mut answer = world.grant(String::new(), Vec::new());
+            let fields = answer.as_object_mut().expect("an object");
+            fields.retain(|name, _| name != "refresh_token" && name != "scope");
+            fields["expires_in"] = json!(5_011_271);
+            axum::Json(answer).into_response()
         }
         _ => failure(400, "invalid grant type"),
     }
@@ -281,6 +346,10 @@ async fn token(
 async fn validate(State(state): State<Shared>, headers: HeaderMap) -> Response {
     let world = state.lock().expect("whole");
     let Some(grant) = world.asker(&headers) else { return failure(401, "invalid access token") };
+    if grant.person.is_empty() {
+        let body = json!({"client_id": CLIENT_ID, "scopes": null, "expires_in": 5_000_000});
+        return axum::Json(body).into_response();
+    }
     let login = world.people.get(&grant.person).map(|name| name.to_lowercase());
     axum::Json(json!({"client_id": CLIENT_ID, "login": login, "scopes": grant.scopes,
                       "user_id": grant.person, "expires_in": 5_000}))

@@ -16,7 +16,7 @@ use crate::fakes::eventsub::{Deed, Sub};
 const CALLBACK: &str = "https://tapes.example/webhooks/twitch";
 
 fn subscriptions(fake: &fake::EventSub, token: &str) -> Subscriptions {
-    let credentials = Credentials { client_id: CLIENT.to_owned(), token: Secret::new(token) };
+    let credentials = Credentials::fixed(CLIENT, Secret::new(token));
     let base_url = fake.base_url().try_into().expect("a base");
     Subscriptions::new(Calls::new(credentials), base_url, "a secret for tests".to_owned())
 }

@@ -164,11 +164,8 @@ fn begin(
 ) -> Result<Option<Deed>, Response> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     all.calls.push(call);
-    if header("authorization") != Some(&format!("Bearer {TOKEN}")) {
-        return Err(failure(401, "Invalid OAuth token"));
-    }
-    if header("client-id") != Some(CLIENT) {
-        return Err(failure(401, "Client ID and OAuth token do not match"));
+    if let Err(words) = all.takes(header("authorization"), header("client-id")) {
+        return Err(failure(401, words));
     }
     let Some(at) = all.deeds.iter().position(|(of, _)| *of == method) else { return Ok(None) };
     match all.deeds.remove(at) {
