@@ -28,9 +28,12 @@ use crate::twitch;
 
 mod checks;
 mod layers;
+mod reading;
 mod servers;
 pub mod template;
 
+use reading::harmless;
+pub use reading::{Reading, Refusal};
 pub use servers::{CONNECT_FILE, Connect, NotReachable, open_database};
 
 /// The file that is read when `--config` names no other. It may be absent.
@@ -60,7 +63,7 @@ pub struct Config {
     /// The channel's Twitch user id. Notifications of another channel are refused.
     pub broadcaster_id: String,
     /// The secret that signs EventSub notifications: 10 to 100 ASCII characters. One that was
-    /// replaced in the file is believed for ten minutes more.
+    /// replaced is believed until no subscription is left that was made with it, and a grace more.
     pub eventsub_secret: String,
     /// Points per deed; raise `version` with any change.
     pub rules: Rules,
@@ -207,10 +210,14 @@ impl Config {
             Some(path) => Some(read(path)?),
             None => Path::new(FILE).exists().then(|| read(Path::new(FILE))).transpose()?,
         };
-        let name = file.unwrap_or(Path::new(FILE)).display().to_string();
+        Self::of_text(text, file.unwrap_or(Path::new(FILE)), data)
+    }
+
+    /// The same of a text that was read from `file`, if there was one.
+    pub fn of_text(text: Option<String>, file: &Path, data: &Path) -> Result<Self, ConfigError> {
+        let (file, name) = (file.to_owned(), file.display().to_string());
         let connect = Connect::read(data)?;
         let read = Self::layered(connect, text.map(|text| (name, text)), std::env::vars())?;
-        let file = file.unwrap_or(Path::new(FILE)).to_owned();
         Ok(Config { source: Some(Source { file, data: data.to_owned() }), ..read })
     }
 
@@ -253,9 +260,9 @@ impl Config {
             // Read alone first, so that the words name the file.
             let source = File::from_str(&text, FileFormat::Toml);
             let alone = config::Config::builder().add_source(source.clone()).build();
-            alone
-                .and_then(config::Config::try_deserialize::<Config>)
-                .map_err(|error| ConfigError::Refused(format!("{name}: {error}")))?;
+            alone.and_then(config::Config::try_deserialize::<Config>).map_err(|error| {
+                ConfigError::Refused(format!("{name}: {}", harmless(&error.to_string())))
+            })?;
             builder = builder.add_source(source);
         }
         let variables = layers::keys_of_environment(environment);
@@ -269,7 +276,10 @@ impl Config {
             )
             .build()
             .and_then(config::Config::try_deserialize::<Config>)
-            .map_err(|error| ConfigError::Refused(format!("{error} (environment TAPEDECK_*)")))?;
+            .map_err(|error| {
+                let words = harmless(&error.to_string());
+                ConfigError::Refused(format!("{words} (environment TAPEDECK_*)"))
+            })?;
         read.checked()
     }
 

@@ -114,7 +114,7 @@ async fn limited(
 
 fn configuration(config: &Config) -> Vec<Finding> {
     let mut findings = vec![well("configuration", "is understood".to_owned())];
-    if config.eventsub_secret.is_empty() {
+    if config.eventsub_secret.is_empty() && !config.keeps_webhooks() {
         let words = "eventsub_secret is empty: every webhook is refused".to_owned();
         let mend = "set TAPEDECK_EVENTSUB_SECRET to the secret of your EventSub subscriptions";
         findings.push(note("configuration", words, mend));

@@ -24,15 +24,14 @@ use journal::positions::Positions;
 use journal::replies::Replies;
 use journal::{Process, follower, head, process, processor, publication, relay};
 use sqlx::PgPool;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::parts::Parts;
+use self::parts::{Parts, stop_on_signal};
 use self::reach::reach;
 use super::Globals;
 use crate::chat;
-use crate::config::Config;
+use crate::config::{Config, Reading};
 use crate::feed::own;
 use crate::feed::{self, Hub};
 use crate::generation;
@@ -42,7 +41,7 @@ use crate::http::limits::Limits;
 use crate::http::{self, Api, health, listener};
 use crate::login::{Login, Sessions};
 use crate::signing::Signing;
-use crate::twitch::{self, Accounts, Secrets};
+use crate::twitch::{self, Accounts, Secrets, Versions};
 use crate::{expiry, observe, processes};
 
 /// How long PostgreSQL and NATS may take to answer at the start.
@@ -180,6 +179,7 @@ pub async fn serve(
     let (prices, prices_now) = watch::channel(config.prices.clone());
     let (stage, stage_now) = watch::channel(Arc::new(config.stage.clone()));
     let (configs, configs_now) = watch::channel(Arc::clone(&config));
+    let (reading, reading_now) = watch::channel(Reading::of(&config));
     let processes = processes::all(prices_now);
     // Before anything is taken in: what is recorded from now on is for the processes.
     process::register(&pool, &processes).await?;
@@ -198,29 +198,39 @@ pub async fn serve(
     parts.runs("metrics", scrapes);
 
     let accounts = connected::begin(roles, &config, &pool, configs.subscribe(), &mut parts);
+    let versions = match roles.contains(&Role::Gateway) || roles.contains(&Role::Eventsub) {
+        true => hearing::versions(&config, &pool, configs.subscribe(), &mut parts).await,
+        false => None,
+    };
     // What comes in, and is closed first.
     let mut listen = None;
     if roles.contains(&Role::Gateway) {
         let listening = listener::bind(config.listen)?;
         listen = Some(listening.local_addr()?);
-        let api = gateway(configs.subscribe(), &pool, &broker, &mut parts).await?;
+        let api = gateway((configs.subscribe(), reading_now), &pool, &broker, &mut parts).await?;
         admitting::keep(&api, configs.subscribe(), &mut parts);
         let mut secrets = Secrets::new(hearing::secret(&config)?);
-        let speakers = accounts.clone();
-        let routers = watch::Sender::new(router(&api, &secrets, speakers.as_ref()));
+        let (believed, speakers) = (versions.clone(), accounts.clone());
+        let routed = router(&api, &secrets, believed.clone(), speakers.as_ref());
+        let routers = watch::Sender::new(routed);
         let (intake, answering) = (parts.intake.clone(), routers.subscribe());
         let connections_max = config.feed_readers_max + CONNECTIONS_BESIDE;
         parts.comes_in("http", listener::serve(listening, answering, connections_max, intake));
         let apply = move |now: Arc<Config>| {
             secrets = secrets.replaced_by(hearing::secret(&now)?, Utc::now());
+            if let Some(versions) = &believed {
+                versions.expect(&now);
+            }
             prices.send_replace(now.prices.clone());
             directing::settings(&stage, &now);
             configs.send_replace(Arc::clone(&now));
             let api = Api { config: now, ..api.clone() };
-            drop(routers.send_replace(router(&api, &secrets, speakers.as_ref())));
+            let routed = router(&api, &secrets, believed.clone(), speakers.as_ref());
+            drop(routers.send_replace(routed));
             Ok(())
         };
-        parts.runs("reload", reload::run(Arc::clone(&config), apply, parts.rest.clone()));
+        let reloading = reload::run(Arc::clone(&config), apply, reading, parts.rest.clone());
+        parts.runs("reload", reloading);
     } else {
         let apply = move |now: Arc<Config>| {
             prices.send_replace(now.prices.clone());
@@ -228,12 +238,13 @@ pub async fn serve(
             configs.send_replace(Arc::clone(&now));
             Ok(())
         };
-        parts.runs("reload", reload::run(Arc::clone(&config), apply, parts.rest.clone()));
+        let reloading = reload::run(Arc::clone(&config), apply, reading, parts.rest.clone());
+        parts.runs("reload", reloading);
     }
 
     if roles.contains(&Role::Eventsub) {
-        let accounts = accounts.as_ref();
-        hearing::begin(&config, &pool, &broker, configs_now, accounts, &mut parts).await?;
+        let knows = (versions, accounts.as_ref());
+        hearing::begin(&config, &pool, &broker, configs_now, knows, &mut parts).await?;
     }
     inside(roles, &config, &pool, &broker, processes, accounts, &mut parts).await?;
     if roles.contains(&Role::Directing) {
@@ -320,7 +331,7 @@ async fn built(pool: &PgPool, stop: &CancellationToken) {
 
 /// The API and the feed behind it.
 async fn gateway(
-    now: watch::Receiver<Arc<Config>>,
+    (now, reading): (watch::Receiver<Arc<Config>>, watch::Receiver<Reading>),
     pool: &PgPool,
     broker: &Broker,
     parts: &mut Parts,
@@ -352,6 +363,7 @@ async fn gateway(
     Ok(Api {
         config: Arc::clone(&config),
         now,
+        reading,
         pool: pool.clone(),
         publisher: parts.publisher(broker).await?,
         replies: Replies::start(broker).await?,
@@ -375,25 +387,14 @@ async fn gateway(
 }
 
 /// All that is answered over HTTP.
-fn router(api: &Api, secrets: &Secrets, accounts: Option<&Arc<Accounts>>) -> Router {
+fn router(
+    api: &Api,
+    secrets: &Secrets,
+    versions: Option<Arc<Versions>>,
+    accounts: Option<&Arc<Accounts>>,
+) -> Router {
     let needs = (api.publisher.clone(), api.lines.clone(), api.pool.clone());
-    let webhooks = twitch::router(hearing::webhook(&api.config, secrets, accounts, needs));
+    let believed = (secrets, versions);
+    let webhooks = twitch::router(hearing::webhook(&api.config, believed, accounts, needs));
     http::router(Arc::new(api.clone()), webhooks)
-}
-
-/// Cancelled by Ctrl-C and SIGTERM.
-fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let stopped = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        tracing::info!("stopping");
-        stopped.cancel();
-    });
-    Ok(stop)
 }

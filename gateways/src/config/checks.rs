@@ -69,6 +69,11 @@ impl Config {
         Ok(self)
     }
 
+    /// Whether the subscriptions that Twitch posts webhooks for are ours to make.
+    pub fn keeps_webhooks(&self) -> bool {
+        self.twitch.eventsub.is_on() && self.twitch.eventsub.transport == Transport::Webhook
+    }
+
     /// Why Twitch cannot be asked to tell us anything, where it is to be.
     fn refusal_of_hearing(&self) -> Option<&'static str> {
         let hearing = self.twitch.hearing(&self.broadcaster_id)?;
@@ -83,9 +88,6 @@ impl Config {
         match self.twitch.eventsub.transport {
             Transport::Webhook if !is_public => {
                 Some("twitch.eventsub: Twitch posts webhooks to a public_url of https:// only")
-            }
-            Transport::Webhook if self.eventsub_secret.is_empty() => {
-                Some("twitch.eventsub: webhooks need an eventsub_secret")
             }
             _ => None,
         }

@@ -12,6 +12,7 @@ pub mod auth;
 pub mod broadcasts;
 pub mod browser;
 pub mod commands;
+mod configuration;
 pub mod error;
 pub mod extract;
 pub mod generations;
@@ -56,7 +57,7 @@ use self::keys::Keys;
 use self::limits::Limits;
 use self::lookup::Line;
 use crate::chat;
-use crate::config::Config;
+use crate::config::{Config, Reading};
 use crate::feed::own::{self, OwnFeed};
 use crate::feed::{self, Hub};
 use crate::login::{Login, Sessions};
@@ -79,6 +80,8 @@ pub struct Api {
     pub config: Arc<Config>,
     /// The configuration of the moment, for answers that go on while it changes.
     pub now: watch::Receiver<Arc<Config>>,
+    /// How the configuration is.
+    pub reading: watch::Receiver<Reading>,
     pub pool: PgPool,
     pub publisher: Publisher,
     pub replies: Replies,
@@ -187,4 +190,5 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(stages::controls::test))
         .routes(routes!(chat::websocket::chat_ws))
         .routes(routes!(replies::list))
+        .routes(routes!(configuration::now))
 }

@@ -1,21 +1,29 @@
 //! Calls to Helix: within what Twitch allows a token in a minute, and again where one fails that may pass. Goes out.
 //!
-//! Every answer says how many calls are left and when there are more. When none are left nobody calls until then. An
-//! answer of 429 that still has calls left is about something else, and is the caller's. One of 401 has the account that we
-//! ask with replace its grant, once, and the call made again with the new one.
+//! Every answer says how many calls are left and when there are more. When none are left nobody calls until then, in no
+//! process ([`points`]). An answer of 429 that still has calls left is about something else, and is the caller's. One of 401
+//! has the account that we ask with replace its grant, once, and the call made again with the new one. A server that
+//! fails again and again is left alone for a while ([`breaker`]).
+
+mod breaker;
+mod bucket;
+mod points;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, Utc};
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use rand::Rng;
 use reqwest::Url;
+use sqlx::PgPool;
 use thiserror::Error;
 
+use self::breaker::Breaker;
+use self::bucket::{Point, Said, Take};
+use self::points::Points;
 use super::accounts::{Bearer, NoGrant, Shown};
 use crate::outgoing::{Answer, Ask, Outgoing, Secret};
 
@@ -24,10 +32,9 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often one call is made at most, and how long it waits before it is made again, doubling.
 const ATTEMPTS_MAX: u32 = 5;
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// The longest wait for calls to be allowed again: the bucket fills within a minute.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Where Twitch says that there are none left and not until when.
-const WAIT_UNSAID: Duration = Duration::from_secs(5);
+/// How long one waits for a point altogether, and by how much not all wake at once.
+const POINT_LIMIT: Duration = Duration::from_secs(150);
+const SPREAD: Duration = Duration::from_millis(15);
 
 /// With what we ask: the application, and the right of an account or of the application itself.
 #[derive(Clone, Debug)]
@@ -60,52 +67,9 @@ pub enum NoAnswer {
 pub struct Calls {
     credentials: Credentials,
     outgoing: Outgoing,
-    allowed: Mutex<Allowed>,
+    points: Points,
+    breaker: Mutex<Breaker>,
     again: AtomicU32,
-}
-
-/// What Twitch allows, as it last said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Allowed {
-    left: Option<u32>,
-    more_at: Option<DateTime<Utc>>,
-}
-
-impl Allowed {
-    /// How long to wait before one more call at `now`; counts the call where there is nothing to wait for.
-    fn take(&mut self, now: DateTime<Utc>) -> Option<Duration> {
-        let left = self.left?;
-        if self.more_at.is_some_and(|more_at| more_at <= now) {
-            *self = Allowed::default();
-            return None;
-        }
-        if left > 0 {
-            self.left = Some(left - 1);
-            return None;
-        }
-        let wait = self.more_at.and_then(|more_at| (more_at - now).to_std().ok());
-        Some(wait.unwrap_or(WAIT_UNSAID).min(WAIT_MAX))
-    }
-
-    /// What `headers` say. Answers overtake each other: within one filling of the bucket, the lowest number counts.
-    fn learn(&mut self, headers: &HeaderMap, now: DateTime<Utc>) {
-        let number = |name: &str| headers.get(name)?.to_str().ok()?.parse::<i64>().ok();
-        let Some(left) = number("ratelimit-remaining") else { return };
-        let left = u32::try_from(left.max(0)).unwrap_or(u32::MAX);
-        let latest = now + TimeDelta::from_std(WAIT_MAX).unwrap_or_default();
-        let more_at = number("ratelimit-reset").and_then(|at| DateTime::from_timestamp(at, 0));
-        let more_at = more_at.map(|at| at.min(latest));
-        let same = self.more_at == more_at && more_at.is_some();
-        self.left = Some(match self.left {
-            Some(known) if same => known.min(left),
-            _ => left,
-        });
-        self.more_at = more_at;
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.left == Some(0)
-    }
 }
 
 impl Calls {
@@ -113,9 +77,16 @@ impl Calls {
         Calls {
             credentials,
             outgoing: Outgoing::default(),
-            allowed: Mutex::default(),
+            points: Points::alone(),
+            breaker: Mutex::default(),
             again: AtomicU32::new(0),
         }
+    }
+
+    /// The same, within what Twitch allows all processes that ask under this account together.
+    pub fn shared(self, pool: PgPool, account: &str) -> Self {
+        let account = format!("{}:{account}", self.credentials.client_id);
+        Calls { points: Points::shared(pool, account), ..self }
     }
 
     /// How many calls were made again since this was last asked.
@@ -129,10 +100,10 @@ impl Calls {
         let mut headers = self.headers(&shown, !body.is_empty()).ok_or(NoAnswer::Unsendable)?;
         let (mut failed, mut renewed) = (NoAnswer::Limited, false);
         for attempt in 0..ATTEMPTS_MAX {
+            let point = self.point().await?;
             if attempt > 0 {
                 self.again.fetch_add(1, Ordering::Relaxed);
             }
-            self.wait_until_allowed().await;
             let ask = Ask {
                 method: method.clone(),
                 url: url.clone(),
@@ -141,25 +112,41 @@ impl Calls {
                 time_limit: TIME_LIMIT,
                 body_bytes_max: ANSWER_BYTES_MAX,
             };
-            failed = match self.outgoing.send(ask).await {
+            let answer = self.outgoing.send(ask).await;
+            let (says, status) = match &answer {
+                Err(_) => (None, 0),
+                Ok(answer) => (Some(&answer.headers), answer.status.as_u16()),
+            };
+            let said = says.and_then(Said::read);
+            let used_up = status == 429 && said.is_some_and(|said| said.left == 0);
+            self.points.learn(&point, said, used_up).await;
+            counted(if used_up { "limited" } else { result_of(status) });
+            failed = match answer {
                 Err(unanswered) => NoAnswer::Unanswered(unanswered.to_string()),
-                Ok(answer) if answer.status.as_u16() == 401 && !renewed => {
+                Ok(_) if used_up => NoAnswer::Limited,
+                Ok(_) if is_passing(status) => {
+                    NoAnswer::Unanswered(format!("it answered {status}"))
+                }
+                Ok(answer) => {
+                    self.breaker().succeeded();
+                    if status != 401 || renewed || attempt + 1 == ATTEMPTS_MAX {
+                        return Ok(answer);
+                    }
                     renewed = true;
                     let another = self.credentials.bearer.another(&shown).await;
-                    let Some(another) = another.filter(|_| attempt + 1 < ATTEMPTS_MAX) else {
-                        return Ok(answer);
-                    };
+                    let Some(another) = another else { return Ok(answer) };
                     shown = another;
                     let of_another = self.headers(&shown, !body.is_empty());
                     headers = of_another.ok_or(NoAnswer::Unsendable)?;
                     continue;
                 }
-                Ok(answer) => match self.judge(&answer) {
-                    None => return Ok(answer),
-                    Some(failed) => failed,
-                },
             };
-            if failed != NoAnswer::Limited && attempt + 1 < ATTEMPTS_MAX {
+            if failed == NoAnswer::Limited {
+                self.breaker().succeeded();
+                continue;
+            }
+            self.breaker().failed(Instant::now());
+            if attempt + 1 < ATTEMPTS_MAX {
                 let chance = rand::rng().random_range(0.5..=1.0);
                 tokio::time::sleep((AGAIN_AFTER * (1 << attempt)).mul_f64(chance)).await;
             }
@@ -167,30 +154,44 @@ impl Calls {
         Err(failed)
     }
 
-    /// Why another answer is to be had; none where this is the one.
-    fn judge(&self, answer: &Answer) -> Option<NoAnswer> {
-        let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
-        allowed.learn(&answer.headers, Utc::now());
-        match answer.status.as_u16() {
-            429 if allowed.is_used_up() => Some(NoAnswer::Limited),
-            408 | 500..=599 => {
-                Some(NoAnswer::Unanswered(format!("it answered {}", answer.status.as_u16())))
+    /// A point for one call, once there is one and Twitch is to be asked at all.
+    async fn point(&self) -> Result<Point, NoAnswer> {
+        let until = Instant::now() + POINT_LIMIT;
+        loop {
+            let taken = self.points.take().await;
+            match taken {
+                Take::Go(point) => match self.rests() {
+                    None => return Ok(point),
+                    Some(words) => {
+                        self.points.learn(&point, None, false).await;
+                        counted("broken");
+                        return Err(NoAnswer::Unanswered(words));
+                    }
+                },
+                Take::Wait(wait) => {
+                    let spread = SPREAD.mul_f64(rand::rng().random_range(0.0..=1.0));
+                    let wait = wait.to_std().unwrap_or_default() + spread;
+                    if Instant::now() + wait > until {
+                        return Err(NoAnswer::Limited);
+                    }
+                    let ms = wait.as_millis() as u64;
+                    tracing::trace!(ms, "Twitch allows no more calls for now");
+                    tokio::time::sleep(wait).await;
+                }
             }
-            _ => None,
         }
     }
 
-    async fn wait_until_allowed(&self) {
-        let take = || {
-            let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
-            allowed.take(Utc::now())
-        };
-        if let Some(wait) = take() {
-            tracing::debug!(ms = wait.as_millis() as u64, "Twitch allows no more calls for now");
-            tokio::time::sleep(wait).await;
-            // Whatever is left to wait for, Twitch will say in its next answer.
-            take();
-        }
+    /// Why Twitch is not asked now.
+    fn rests(&self) -> Option<String> {
+        let mut breaker = self.breaker();
+        let wait = breaker.allows(Instant::now()).err()?;
+        let (failures, seconds) = (breaker.failures(), wait.as_secs() + 1);
+        Some(format!("it failed {failures} times in a row, and is asked again in {seconds} s"))
+    }
+
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn headers(&self, shown: &Shown, has_body: bool) -> Option<HeaderMap> {
@@ -204,56 +205,20 @@ impl Calls {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 500..=599)
+}
 
-    fn second(second: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_750_000_000 + second, 0).expect("a time")
+/// What came of a call, for counters.
+fn result_of(status: u16) -> &'static str {
+    match status {
+        0 => "unanswered",
+        408 | 500..=599 => "failed",
+        200..=299 => "answered",
+        _ => "refused",
     }
+}
 
-    fn says(left: &str, more_at: i64) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert("ratelimit-remaining", left.parse().expect("a header"));
-        let more_at = second(more_at).timestamp().to_string();
-        headers.insert("ratelimit-reset", more_at.parse().expect("a header"));
-        headers
-    }
-
-    #[test]
-    fn when_no_call_is_left_the_next_waits_until_there_are_more() {
-        let mut allowed = Allowed::default();
-        assert_eq!(allowed.take(second(0)), None, "nothing is known yet");
-        allowed.learn(&says("2", 12), second(0));
-        assert_eq!([allowed.take(second(1)), allowed.take(second(1))], [None, None]);
-        assert_eq!(allowed.take(second(2)), Some(Duration::from_secs(10)));
-        assert_eq!(allowed.take(second(12)), None);
-    }
-
-    #[test]
-    fn of_answers_that_overtake_each_other_the_lowest_counts() {
-        let mut allowed = Allowed::default();
-        allowed.learn(&says("3", 12), second(0));
-        allowed.learn(&says("7", 12), second(0));
-        assert_eq!(allowed.left, Some(3));
-        allowed.learn(&says("799", 72), second(13));
-        assert_eq!(allowed.left, Some(799));
-    }
-
-    #[test]
-    fn no_answer_makes_anybody_wait_for_long() {
-        let mut allowed = Allowed::default();
-        allowed.learn(&says("0", 1_000_000), second(0));
-        assert_eq!(allowed.take(second(0)), Some(WAIT_MAX));
-        let mut headers = says("0", 0);
-        headers.remove("ratelimit-reset");
-        let mut unsaid = Allowed::default();
-        unsaid.learn(&headers, second(0));
-        assert_eq!(unsaid.take(second(0)), Some(WAIT_UNSAID));
-        for garbage in ["", "many", "1.5"] {
-            let mut allowed = Allowed::default();
-            allowed.learn(&says(garbage, 12), second(0));
-            assert_eq!(allowed, Allowed::default());
-        }
-    }
+fn counted(result: &'static str) {
+    metrics::counter!("tapedeck_helix_calls_total", "result" => result).increment(1);
 }

@@ -28,7 +28,7 @@ pub use eventsub::EventSub;
 pub use inbound::{Inbound, Received};
 pub use notification::Notification;
 pub use oauth::{Grant, OAuth, TwitchError};
-pub use secrets::Secrets;
+pub use secrets::{Secrets, Versions};
 pub use settings::{Settings, Speaker};
 pub use signature::Secret;
 pub use translate::{Untranslatable, retranslate, translate};

@@ -35,6 +35,8 @@ pub(super) struct Body<'a> {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct EventSubSubscription {
+    #[serde(default)]
+    pub id: String,
     #[serde(rename = "type")]
     pub kind: String,
     pub version: String,

@@ -1,8 +1,15 @@
-//! The secret between Twitch and us, and those that it took the place of a while ago.
+//! The secret between Twitch and us, and those that it took the place of a while ago. Where they can be sealed they are
+//! `versions` in PostgreSQL; else they are what this process remembers.
+
+pub mod listed;
+pub mod twins;
+pub mod versions;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::signature::Secret;
+
+pub use versions::{Version, Versions};
 
 /// How long a replaced secret is believed after it was replaced: Twitch signs with it until it is
 /// told the new one, and a leaked one must not be good for long.

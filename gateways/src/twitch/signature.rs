@@ -34,6 +34,11 @@ impl Secret {
         }
         Ok(Secret(secret))
     }
+
+    /// For Twitch, and to be sealed.
+    pub(in crate::twitch) fn reveal(&self) -> &str {
+        &self.0
+    }
 }
 
 impl std::fmt::Debug for Secret {

@@ -11,18 +11,21 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::BytesMut;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::future::try_join_all;
 
 use journal::ingest::{PublishError, Publisher};
 use journal::{Envelope, crash};
 use sqlx::PgPool;
+use tokio::time::timeout;
 
 use super::chat::{Heard, NotAsked};
 use super::eventsub::record;
 use super::inbound::{Commands, Inbound, Outcome, Received, label};
-use super::signature::SUBSCRIPTION_TYPE;
+use super::secrets::twins;
+use super::secrets::versions::{VersionError, Versions};
+use super::signature::{Authentic, Refusal, SUBSCRIPTION_TYPE, verify};
 use super::translate::keep;
 use crate::chat::lines::NotKept;
 use crate::chat::{Frame, Lines};
@@ -46,6 +49,8 @@ pub struct Webhook {
     pub lines: Lines,
     /// Knows what viewers are called.
     pub pool: PgPool,
+    /// Whom to believe, as all processes know it; without it, whom `inbound` says.
+    pub versions: Option<Arc<Versions>>,
 }
 
 /// Why something is to be sent again.
@@ -59,6 +64,15 @@ pub(super) enum NotTaken {
     NotKept(#[from] NotKept),
     #[error("it took too long")]
     Late,
+}
+
+/// Why a request is not taken for Twitch's.
+#[derive(Debug, thiserror::Error)]
+enum NotReceived {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Unknown(#[from] VersionError),
 }
 
 pub fn router(webhook: Webhook) -> Router {
@@ -94,8 +108,12 @@ impl Desk {
         body: &[u8],
     ) -> (&'static str, &'static str, Response) {
         let now = Utc::now();
-        match self.webhook.inbound.receive(headers, body, now) {
-            Err(refusal) => {
+        match self.receive(headers, body, now).await {
+            Err(NotReceived::Unknown(error)) => {
+                tracing::warn!(error = %error, "whom to believe cannot be looked up");
+                (header_kind(headers), "unavailable", unavailable())
+            }
+            Err(NotReceived::Refused(refusal)) => {
                 if self.warned_at.swap(now.timestamp(), Ordering::Relaxed) != now.timestamp() {
                     tracing::warn!(reason = %refusal, "webhook requests are refused");
                 }
@@ -120,11 +138,47 @@ impl Desk {
         }
     }
 
+    /// Whether it is Twitch's own, and what it says. A signature that we do not know may be of a secret that another
+    /// process has made since we looked.
+    async fn receive(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<Received, NotReceived> {
+        let inbound = &self.webhook.inbound;
+        let Some(versions) = &self.webhook.versions else {
+            return Ok(inbound.receive(headers, body, now)?);
+        };
+        let asked = Instant::now();
+        // Where PostgreSQL does not answer, what is known is gone by: nobody else can change anything either.
+        versions.refresh().await;
+        let verified = verify(versions.secrets().believed(now), headers, body, now);
+        let authentic = match verified {
+            Err(Refusal::WrongSignature) => {
+                versions.look(asked).await?;
+                verify(versions.secrets().believed(now), headers, body, now)?
+            }
+            verified => verified?,
+        };
+        if versions.overlap(now)
+            && let Some(told) = twins::told(&authentic, body)
+        {
+            let Authentic { message_id, sent_at, .. } = authentic;
+            let named = twins::taken_as(&self.webhook.pool, &told, message_id, sent_at);
+            let named = timeout(PUBLISH_LIMIT, named).await.map_err(|_| VersionError::Late)?;
+            let named = named.map_err(VersionError::from)?;
+            let authentic = Authentic { message_id: &named, ..authentic };
+            return Ok(inbound.understand(&authentic, body, now));
+        }
+        Ok(inbound.understand(&authentic, body, now))
+    }
+
     /// Whoever keeps the subscriptions is to look at them. Where that cannot be said, they are looked at hourly.
     async fn look_again(&self) {
         let Webhook { inbound, pool, .. } = &self.webhook;
         let Some(broadcaster) = &inbound.broadcaster_id else { return };
-        let asked = tokio::time::timeout(PUBLISH_LIMIT, record::ask(pool, broadcaster));
+        let asked = timeout(PUBLISH_LIMIT, record::ask(pool, broadcaster));
         if let Ok(Err(error)) = asked.await {
             tracing::warn!(%error, "a revocation is only seen to within the hour");
         }
@@ -175,7 +229,7 @@ impl Webhook {
                 let traceparent = observe::traceparent();
                 Ok(self.send(&[Envelope { traceparent, ..envelope }]).await?)
             };
-            tokio::time::timeout(PUBLISH_LIMIT, asked).await.unwrap_or(Err(NotTaken::Late))?;
+            timeout(PUBLISH_LIMIT, asked).await.unwrap_or(Err(NotTaken::Late))?;
         }
         match self.lines.keep(&heard.broadcaster, &heard.frame, &heard.id).await {
             Err(error) if matches!(heard.frame, Frame::Line(_)) => {
@@ -189,7 +243,7 @@ impl Webhook {
 
     async fn send(&self, envelopes: &[Envelope]) -> Result<(), PublishError> {
         let all = try_join_all(envelopes.iter().map(|envelope| self.publisher.send(envelope)));
-        match tokio::time::timeout(PUBLISH_LIMIT, all).await {
+        match timeout(PUBLISH_LIMIT, all).await {
             Ok(sent) => sent.map(|_| ()),
             Err(_) => Err(PublishError::Unavailable(format!("no answer in {PUBLISH_LIMIT:?}"))),
         }
@@ -213,7 +267,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<BytesMut, StatusCode> {
         }
         Ok(all)
     };
-    tokio::time::timeout(BODY_LIMIT, all).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
+    timeout(BODY_LIMIT, all).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
 }
 
 fn unavailable() -> Response {

@@ -1,6 +1,7 @@
 //! Chat through a whole `tapedeck serve`: what is said is shown, and what is asked is done and answered, once.
 
 mod asked;
+mod changing;
 mod replying;
 mod shown;
 

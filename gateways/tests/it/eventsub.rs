@@ -36,7 +36,7 @@ async fn listen(world: &World) -> Url {
     };
     let lines = Lines::start(&world.broker).await.expect("the chat's user gets in");
     let (publisher, pool) = (world.publisher().await, world.pool.clone());
-    let router = router(Webhook { inbound, publisher, lines, pool });
+    let router = router(Webhook { inbound, publisher, lines, pool, versions: None });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, router).await });

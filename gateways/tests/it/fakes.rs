@@ -5,5 +5,6 @@
 pub mod eventsub;
 pub mod helix;
 pub mod openai;
+pub mod points;
 pub mod s3;
 pub mod twitch;

@@ -121,7 +121,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Every endpoint of the API and the scope it wants, as the design has them.
-const ENDPOINTS: [(&str, &str, Scope); 48] = [
+const ENDPOINTS: [(&str, &str, Scope); 49] = [
     ("get", "/accounts/{viewer}", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement", Scope::AccountsRead),
     ("get", "/accounts/{viewer}/statement/broadcasts", Scope::AccountsRead),
@@ -170,6 +170,7 @@ const ENDPOINTS: [(&str, &str, Scope); 48] = [
     ("post", "/stages/{name}/test", Scope::StageDirect),
     ("get", "/chat/ws", Scope::FeedRead),
     ("get", "/replies", Scope::CommandsRead),
+    ("get", "/configuration", Scope::CommandsRead),
 ];
 
 /// The endpoint that wants one of two: see `stage::who_may`.

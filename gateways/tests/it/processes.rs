@@ -16,6 +16,7 @@ pub const BROADCASTER: &str = "1000";
 pub const SECRET: &str = "a secret of this test";
 
 /// Where the processes of one test find their servers, and where they answer.
+#[derive(Clone)]
 pub struct Site {
     data: std::path::PathBuf,
     pub port: u16,
@@ -38,6 +39,11 @@ impl Site {
         std::fs::write(servers.data.join(CONNECT_FILE), json).expect("written");
         let (_, key) = keys::issue(pool, "a test", &[Scope::Admin]).await.expect("a key");
         Site { data: servers.data.clone(), port, key }
+    }
+
+    /// Another port, with the same servers behind it.
+    pub fn beside(&self) -> Self {
+        Site { port: free_port(), ..self.clone() }
     }
 
     pub fn secret(&self) -> Secret {

@@ -2,7 +2,9 @@
 
 mod dying;
 mod expiring;
+mod limiting;
 mod listening;
+mod rotating;
 mod serving;
 mod subscribing;
 mod vendor;
@@ -71,7 +73,8 @@ impl Desk {
         };
         let lines = Lines::start(&world.broker).await.expect("the chat's user gets in");
         let (publisher, pool) = (world.publisher().await, world.pool.clone());
-        let webhook = Webhook { inbound, publisher: publisher.clone(), lines, pool: pool.clone() };
+        let (sender, database, versions) = (publisher.clone(), pool.clone(), None);
+        let webhook = Webhook { inbound, publisher: sender, lines, pool: database, versions };
         let (webhooks, webhook) = watch::channel(Arc::new(webhook));
         let eventsub = EventSub {
             pool,
@@ -83,6 +86,7 @@ impl Desk {
             broadcaster: BROADCASTER.to_owned(),
             public_url: "https://tapes.example".to_owned(),
             secret: "a secret for tests".to_owned(),
+            versions: None,
         };
         (Desk { world, fake, _webhooks: webhooks, eventsub }, parts)
     }

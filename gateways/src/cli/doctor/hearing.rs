@@ -8,9 +8,13 @@ use super::{Finding, note, well, wrong};
 use crate::config::Config;
 use crate::twitch::eventsub::record::{self, Feed};
 use crate::twitch::eventsub::round::State;
+use crate::twitch::secrets::listed::{self, Listed};
 use crate::twitch::settings::Hearing;
 
 const CHECK: &str = "EventSub";
+const SECRET: &str = "secret";
+/// By then all subscriptions were made again, if Twitch answers.
+const MOVED_MAX: TimeDelta = TimeDelta::minutes(15);
 const LIST: &str = "tapedeck eventsub list";
 /// A look at all subscriptions that is older than this is overdue.
 const LOOKED_MAX: TimeDelta = TimeDelta::minutes(90);
@@ -30,6 +34,9 @@ pub(super) async fn examine(pool: &PgPool, config: &Config) -> anyhow::Result<Ve
         }
         Some(feed) => of(&feed, Utc::now()),
     };
+    if config.keeps_webhooks() {
+        findings.push(secrets(&listed::list(pool).await?, Utc::now()));
+    }
     if let Ok(list) = gaps::list(pool, true, Page::of(1)).await
         && list.open > 0
     {
@@ -37,6 +44,29 @@ pub(super) async fn examine(pool: &PgPool, config: &Config) -> anyhow::Result<Ve
         findings.push(wrong("gaps", words, LIST));
     }
     Ok(findings)
+}
+
+/// Whether every subscription has followed the secret.
+fn secrets(all: &[Listed], now: DateTime<Utc>) -> Finding {
+    let Some(current) = all.iter().find(|one| one.replaced_at.is_none()) else {
+        let mend = "start `tapedeck serve`: it writes the secret down, or makes one";
+        return wrong(SECRET, "no secret is written down yet".to_owned(), mend);
+    };
+    let number = current.version;
+    let left = all.iter().find(|one| one.replaced_at.is_some() && one.until.is_none());
+    match left.and_then(|old| Some((old.version, old.replaced_at?))) {
+        Some((old, since)) if now - since > MOVED_MAX => {
+            let since = since.format("%Y-%m-%d %H:%M:%S");
+            let words = format!(
+                "version {old} was replaced by {number} at {since} UTC, and subscriptions are left of it: it is believed"
+            );
+            wrong(SECRET, words, LIST)
+        }
+        Some((old, _)) => {
+            well(SECRET, format!("subscriptions move from version {old} to {number}"))
+        }
+        None => well(SECRET, format!("webhooks are signed with version {number}")),
+    }
 }
 
 fn of(feed: &Feed, now: DateTime<Utc>) -> Vec<Finding> {

@@ -1,6 +1,7 @@
 //! The part that has Twitch tell us what happens, and what is done with what is told, whichever way it comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use journal::broker::Broker;
 use journal::ingest::Publisher;
@@ -11,9 +12,10 @@ use super::parts::Parts;
 use super::talking;
 use crate::chat::Lines;
 use crate::config::Config;
+use crate::sealing::Sealer;
 use crate::twitch::accounts::Bearer;
 use crate::twitch::settings::Hearing;
-use crate::twitch::{Accounts, Credentials, EventSub, Inbound, Secret, Secrets, Webhook};
+use crate::twitch::{Accounts, Credentials, EventSub, Inbound, Secret, Secrets, Versions, Webhook};
 
 /// Listens, in this process or in another one that does, if the configuration says under which account.
 pub(super) async fn begin(
@@ -21,7 +23,7 @@ pub(super) async fn begin(
     pool: &PgPool,
     broker: &Broker,
     configs: watch::Receiver<Arc<Config>>,
-    accounts: Option<&Arc<Accounts>>,
+    (versions, accounts): (Option<Arc<Versions>>, Option<&Arc<Accounts>>),
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
     let Some(bearer) = bearer(config, accounts) else {
@@ -36,7 +38,8 @@ pub(super) async fn begin(
     let accounts = accounts.cloned();
     let made = move |config: &Config, (publisher, lines, pool): &(Publisher, Lines, PgPool)| {
         let parts = (publisher.clone(), lines.clone(), pool.clone());
-        Arc::new(webhook(config, &Secrets::default(), accounts.as_ref(), parts))
+        let nobody = (&Secrets::default(), None);
+        Arc::new(webhook(config, nobody, accounts.as_ref(), parts))
     };
     let (webhooks, webhook) = watch::channel(made(config, &needs));
     let (rest, mut configs) = (parts.rest.clone(), configs);
@@ -58,6 +61,7 @@ pub(super) async fn begin(
         broadcaster: config.broadcaster_id.clone(),
         public_url: config.public_url.clone().unwrap_or_default(),
         secret: config.eventsub_secret.clone(),
+        versions,
     };
     parts.comes_in("eventsub", eventsub.run(parts.intake.clone()));
     Ok(())
@@ -75,6 +79,7 @@ fn bearer(config: &Config, accounts: Option<&Arc<Accounts>>) -> Option<Bearer> {
 pub(super) fn webhook(
     config: &Config,
     secrets: &Secrets,
+    (secrets, versions): (&Secrets, Option<Arc<Versions>>),
     accounts: Option<&Arc<Accounts>>,
     (publisher, lines, pool): (Publisher, Lines, PgPool),
 ) -> Webhook {
@@ -83,12 +88,41 @@ pub(super) fn webhook(
     let (secrets, rules) = (secrets.clone(), Arc::new(config.rules.clone()));
     let listening = Arc::new(talking::listening(config, accounts));
     let inbound = Inbound { secrets, rules, broadcaster_id, listening };
-    Webhook { inbound, publisher, lines, pool }
+    Webhook { inbound, publisher, lines, pool, versions }
+}
+
+/// The versions of the secret that signs webhooks; nothing where they cannot be sealed.
+pub(super) async fn versions(
+    config: &Config,
+    pool: &PgPool,
+    configs: watch::Receiver<Arc<Config>>,
+    parts: &mut Parts,
+) -> Option<Arc<Versions>> {
+    let path = config.sealing_key_path()?;
+    let sealer = match Sealer::load_or_make(&path) {
+        Ok(sealer) => sealer,
+        Err(error) => {
+            tracing::warn!(%error, "a replaced EventSub secret is believed by this process alone");
+            return None;
+        }
+    };
+    let grace = Duration::from_secs(config.twitch.eventsub.secret_grace_s);
+    let versions = Arc::new(Versions::new(pool.clone(), sealer, grace));
+    versions.expect(config);
+    // Before anything is taken in. Where it fails it is tried again, and the configured one is believed meanwhile.
+    if let Err(error) = versions.adopt_of(config).await {
+        tracing::warn!(%error, "the EventSub secret is not written down yet");
+    }
+    parts.runs("secrets", Arc::clone(&versions).run(configs, parts.rest.clone()));
+    Some(versions)
 }
 
 /// With which Twitch signs notifications.
 pub(super) fn secret(config: &Config) -> anyhow::Result<Option<Secret>> {
     if config.eventsub_secret.is_empty() {
+        if config.keeps_webhooks() {
+            return Ok(None);
+        }
         tracing::warn!("no eventsub_secret is configured: every webhook will be refused");
         return Ok(None);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use journal::broker::{Broker, BrokerError};
 use journal::ingest::Publisher;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -103,4 +104,21 @@ fn note(ended: Result<Ended, JoinError>) {
         }
         Err(panic) => tracing::error!(%panic, "a part panicked while stopping"),
     }
+}
+
+/// Cancelled by Ctrl-C and SIGTERM.
+pub(super) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+        stopped.cancel();
+    });
+    Ok(stop)
 }

@@ -25,6 +25,8 @@ use super::settings::Transport;
 use super::subscriptions::Subscriptions;
 use super::times;
 use super::wanted::Wanted;
+use crate::twitch::secrets::twins;
+use crate::twitch::secrets::versions::{VersionError, Versions};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ROW_LIMIT: Duration = Duration::from_secs(2);
@@ -47,8 +49,9 @@ pub struct Keeper {
     pub transport: Transport,
     pub wanted: Vec<Wanted>,
     pub exclusive: bool,
-    /// Where webhooks are posted to.
+    /// Where webhooks are posted to, and the versions of the secret that they are signed with.
     pub callback: String,
+    pub versions: Option<Arc<Versions>>,
     pub notes: mpsc::Receiver<Note>,
     /// Up to when all that was told is stored.
     pub stored: watch::Receiver<Option<DateTime<Utc>>>,
@@ -111,13 +114,34 @@ impl Keeper {
             (Transport::Websocket, None) => {}
             (Transport::Webhook, _) => {
                 keeping.fed = before.kinds.into_iter().collect();
-                let callback = keeping.keeper.callback.clone();
-                keeping.place = Some(Place::Webhook { callback });
+                keeping.place = keeping.keeper.webhook_place();
                 keeping.is("subscribed", None).await;
             }
         }
         keeping.keep().await;
         Ok(())
+    }
+
+    /// Where webhooks go now; nowhere while there is no secret that all processes know.
+    fn webhook_place(&self) -> Option<Place> {
+        let version = match &self.versions {
+            Some(versions) => Some(versions.current()?),
+            None => None,
+        };
+        Some(Place::Webhook { callback: self.callback.clone(), version })
+    }
+
+    /// The grace begins of the secrets that no subscription has any more.
+    async fn retire(&self, report: &Report) {
+        let (Some(versions), None) = (&self.versions, &report.failed) else { return };
+        let retired = async {
+            versions.retire(&report.signed_with).await?;
+            Ok(twins::forget(&self.row.pool).await?)
+        };
+        match timeout(ROW_LIMIT, retired).await.unwrap_or(Err(VersionError::Late)) {
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "an old EventSub secret is believed for longer"),
+        }
     }
 }
 
@@ -243,15 +267,24 @@ impl Keeping {
             (failed, _) => times::again_after(failed.saturating_add(1)),
         };
         self.next = Instant::now() + wait;
-        said(&report);
+        report.log();
+        if self.keeper.transport == Transport::Webhook {
+            self.keeper.retire(&report).await;
+        }
         if let Err(error) = limited(self.keeper.row.looked(&report, asked)).await {
             tracing::warn!(%error, "what EventSub subscribes to is not written down");
         }
         self.send().await;
     }
 
-    /// What changed by itself: what was stored, and whether somebody asks.
+    /// What changed by itself: the secret, what was stored, and whether somebody asks.
     async fn look(&mut self) {
+        if self.keeper.transport == Transport::Webhook && self.running.is_none() {
+            let place = self.keeper.webhook_place();
+            if place.is_some() && place != self.place {
+                (self.place, self.next) = (place, Instant::now());
+            }
+        }
         let stored = *self.keeper.stored.borrow_and_update();
         if !self.fed.is_empty() {
             self.heard_at = self.heard_at.max(stored.map(gaps::kept));
@@ -345,29 +378,6 @@ async fn ended(running: &mut Option<Running>) -> Option<Report> {
         None => std::future::pending().await,
         Some(Running { task, .. }) => {
             task.await.inspect_err(|error| tracing::error!(%error, "a round failed")).ok()
-        }
-    }
-}
-
-/// One line for what a round came to.
-fn said(report: &Report) {
-    let (calls, removed) = (report.made.all(), report.removed);
-    let counts = [State::Enabled, State::Pending, State::Failing].map(|state| report.count(state));
-    let [enabled, pending, failing] = counts;
-    for (state, count) in [("enabled", enabled), ("pending", pending), ("failing", failing)] {
-        metrics::gauge!("tapedeck_eventsub_subscriptions", "state" => state).set(count as f64);
-    }
-    match &report.failed {
-        Some(error) => {
-            tracing::warn!(
-                error,
-                enabled,
-                failing,
-                "EventSub could not be looked at; trying again"
-            );
-        }
-        None => {
-            tracing::info!(enabled, pending, failing, removed, calls, "EventSub was looked at");
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What is to be done so that Twitch has what we want and nothing else of ours: a pure function of both.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::wanted::Wanted;
+use crate::twitch::secrets::Version;
 
 /// A subscription as Twitch lists it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -38,14 +40,10 @@ pub struct Transport {
 /// Where it is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    Webhook {
-        callback: String,
-    },
+    /// Made with this version of the secret, where there are versions.
+    Webhook { callback: String, version: Option<Version> },
     /// With the ids that the session had before Twitch had us reconnect: its subscriptions go on.
-    Session {
-        id: String,
-        before: Vec<String>,
-    },
+    Session { id: String, before: Vec<String> },
 }
 
 /// How a subscription is.
@@ -62,6 +60,8 @@ pub enum Standing {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     pub keep: Vec<(Wanted, Existing)>,
+    /// What is told by a subscription that was made with another secret, until its successor is enabled.
+    pub bridges: Vec<(Wanted, Existing)>,
     pub steps: Vec<Step>,
     /// How many were left alone because they are none of ours.
     pub left: usize,
@@ -84,6 +84,8 @@ pub enum Why {
     Orphan,
     /// It sends to where we are not any more.
     Elsewhere,
+    /// It was made with another secret, and its successor tells the same.
+    Replaced,
 }
 
 impl Existing {
@@ -117,10 +119,26 @@ impl Place {
         }
     }
 
+    /// Where Twitch is to post, with the name of the version that it signs with.
+    pub fn address(&self) -> Option<String> {
+        match self {
+            Place::Webhook { callback, version: None } => Some(callback.clone()),
+            Place::Webhook { callback, version: Some(version) } => Some(version.callback(callback)),
+            Place::Session { .. } => None,
+        }
+    }
+
+    /// The name of the version that `existing` was made with, empty where it has none; nothing where it is not ours.
+    pub fn version_of<'a>(&self, existing: &'a Existing) -> Option<&'a str> {
+        let Place::Webhook { callback: base, .. } = self else { return None };
+        let rest = existing.transport.callback.as_ref()?.strip_prefix(base.as_str())?;
+        if rest.is_empty() { Some("") } else { rest.strip_prefix("?v=") }
+    }
+
     fn has(&self, existing: &Existing) -> bool {
         let Transport { callback, session_id, .. } = &existing.transport;
         match self {
-            Place::Webhook { callback: ours } => callback.as_ref() == Some(ours),
+            Place::Webhook { .. } => callback.is_some() && *callback == self.address(),
             Place::Session { id, before } => {
                 session_id.as_ref().is_some_and(|session| session == id || before.contains(session))
             }
@@ -131,11 +149,15 @@ impl Place {
 /// What makes of `existing` what is `wanted` at `place`, with as few calls as can be. What is dead and in the way is
 /// deleted before its successor is made, everything else after all is made, so that as little as possible is missed.
 ///
+/// Of those that were made with another secret, one of each is left that is enabled until its successor is enabled as well:
+/// both tell the same for a moment ([`crate::twitch::secrets::twins`]).
+///
 /// With `exclusive`, whatever the application has at another address is deleted too. Dead ones of other WebSocket sessions
 /// are left to Twitch, which forgets them within the hour; so are conduits.
 pub fn plan(wanted: &[Wanted], existing: &[Existing], place: &Place, exclusive: bool) -> Plan {
     let mut plan = Plan::default();
     let mut here: BTreeMap<Wanted, Vec<&Existing>> = BTreeMap::new();
+    let mut before: BTreeMap<Wanted, Vec<&Existing>> = BTreeMap::new();
     let mut after = Vec::new();
     let mut seen = BTreeSet::new();
     for one in existing {
@@ -148,6 +170,8 @@ pub fn plan(wanted: &[Wanted], existing: &[Existing], place: &Place, exclusive: 
             plan.left += 1;
         } else if place.has(one) {
             here.entry(one.names()).or_default().push(one);
+        } else if place.version_of(one).is_some() {
+            before.entry(one.names()).or_default().push(one);
         } else if !exclusive || (one.standing() == Standing::Dead && place.method() == "websocket")
         {
             plan.left += 1;
@@ -172,12 +196,24 @@ pub fn plan(wanted: &[Wanted], existing: &[Existing], place: &Place, exclusive: 
             let step = Step::Delete { id: rest.id.clone(), why };
             if kept.is_some() { after.push(step) } else { plan.steps.push(step) }
         }
+        let is_told = kept.is_some_and(|kept| kept.standing() == Standing::Enabled);
+        let mut former = before.remove(one).unwrap_or_default();
+        former.sort_by_key(|existing| (existing.standing(), Reverse(existing.created_at)));
+        for (n, old) in former.into_iter().enumerate() {
+            let step = Step::Delete { id: old.id.clone(), why: Why::Replaced };
+            match old.standing() {
+                _ if is_told => after.push(step),
+                Standing::Enabled if n == 0 => plan.bridges.push((one.clone(), old.clone())),
+                // Twitch takes three of a kind at most.
+                _ => plan.steps.push(step),
+            }
+        }
         match kept {
             Some(kept) => plan.keep.push((one.clone(), kept.clone())),
             None => plan.steps.push(Step::Create(one.clone())),
         }
     }
-    for orphan in here.into_values().flatten() {
+    for orphan in here.into_values().chain(before.into_values()).flatten() {
         after.push(Step::Delete { id: orphan.id.clone(), why: Why::Orphan });
     }
     plan.steps.extend(after);

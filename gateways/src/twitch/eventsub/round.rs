@@ -1,5 +1,7 @@
 //! One look at all subscriptions: what Twitch has is listed, and made into what is wanted.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,9 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     pub cost: i64,
+    /// The name of the version of the secret that it was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
     /// Since when we know it to be so.
     pub at: DateTime<Utc>,
 }
@@ -63,6 +68,12 @@ pub struct Report {
     /// How many were taken away, and how many were left because they are none of ours.
     pub removed: u32,
     pub left: usize,
+    /// How many are still told by a subscription that was made with another secret.
+    #[serde(default)]
+    pub moving: usize,
+    /// The names of the versions of the secret that subscriptions are left of.
+    #[serde(default)]
+    pub signed_with: BTreeSet<String>,
     /// Why it could not be looked at all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
@@ -76,7 +87,31 @@ impl Report {
 
     /// Whether looking again before the hour is over may find something better.
     pub fn is_passing(&self) -> bool {
-        self.failed.is_some() || self.count(State::Pending) > 0
+        self.failed.is_some() || self.moving > 0 || self.count(State::Pending) > 0
+    }
+
+    /// One line for what it came to.
+    pub fn log(&self) {
+        let (calls, removed) = (self.made.all(), self.removed);
+        let counts =
+            [State::Enabled, State::Pending, State::Failing].map(|state| self.count(state));
+        let [enabled, pending, failing] = counts;
+        for (state, count) in [("enabled", enabled), ("pending", pending), ("failing", failing)] {
+            metrics::gauge!("tapedeck_eventsub_subscriptions", "state" => state).set(count as f64);
+        }
+        match &self.failed {
+            Some(error) => {
+                tracing::warn!(
+                    error,
+                    enabled,
+                    failing,
+                    "EventSub could not be looked at; trying again"
+                );
+            }
+            None => {
+                tracing::info!(enabled, pending, failing, removed, calls, "EventSub was looked at");
+            }
+        }
     }
 }
 
@@ -85,6 +120,8 @@ struct Round<'a> {
     subscriptions: &'a Subscriptions,
     order: &'a Order,
     report: Report,
+    /// With which version each that is there was made, by its id.
+    signed: BTreeMap<String, String>,
     /// What the last one that was made cost: all of a channel cost the same.
     last_cost: i64,
     /// Why nothing further is tried.
@@ -99,10 +136,13 @@ pub async fn carry_out(subscriptions: &Subscriptions, order: &Order) -> Report {
         cost: Cost::default(),
         removed: 0,
         left: 0,
+        moving: 0,
+        signed_with: BTreeSet::new(),
         failed: None,
         at: Utc::now(),
     };
-    let mut round = Round { subscriptions, order, report, last_cost: 0, given_up: None };
+    let (signed, given_up) = (BTreeMap::new(), None);
+    let mut round = Round { subscriptions, order, report, signed, last_cost: 0, given_up };
     let listed = match order.fresh {
         true => Ok(Listed::default()),
         false => subscriptions.list().await,
@@ -112,6 +152,7 @@ pub async fn carry_out(subscriptions: &Subscriptions, order: &Order) -> Report {
         Ok(listed) => round.make(&listed).await,
     }
     let mut report = round.report;
+    report.signed_with = round.signed.into_values().collect();
     (report.made, report.at) = (subscriptions.made(), Utc::now());
     let place = |status: &Status| order.wanted.iter().position(|one| *one == status.wanted);
     report.statuses.sort_by_key(place);
@@ -123,6 +164,9 @@ impl Round<'_> {
         let Order { wanted, place, exclusive, .. } = self.order;
         let plan = plan::plan(wanted, &listed.existing, place, *exclusive);
         (self.report.cost, self.report.left) = (listed.cost, plan.left);
+        for existing in &listed.existing {
+            self.is_signed(existing);
+        }
         for (wanted, existing) in plan.keep {
             self.last_cost = existing.cost;
             self.is_there(wanted, &existing);
@@ -148,6 +192,10 @@ impl Round<'_> {
                 let _ = self.create(wanted).await;
             }
         }
+        self.report.moving = plan.bridges.len();
+        for (wanted, existing) in plan.bridges {
+            self.is_bridged(&wanted, &existing);
+        }
     }
 
     async fn delete(&mut self, id: &str) {
@@ -155,7 +203,10 @@ impl Round<'_> {
             return;
         }
         match self.subscriptions.delete(id).await {
-            Ok(()) => self.report.removed += 1,
+            Ok(()) => {
+                self.signed.remove(id);
+                self.report.removed += 1;
+            }
             Err(failed) => self.note(failed),
         }
     }
@@ -169,6 +220,7 @@ impl Round<'_> {
         match made {
             Ok((existing, cost)) => {
                 (self.report.cost, self.last_cost) = (cost, existing.cost);
+                self.is_signed(&existing);
                 self.is_there(wanted, &existing);
                 Ok(())
             }
@@ -219,11 +271,39 @@ impl Round<'_> {
         self.status(wanted, state, why);
         if let Some(status) = self.report.statuses.last_mut() {
             (status.id, status.cost) = (Some(existing.id.clone()), existing.cost);
+            status.secret = self.order.place.version_of(existing).map(str::to_owned);
         }
+    }
+
+    /// What it is signed with, while anything comes of it.
+    fn is_signed(&mut self, existing: &Existing) {
+        if existing.standing() != Standing::Dead
+            && let Some(version) = self.order.place.version_of(existing)
+        {
+            self.signed.insert(existing.id.clone(), version.to_owned());
+        }
+    }
+
+    /// Until its successor is enabled, the one of the secret before tells the same.
+    fn is_bridged(&mut self, wanted: &Wanted, existing: &Existing) {
+        let found = self.report.statuses.iter_mut().find(|status| status.wanted == *wanted);
+        let Some(status) = found.filter(|status| status.state != State::Enabled) else { return };
+        let why = status.why.take().unwrap_or_default();
+        status.why = Some(format!("told with the secret before, while its successor waits: {why}"));
+        (status.state, status.id) = (State::Enabled, Some(existing.id.clone()));
+        status.secret = self.order.place.version_of(existing).map(str::to_owned);
     }
 
     fn status(&mut self, wanted: Wanted, state: State, why: Option<String>) {
         let at = Utc::now();
-        self.report.statuses.push(Status { wanted, state, why, id: None, cost: 0, at });
+        self.report.statuses.push(Status {
+            wanted,
+            state,
+            why,
+            id: None,
+            cost: 0,
+            secret: None,
+            at,
+        });
     }
 }

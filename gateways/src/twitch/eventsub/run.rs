@@ -25,8 +25,11 @@ use crate::observe;
 use crate::outgoing::BaseUrl;
 use crate::twitch::accounts::NoGrant;
 use crate::twitch::calls::{Calls, Credentials};
+use crate::twitch::secrets::Versions;
 use crate::twitch::webhook::{self, Webhook};
 
+/// The account of the application itself, where no person is meant.
+const APPLICATION: &str = "application";
 /// The name of the lock.
 const NAME: &str = "eventsub";
 const FAILED_WAIT: Duration = Duration::from_secs(2);
@@ -53,6 +56,8 @@ pub struct EventSub {
     /// Where the world reaches us, for webhooks, and the secret that signs them.
     pub public_url: String,
     pub secret: String,
+    /// Its versions, where they can be kept.
+    pub versions: Option<Arc<Versions>>,
 }
 
 impl EventSub {
@@ -141,9 +146,11 @@ impl EventSub {
         let mut tasks = JoinSet::new();
         let (notes, noted) = mpsc::channel(NOTES_MAX);
         let (queue, hands_on, stored) = intake::queue(self.webhook.clone(), alone, stop.clone());
-        let calls = Calls::new(self.credentials.clone());
         let base_url = self.helix_url.clone();
         let reader = if user_id.is_empty() { &self.broadcaster } else { user_id };
+        // Webhooks are asked for with the application's own token, a WebSocket's with one of an account.
+        let account = if transport == Transport::Webhook { APPLICATION } else { reader };
+        let calls = Calls::new(self.credentials.clone()).shared(self.pool.clone(), account);
         let keeper = Keeper {
             row: row.clone(),
             publisher: self.publisher.clone(),
@@ -152,6 +159,7 @@ impl EventSub {
             wanted: wanted(&self.broadcaster, reader, leave_out),
             exclusive,
             callback: format!("{}{}", self.public_url.trim_end_matches('/'), webhook::PATH),
+            versions: self.versions.clone(),
             notes: noted,
             stored,
             stop: stop.clone(),

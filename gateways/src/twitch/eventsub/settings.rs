@@ -10,6 +10,8 @@ use crate::outgoing::Secret;
 
 /// What Twitch allows.
 const KEEPALIVE_S: std::ops::RangeInclusive<u64> = 10..=600;
+/// Every process looks at the secrets within two seconds; and a leaked one must not be good for long.
+const GRACE_S: std::ops::RangeInclusive<u64> = 2..=86_400;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,6 +29,8 @@ pub struct Settings {
     pub leave_out: Vec<String>,
     /// The application is Tapedeck's alone: what it has subscribed to at another address is removed.
     pub exclusive: bool,
+    /// How long a secret of webhooks is believed after the last subscription that was made with it is gone.
+    pub secret_grace_s: u64,
 }
 
 /// How Twitch tells us what happens.
@@ -64,6 +68,7 @@ impl Default for Settings {
             keepalive_s: 10,
             leave_out: Vec::new(),
             exclusive: true,
+            secret_grace_s: 600,
         }
     }
 }
@@ -84,6 +89,9 @@ impl Settings {
         }
         if !KEEPALIVE_S.contains(&self.keepalive_s) {
             return Some("twitch.eventsub.keepalive_s: Twitch takes 10 to 600");
+        }
+        if !GRACE_S.contains(&self.secret_grace_s) {
+            return Some("twitch.eventsub.secret_grace_s: 2 to 86400, a day");
         }
         let known = |name: &String| CATALOGUE.iter().any(|kind| kind.name == name);
         if !self.leave_out.iter().all(known) {
@@ -156,6 +164,8 @@ mod tests {
         assert!(Settings { token: Secret::new("a b"), ..whole() }.refusal().is_some());
         assert!(Settings { user_id: "my name".to_owned(), ..whole() }.refusal().is_some());
         assert!(Settings { keepalive_s: 9, ..whole() }.refusal().is_some());
+        assert!(Settings { secret_grace_s: 1, ..whole() }.refusal().is_some());
+        assert!(Settings { secret_grace_s: 86_401, ..whole() }.refusal().is_some());
         let leave_out = vec!["channel.ad_break.begin".to_owned()];
         assert!(Settings { leave_out, ..whole() }.refusal().is_some());
         assert!(!format!("{:?}", whole()).contains("hush"));

@@ -22,7 +22,7 @@ const WORDS_MAX: usize = 200;
 pub struct Subscriptions {
     calls: Calls,
     base_url: BaseUrl,
-    /// With which Twitch is to sign what it posts.
+    /// With which Twitch is to sign what it posts, where the place names no version of it.
     secret: String,
     made: Counters,
 }
@@ -147,8 +147,9 @@ impl Subscriptions {
     /// Has Twitch tell of `wanted` at `place`, and says what it made of it.
     pub async fn create(&self, wanted: &Wanted, place: &Place) -> Result<(Existing, Cost), Failed> {
         let transport = match place {
-            Place::Webhook { callback } => {
-                json!({"method": "webhook", "callback": callback, "secret": self.secret})
+            Place::Webhook { version, .. } => {
+                let secret = version.as_ref().map_or(self.secret.as_str(), |v| v.secret.reveal());
+                json!({"method": "webhook", "callback": place.address(), "secret": secret})
             }
             Place::Session { id, .. } => json!({"method": "websocket", "session_id": id}),
         };

@@ -2,6 +2,7 @@
 //! beforehand for calls, and done at once to connections.
 
 mod api;
+mod posting;
 mod socket;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,6 +16,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::twitch::{self, Twitch};
@@ -94,8 +96,8 @@ struct All {
     subs: Vec<Sub>,
     /// By id, how to reach whoever is connected.
     sessions: BTreeMap<String, mpsc::UnboundedSender<Order>>,
-    /// Sessions that were told to reconnect.
-    reconnecting: BTreeSet<String>,
+    /// Sessions that were told to reconnect, and until when they may.
+    reconnecting: BTreeMap<String, Instant>,
     /// What was told to how many, by message id.
     told: BTreeMap<String, usize>,
     calls: Vec<String>,
@@ -105,11 +107,17 @@ struct All {
     made: u64,
     /// What becomes of the next connections: they are refused with these statuses.
     refused: VecDeque<u16>,
+    /// The secret of each webhook, where its host is found, and what came of what was posted.
+    secrets: BTreeMap<String, String>,
+    hosts: posting::Hosts,
+    posted: posting::Posted,
 }
 
 /// What a connection is to do.
 enum Order {
     Say(String),
+    /// Says that it is to go on elsewhere, and ends if it did not within the grace.
+    Leave(String),
     Close(u16),
     /// Ends without a goodbye.
     Cut,
@@ -194,16 +202,8 @@ impl EventSub {
             let session = json!({"id": id, "status": "reconnecting", "connected_at": Utc::now(),
                 "keepalive_timeout_seconds": null, "reconnect_url": url});
             let frame = frame("session_reconnect", json!({ "session": session }));
-            all.order(&id, Order::Say(frame));
-            all.reconnecting.insert(id.clone());
-            let (shared, grace) = (Arc::clone(&self.shared), self.shared.options.grace);
-            tokio::spawn(async move {
-                tokio::time::sleep(grace).await;
-                let mut all = shared.all();
-                if all.reconnecting.remove(&id) {
-                    all.order(&id, Order::Close(4004));
-                }
-            });
+            all.order(&id, Order::Leave(frame));
+            all.reconnecting.insert(id, Instant::now() + self.shared.options.grace);
         }
     }
 
@@ -303,6 +303,11 @@ impl All {
             (_, false) => Err("Client ID and OAuth token do not match"),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a session goes on over another connection, which it may once.
+    fn may_go_on(&mut self, session: &str) -> bool {
+        self.reconnecting.remove(session).is_some_and(|until| Instant::now() < until)
     }
 
     fn say(&self, sub: &Sub, text: String) -> bool {

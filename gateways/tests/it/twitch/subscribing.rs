@@ -22,7 +22,7 @@ fn subscriptions(fake: &fake::EventSub, token: &str) -> Subscriptions {
 }
 
 fn order() -> Order {
-    let place = Place::Webhook { callback: CALLBACK.to_owned() };
+    let place = Place::Webhook { callback: CALLBACK.to_owned(), version: None };
     let wanted = wanted(BROADCASTER, BROADCASTER, &[]);
     Order { wanted, place, exclusive: true, fresh: false }
 }

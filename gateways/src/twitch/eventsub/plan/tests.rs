@@ -5,11 +5,12 @@ use rand::{Rng, SeedableRng};
 
 use super::super::wanted::wanted;
 use super::*;
+use crate::twitch::Secret;
 
 const CALLBACK: &str = "https://tapes.example/webhooks/twitch";
 
 fn here() -> Place {
-    Place::Webhook { callback: CALLBACK.to_owned() }
+    Place::Webhook { callback: CALLBACK.to_owned(), version: None }
 }
 
 fn existing(id: &str, of: &Wanted, status: &str, callback: &str) -> Existing {
@@ -166,4 +167,43 @@ fn dead_ones_of_other_sessions_and_conduits_are_left_alone() {
     assert_eq!((plan.keep[0].1.id.as_str(), plan.left), ("ours", 2));
     let gone = Step::Delete { id: "live".to_owned(), why: Why::Elsewhere };
     assert_eq!(plan.steps, [gone]);
+}
+
+#[test]
+fn what_was_made_with_another_secret_goes_once_its_successor_is_enabled_and_not_before() {
+    let two = &wanted("1000", "1000", &[])[..2];
+    let secret = Secret::new("the second secret").expect("a good secret");
+    let version = Some(Version { number: 2, name: "22222222".to_owned(), secret });
+    let place = Place::Webhook { callback: CALLBACK.to_owned(), version };
+    let [v1, v2] = ["11111111", "22222222"].map(|name| format!("{CALLBACK}?v={name}"));
+    let [online, offline] = [&two[0], &two[1]];
+    let gone = |id: &str, why| Step::Delete { id: id.to_owned(), why };
+    // Made with no version, with the first, and dead: one that tells is left, and there is room for the third.
+    let at = |seconds| DateTime::from_timestamp(seconds, 0);
+    let listed = [
+        Existing { created_at: at(1), ..existing("plain", online, "enabled", CALLBACK) },
+        Existing { created_at: at(2), ..existing("first", online, "enabled", &v1) },
+        existing("dead", offline, "user_removed", &v1),
+        existing("orphan", &wanted("2000", "2000", &[])[0], "enabled", &v1),
+        existing("else", online, "enabled", "https://tapes.example/webhooks/twitch2?v=11111111"),
+    ];
+    let begun = plan(two, &listed, &place, false);
+    assert_eq!(begun.left, 1, "what only looks like ours is not");
+    assert_eq!(begun.bridges, [(online.clone(), listed[1].clone())]);
+    let expected = [
+        gone("plain", Why::Replaced),
+        Step::Create(online.clone()),
+        gone("dead", Why::Replaced),
+        Step::Create(offline.clone()),
+        gone("orphan", Why::Orphan),
+    ];
+    assert_eq!(begun.steps, expected);
+
+    let pending = existing("new", online, "webhook_callback_verification_pending", &v2);
+    let waiting = plan(&two[..1], &[listed[1].clone(), pending.clone()], &place, false);
+    assert_eq!((waiting.steps.len(), waiting.bridges.len()), (0, 1), "{waiting:?}");
+    let enabled = Existing { status: "enabled".to_owned(), ..pending };
+    let over = plan(&two[..1], &[listed[1].clone(), enabled], &place, false);
+    assert_eq!((over.keep[0].1.id.as_str(), over.bridges.len()), ("new", 0));
+    assert_eq!(over.steps, [gone("first", Why::Replaced)]);
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::{All, CLIENT, Deed, Shared, Sub, TOKEN};
+use super::{All, CLIENT, Deed, Shared, Sub, TOKEN, posting};
 
 /// How many one connection may have, and how many of one type and condition there may be.
 const OF_A_SESSION_MAX: usize = 300;
@@ -77,6 +77,7 @@ pub async fn create(
     if all.forbidden.contains(&kind) {
         return failure(403, "subscription missing proper authorization");
     }
+    let mut signed_with = String::new();
     let status = match transport["method"].as_str() {
         Some("websocket") => {
             let session = text(&transport["session_id"]);
@@ -99,6 +100,7 @@ pub async fn create(
                 return failure(400, "the callback or the secret is not good");
             }
             transport.as_object_mut().expect("an object").remove("secret");
+            signed_with = secret;
             "webhook_callback_verification_pending"
         }
         _ => return failure(400, "the transport is not good"),
@@ -128,6 +130,10 @@ pub async fn create(
         created_at: Utc::now(),
     };
     all.subs.push(sub.clone());
+    if status != "enabled" {
+        all.secrets.insert(sub.id.clone(), signed_with.clone());
+        tokio::spawn(posting::challenge(Arc::clone(&shared), sub.clone(), signed_with));
+    }
     if let Some(Deed::DoAndFail) = deed {
         return failure(500, "something went wrong");
     }

@@ -38,7 +38,7 @@ async fn serve(shared: Arc<Shared>, mut socket: WebSocket, query: HashMap<String
         let mut all = shared.all();
         all.connections += 1;
         match former {
-            Some(id) if all.reconnecting.remove(id) => Some(id.clone()),
+            Some(id) if all.may_go_on(id) => Some(id.clone()),
             Some(_) => None,
             None => Some(format!("session-{}", all.connections)),
         }
@@ -80,12 +80,18 @@ impl Connection {
         let mut said = Instant::now();
         let mut unused =
             Instant::now() + if fresh { self.shared.options.unused_after } else { NEVER };
+        let mut left = Instant::now() + NEVER;
         loop {
             let silence = said + if self.hushed { NEVER } else { keepalive };
             let text = tokio::select! {
                 order = self.received.recv() => match order {
                     Some(Order::Say(text)) if !self.hushed => text,
                     Some(Order::Say(_)) => continue,
+                    Some(Order::Leave(text)) => {
+                        left = Instant::now() + self.shared.options.grace;
+                        if self.hushed { continue }
+                        text
+                    }
                     Some(Order::Close(code)) => return Some(code),
                     Some(Order::Hush) => { self.hushed = true; continue }
                     Some(Order::Ping) => {
@@ -99,6 +105,11 @@ impl Connection {
                     Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_))) => return Some(4001),
                     Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return None,
                 },
+                () = sleep_until(left) => {
+                    left = Instant::now() + NEVER;
+                    if self.shared.all().reconnecting.remove(&self.id).is_some() { return Some(4004) }
+                    continue;
+                }
                 () = sleep_until(silence) => frame("session_keepalive", json!({})),
                 () = sleep_until(unused) => {
                     unused = Instant::now() + NEVER;
@@ -127,7 +138,7 @@ impl Connection {
             return;
         }
         all.sessions.remove(&self.id);
-        if all.reconnecting.contains(&self.id) && code.is_none() {
+        if all.reconnecting.contains_key(&self.id) && code.is_none() {
             return;
         }
         let status = match code {

@@ -1,0 +1,60 @@
+//! What Twitch allows in a minute, for two processes together.
+
+use bytes::Bytes;
+use gateways::twitch::calls::Calls;
+use reqwest::Method;
+
+use super::*;
+use crate::fakes::points::Points;
+use crate::world::pool;
+
+const MOST: i64 = 800;
+const MINUTE_S: i64 = 3;
+const CALLERS: usize = 8;
+
+/// A process that calls as often as it may.
+async fn caller(world: &World, helix: &Points, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
+    let credentials = Credentials { client_id: CLIENT.to_owned(), token: Secret::new(TOKEN) };
+    let own = pool(&world.servers.database_url).await;
+    let calls = Arc::new(Calls::new(credentials).shared(own, "1000"));
+    let one = || {
+        let (calls, url, stop) = (Arc::clone(&calls), helix.url(), stop.clone());
+        tokio::spawn(async move {
+            let asking = async {
+                loop {
+                    let _ = calls.ask(Method::GET, url.clone(), Bytes::new()).await;
+                }
+            };
+            stop.run_until_cancelled(asking).await;
+        })
+    };
+    (0..CALLERS).map(|_| one()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_use_what_twitch_allows_and_never_more_and_after_a_refusal_nobody_calls() {
+    let world = World::start().await;
+    let helix = Points::start(MOST, MINUTE_S).await;
+    let stop = CancellationToken::new();
+    let mut callers = caller(&world, &helix, &stop).await;
+    callers.extend(caller(&world, &helix, &stop).await);
+
+    // The first minute had begun before; two whole ones follow.
+    let first = helix.minute() + 1;
+    until("two minutes are over", async || helix.minute() == first + 2).await;
+    let spent = [first, first + 1].map(|minute| helix.spent(minute));
+    assert_eq!(helix.refused(), 0, "somebody asked for more than there is: {spent:?}");
+    for spent in spent {
+        assert!(spent >= MOST * 9 / 10, "{spent} of {MOST} were used");
+    }
+
+    until("the third has begun", async || helix.spent(first + 2) > MOST / 10).await;
+    helix.inject();
+    until("it is over, and they call again", async || helix.spent(first + 3) > 0).await;
+    assert_eq!(helix.calls_while_stopped(), 0, "somebody did not wait for the reset");
+    assert_eq!(helix.refused(), 0);
+    stop.cancel();
+    for caller in callers {
+        caller.await.expect("no panic");
+    }
+}
