@@ -98,7 +98,8 @@ pub enum Role {
     Compatibility,
     /// Answers what was asked in chat
     Replies,
-    /// Has Twitch tell what happens, where [twitch.eventsub] says under which account
+    /// Has Twitch tell what happens, where [twitch.eventsub] says under which account, and reads chat over IRC, where
+    /// [twitch.irc] turns it on
     Eventsub,
 }
 
@@ -229,7 +230,8 @@ pub async fn serve(
     }
 
     if roles.contains(&Role::Eventsub) {
-        hearing::begin(&config, &pool, &broker, configs_now, &mut parts).await?;
+        hearing::begin(&config, &pool, &broker, configs_now.clone(), &mut parts).await?;
+        hearing::begin_irc(&config, &pool, &broker, configs_now, &mut parts).await?;
     }
     inside(roles, &config, &pool, &broker, processes, &mut parts).await?;
     if roles.contains(&Role::Directing) {

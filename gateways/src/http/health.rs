@@ -18,6 +18,7 @@ use super::Api;
 use crate::golden_vcr;
 use crate::twitch::eventsub::record;
 use crate::twitch::eventsub::round::State;
+use crate::twitch::irc;
 
 /// How long a dependency may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -80,10 +81,11 @@ async fn ready(FromState(app): FromState<super::State>) -> Response {
 }
 
 async fn look(app: &Api) -> Readiness {
-    let (postgres, nats, relay, eventsub) =
-        tokio::join!(postgres(app), nats(app), relay(app), eventsub(app));
+    let (postgres, nats, relay, eventsub, irc) =
+        tokio::join!(postgres(app), nats(app), relay(app), eventsub(app), chat_over_irc(app));
     let checks: Vec<Check> = [nats].into_iter().chain(postgres).chain([relay]).collect();
-    let (ready, notes) = (checks.iter().all(|check| check.ok), eventsub.into_iter().collect());
+    let (ready, notes) =
+        (checks.iter().all(|check| check.ok), eventsub.into_iter().chain(irc).collect());
     Readiness { ready, checks, notes }
 }
 
@@ -104,6 +106,18 @@ async fn eventsub(app: &Api) -> Option<Check> {
     let words =
         format!("{}, {} types are told, {failing} are failing", feed.state, feed.kinds.len());
     Some(Check { name, ok, words })
+}
+
+/// Whether chat is read over IRC, where it is to be.
+async fn chat_over_irc(app: &Api) -> Option<Check> {
+    app.config.twitch.irc.enabled.then_some(())?;
+    let found = irc::record::find(&app.pool, &app.config.broadcaster_id);
+    let (ok, words) = match tokio::time::timeout(ANSWER_LIMIT, found).await {
+        Ok(Ok(Some(feed))) => (feed.state == "joined", feed.state),
+        Ok(Ok(None)) => (false, "nobody listened yet".to_owned()),
+        _ => (false, "cannot be asked".to_owned()),
+    };
+    Some(Check { name: "irc".to_owned(), ok, words })
 }
 
 /// PostgreSQL and, where it answers, each projection, each process, and what is said to programs of others.

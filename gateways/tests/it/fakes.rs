@@ -4,6 +4,8 @@
 
 pub mod eventsub;
 pub mod helix;
+pub mod irc;
 pub mod openai;
 pub mod s3;
 pub mod twitch;
+pub mod vendors;

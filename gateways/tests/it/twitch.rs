@@ -1,6 +1,7 @@
 //! EventSub against a fake of it on loopback: what is told arrives once, and what is not told is known.
 
 mod dying;
+mod irc;
 mod listening;
 mod serving;
 mod subscribing;
@@ -33,7 +34,7 @@ const KINDS: usize = CATALOGUE.len();
 struct Desk {
     world: World,
     fake: fake::EventSub,
-    _webhooks: watch::Sender<Arc<Webhook>>,
+    webhooks: watch::Sender<Arc<Webhook>>,
     eventsub: EventSub,
 }
 
@@ -80,7 +81,7 @@ impl Desk {
             public_url: "https://tapes.example".to_owned(),
             secret: "a secret for tests".to_owned(),
         };
-        (Desk { world, fake, _webhooks: webhooks, eventsub }, parts)
+        (Desk { world, fake, webhooks, eventsub }, parts)
     }
 
     fn listen(&self) -> Listener {

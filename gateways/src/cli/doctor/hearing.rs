@@ -1,4 +1,4 @@
-//! Whether Twitch tells us what happens, and since when it may not have.
+//! Whether Twitch tells us what happens, over EventSub and over IRC, and since when it may not have.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::{Page, gaps};
@@ -8,32 +8,62 @@ use super::{Finding, note, well, wrong};
 use crate::config::Config;
 use crate::twitch::eventsub::record::{self, Feed};
 use crate::twitch::eventsub::round::State;
+use crate::twitch::irc;
 
 const CHECK: &str = "EventSub";
+const IRC: &str = "IRC";
+const START: &str = "start `tapedeck serve` or `tapedeck up`";
 const LIST: &str = "tapedeck eventsub list";
 /// A look at all subscriptions that is older than this is overdue.
 const LOOKED_MAX: TimeDelta = TimeDelta::minutes(90);
 
 pub(super) async fn examine(pool: &PgPool, config: &Config) -> anyhow::Result<Vec<Finding>> {
-    if config.twitch.credentials().is_none() {
-        let words = "[twitch.eventsub] names no account: Twitch is not asked to tell anything";
-        let mend = "set TAPEDECK_TWITCH__EVENTSUB__TOKEN, as tapedeck.example.toml explains";
-        return Ok(vec![note(CHECK, words.to_owned(), mend)]);
-    }
-    let mut findings = match record::find(pool, &config.broadcaster_id).await? {
-        None => {
-            let words = "nobody listened yet".to_owned();
-            vec![wrong(CHECK, words, "start `tapedeck serve` or `tapedeck up`")]
-        }
-        Some(feed) => of(&feed, Utc::now()),
-    };
-    if let Ok(list) = gaps::list(pool, true, Page::of(1)).await
+    let mut findings = eventsub(pool, config).await?;
+    findings.extend(irc(pool, config).await?);
+    let any = config.twitch.credentials().is_some() || config.twitch.irc.enabled;
+    if any
+        && let Ok(list) = gaps::list(pool, true, Page::of(1)).await
         && list.open > 0
     {
         let words = format!("{} gaps last: not everything reaches us", list.open);
         findings.push(wrong("gaps", words, LIST));
     }
     Ok(findings)
+}
+
+async fn eventsub(pool: &PgPool, config: &Config) -> anyhow::Result<Vec<Finding>> {
+    if config.twitch.credentials().is_none() {
+        let words = "[twitch.eventsub] names no account: Twitch is not asked to tell anything";
+        let mend = "set TAPEDECK_TWITCH__EVENTSUB__TOKEN, as tapedeck.example.toml explains";
+        return Ok(vec![note(CHECK, words.to_owned(), mend)]);
+    }
+    Ok(match record::find(pool, &config.broadcaster_id).await? {
+        None => vec![wrong(CHECK, "nobody listened yet".to_owned(), START)],
+        Some(feed) => of(&feed, Utc::now()),
+    })
+}
+
+/// How chat is read over IRC, where it is to be.
+async fn irc(pool: &PgPool, config: &Config) -> anyhow::Result<Option<Finding>> {
+    let settings = &config.twitch.irc;
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let Some(feed) = irc::record::find(pool, &config.broadcaster_id).await? else {
+        return Ok(Some(wrong(IRC, "nobody listened yet".to_owned(), START)));
+    };
+    let why = feed.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let since = feed.since.format("%Y-%m-%d %H:%M:%S");
+    let words = format!("#{}, {} since {since} UTC{why}", settings.channel, feed.state);
+    Ok(Some(match feed.state.as_str() {
+        "joined" => well(IRC, words),
+        "stopped" => wrong(IRC, words, START),
+        "refused" => {
+            let mend = "correct token, login and channel of [twitch.irc], and start again";
+            wrong(IRC, words, mend)
+        }
+        _ => wrong(IRC, words, "it is tried again by itself; look at https://status.twitch.com"),
+    }))
 }
 
 fn of(feed: &Feed, now: DateTime<Utc>) -> Vec<Finding> {
@@ -43,7 +73,7 @@ fn of(feed: &Feed, now: DateTime<Utc>) -> Vec<Finding> {
         format!("{transport}, {state} since {} UTC{why}", since.format("%Y-%m-%d %H:%M:%S"));
     let connection = match state.as_str() {
         "connected" | "subscribed" => well(CHECK, words),
-        "stopped" => wrong(CHECK, words, "start `tapedeck serve` or `tapedeck up`"),
+        "stopped" => wrong(CHECK, words, START),
         _ => wrong(CHECK, words, "it is tried again by itself; look at https://status.twitch.com"),
     };
     let Some(report) = report else { return vec![connection] };

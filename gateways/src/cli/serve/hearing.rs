@@ -11,7 +11,7 @@ use super::parts::Parts;
 use super::talking;
 use crate::chat::Lines;
 use crate::config::Config;
-use crate::twitch::{EventSub, Inbound, Secret, Secrets, Webhook};
+use crate::twitch::{EventSub, Inbound, Irc, Secret, Secrets, Webhook};
 
 /// Listens, in this process or in another one that does, if the configuration says under which account.
 pub(super) async fn begin(
@@ -26,23 +26,7 @@ pub(super) async fn begin(
         return Ok(());
     };
     let publisher = parts.publisher(broker).await?;
-    let lines = Lines::start(broker).await?;
-    let needs = (publisher.clone(), lines, pool.clone());
-    // What comes over a WebSocket is signed by nobody, so no secret is believed here.
-    let made = |config: &Config, (publisher, lines, pool): &(Publisher, Lines, PgPool)| {
-        let parts = (publisher.clone(), lines.clone(), pool.clone());
-        Arc::new(webhook(config, &Secrets::default(), parts))
-    };
-    let (webhooks, webhook) = watch::channel(made(config, &needs));
-    let (rest, mut configs) = (parts.rest.clone(), configs);
-    parts.runs("hearing", async move {
-        while let Some(Ok(())) = rest.run_until_cancelled(configs.changed()).await {
-            let config = Arc::clone(&configs.borrow_and_update());
-            webhooks.send_replace(made(&config, &needs));
-        }
-        rest.cancelled().await;
-        Ok(())
-    });
+    let webhook = current("hearing", pool, broker, configs, parts).await?;
     let eventsub = EventSub {
         pool: pool.clone(),
         publisher,
@@ -56,6 +40,57 @@ pub(super) async fn begin(
     };
     parts.comes_in("eventsub", eventsub.run(parts.intake.clone()));
     Ok(())
+}
+
+/// Reads chat over IRC, in this process or in another one that does, if the configuration wants it.
+pub(super) async fn begin_irc(
+    config: &Arc<Config>,
+    pool: &PgPool,
+    broker: &Broker,
+    configs: watch::Receiver<Arc<Config>>,
+    parts: &mut Parts,
+) -> anyhow::Result<()> {
+    if !config.twitch.irc.enabled {
+        return Ok(());
+    }
+    let irc = Irc {
+        pool: pool.clone(),
+        publisher: parts.publisher(broker).await?,
+        webhook: current("hearing IRC", pool, broker, configs, parts).await?,
+        settings: config.twitch.irc.clone(),
+        broadcaster: config.broadcaster_id.clone(),
+        helix: config.twitch.credentials().map(|known| (known, config.twitch.helix_url.clone())),
+    };
+    parts.comes_in("irc", irc.run(parts.intake.clone()));
+    Ok(())
+}
+
+/// What is done with what comes over a connection, as the configuration of the moment has it. That is signed by nobody, so
+/// no secret is believed here.
+async fn current(
+    name: &'static str,
+    pool: &PgPool,
+    broker: &Broker,
+    configs: watch::Receiver<Arc<Config>>,
+    parts: &mut Parts,
+) -> anyhow::Result<watch::Receiver<Arc<Webhook>>> {
+    let needs = (parts.publisher(broker).await?, Lines::start(broker).await?, pool.clone());
+    let made = |config: &Config, (publisher, lines, pool): &(Publisher, Lines, PgPool)| {
+        let parts = (publisher.clone(), lines.clone(), pool.clone());
+        Arc::new(webhook(config, &Secrets::default(), parts))
+    };
+    let config = Arc::clone(&configs.borrow());
+    let (webhooks, webhook) = watch::channel(made(&config, &needs));
+    let (rest, mut configs) = (parts.rest.clone(), configs);
+    parts.runs(name, async move {
+        while let Some(Ok(())) = rest.run_until_cancelled(configs.changed()).await {
+            let config = Arc::clone(&configs.borrow_and_update());
+            webhooks.send_replace(made(&config, &needs));
+        }
+        rest.cancelled().await;
+        Ok(())
+    });
+    Ok(webhook)
 }
 
 /// What is done with what Twitch tells.

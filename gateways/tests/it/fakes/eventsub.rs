@@ -120,6 +120,7 @@ impl EventSub {
         let router = Router::new()
             .route("/ws", get(socket::open))
             .route("/oauth2/validate", get(api::validate))
+            .route("/helix/users", get(api::users))
             .route("/helix/eventsub/subscriptions", list)
             .with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
