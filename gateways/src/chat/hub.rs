@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::time::timeout;
@@ -24,6 +24,8 @@ const DELETIONS_MAX: usize = 1_000;
 /// How many frames somebody may be behind before they are cut.
 const BEHIND_MAX: usize = 256;
 const PLACES: usize = 200;
+/// Two ways in that tell of one clearing give times that are no further apart.
+const TOLD_TWICE_WITHIN: TimeDelta = TimeDelta::seconds(5);
 /// How often it is looked for lines when nobody says that there are any.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -116,7 +118,8 @@ impl Seen {
     }
 
     /// Nothing that `whose` said until then is to be seen. Where the word of it came late, they have said more since, which
-    /// stays: then each line that goes is named, because `text` means all there are.
+    /// stays: then each line that goes is named, because `text` means all there are. Told of a second time over another way,
+    /// with nothing left to go, it is no news.
     fn clear(
         &mut self,
         whose: Option<String>,
@@ -125,15 +128,21 @@ impl Seen {
     ) -> Vec<Utf8Bytes> {
         let is_meant = |shown: &Shown| whose.as_ref().is_none_or(|whose| *whose == shown.viewer);
         let came_late = self.lines.iter().any(|shown| is_meant(shown) && shown.at > until);
-        let (gone, left) = std::mem::take(&mut self.lines)
+        let (gone, left): (VecDeque<Shown>, _) = std::mem::take(&mut self.lines)
             .into_iter()
             .partition(|shown| is_meant(shown) && shown.at <= until);
         self.lines = left;
+        let is_known = |(of, at): &(Option<String>, DateTime<Utc>)| {
+            *of == whose && (*at - until).abs() <= TOLD_TWICE_WITHIN
+        };
+        let told_before = self.cleared.iter().any(is_known);
         bounded(&mut self.cleared, DELETIONS_MAX, (whose, until));
+        if told_before && gone.is_empty() {
+            return Vec::new();
+        }
         if !came_late {
             return vec![text];
         }
-        let gone: VecDeque<Shown> = gone;
         let named = gone.into_iter().map(|shown| Frame::Deleted { id: shown.id });
         named.filter_map(|frame| Some(serde_json::to_string(&frame).ok()?.into())).collect()
     }
@@ -293,6 +302,32 @@ mod tests {
         assert!(ids(&hub).is_empty());
         assert!(next.try_recv().expect("the clearing").as_str().contains("cleared"));
         assert!(next.try_recv().is_err(), "nothing is told twice");
+    }
+
+    #[test]
+    fn a_clearing_that_is_told_of_twice_is_shown_once_and_a_second_one_is_not_lost() {
+        let hub = Hub::default();
+        let (_, mut next) = hub.join();
+        let mut take = |kept: Kept| {
+            hub.take(kept);
+            next.try_recv().ok().map(|text| text.as_str().to_owned())
+        };
+        assert!(take(line("m-1", "5001", 0)).is_some());
+        for whose in [Some("5001"), None] {
+            let frame = |at| match whose {
+                Some(viewer) => Frame::ClearedViewer { viewer: viewer.to_owned(), at },
+                None => Frame::Cleared { at },
+            };
+            let cleared = |at: i64| kept(frame(Some(second(at))), at);
+            assert!(take(cleared(5)).is_some(), "the first word of it");
+            assert_eq!(take(cleared(6)), None, "the same over another way, a moment later");
+            assert_eq!(take(cleared(5)), None, "or earlier");
+            assert!(take(line("m-2", "5001", 7)).is_some());
+            assert!(take(cleared(8)).is_some(), "another one, with something to take away");
+            assert!(take(cleared(60)).is_some(), "and one much later");
+            hub.seen.lock().expect("whole").cleared.clear();
+        }
+        assert!(ids(&hub).is_empty());
     }
 
     #[test]

@@ -98,7 +98,8 @@ pub enum Role {
     Compatibility,
     /// Answers what was asked in chat
     Replies,
-    /// Has Twitch tell what happens, where [twitch.eventsub] says under which account
+    /// Has Twitch tell what happens, where [twitch.eventsub] says under which account, and reads chat over IRC, where
+    /// [twitch.irc] turns it on
     Eventsub,
 }
 
@@ -243,8 +244,10 @@ pub async fn serve(
     }
 
     if roles.contains(&Role::Eventsub) {
-        let knows = (versions, accounts.as_ref());
-        hearing::begin(&config, &pool, &broker, configs_now, knows, &mut parts).await?;
+        let (knows, now) = ((versions, accounts.as_ref()), configs_now.clone());
+        hearing::begin(&config, &pool, &broker, now, knows, &mut parts).await?;
+        let accounts = accounts.as_ref();
+        hearing::begin_irc(&config, &pool, &broker, configs_now, accounts, &mut parts).await?;
     }
     inside(roles, &config, &pool, &broker, processes, accounts, &mut parts).await?;
     if roles.contains(&Role::Directing) {

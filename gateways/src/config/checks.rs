@@ -76,6 +76,9 @@ impl Config {
 
     /// Why Twitch cannot be asked to tell us anything, where it is to be.
     fn refusal_of_hearing(&self) -> Option<&'static str> {
+        if self.twitch.irc.enabled && self.broadcaster_id.is_empty() {
+            return Some("twitch.irc is enabled, and broadcaster_id is empty");
+        }
         let hearing = self.twitch.hearing(&self.broadcaster_id)?;
         if self.twitch.client_id.is_empty() {
             return Some("twitch.eventsub.token is set, and client_id is empty");

@@ -134,9 +134,16 @@ fn what_is_said_in_chat_can_be_said_and_a_token_is_not_shown() {
         "[replies.texts]\nbalance = \"{secret}\"",
         "[twitch.chat]\nsender_id = \"1\"",
         "[twitch]\nhelix_url = \"http://api.twitch.tv\"",
+        "broadcaster_id = \"1000\"\n[twitch.irc]\nenabled = true",
+        "[twitch.irc]\nenabled = true\nchannel = \"goldenreel\"",
+        "[twitch.irc]\naddress = \"irc.chat.twitch.tv\"",
+        "[twitch.irc]\nlogin = \"bot\"",
     ] {
         layered(wrong, &[]).expect_err(wrong);
     }
+    let irc = "broadcaster_id = \"1000\"\n[twitch.irc]\nenabled = true\nchannel = \"goldenreel\"";
+    let config = layered(irc, &[("TAPEDECK_TWITCH__IRC__TOKEN", "hush")]).expect("readable");
+    assert!(!format!("{config:?} {:?}", config.twitch).contains("hush"));
     let token = [("TAPEDECK_TWITCH__CHAT__TOKEN", "hush")];
     let file = "[twitch]\nclient_id = \"c\"\n[twitch.chat]\nsender_id = \"42\"";
     let config = layered(file, &token).expect("readable");

@@ -19,6 +19,7 @@ use crate::golden_vcr;
 use crate::twitch::accounts::{Standing, Verdict, store};
 use crate::twitch::eventsub::record;
 use crate::twitch::eventsub::round::State;
+use crate::twitch::irc;
 use crate::twitch::settings::Hearing;
 
 /// How long a dependency may take to answer.
@@ -82,11 +83,17 @@ async fn ready(FromState(app): FromState<super::State>) -> Response {
 }
 
 async fn look(app: &Api) -> Readiness {
-    let (postgres, nats, relay, eventsub, accounts) =
-        tokio::join!(postgres(app), nats(app), relay(app), eventsub(app), accounts(app));
+    let (postgres, nats, relay, eventsub, accounts, irc) = tokio::join!(
+        postgres(app),
+        nats(app),
+        relay(app),
+        eventsub(app),
+        accounts(app),
+        chat_over_irc(app)
+    );
     let checks: Vec<Check> = [nats].into_iter().chain(postgres).chain([relay]).collect();
-    let (ready, notes) =
-        (checks.iter().all(|check| check.ok), eventsub.into_iter().chain(accounts).collect());
+    let ready = checks.iter().all(|check| check.ok);
+    let notes = eventsub.into_iter().chain(irc).chain(accounts).collect();
     Readiness { ready, checks, notes }
 }
 
@@ -129,6 +136,18 @@ async fn eventsub(app: &Api) -> Option<Check> {
     let words =
         format!("{}, {} types are told, {failing} are failing", feed.state, feed.kinds.len());
     Some(Check { name, ok, words })
+}
+
+/// Whether chat is read over IRC, where it is to be.
+async fn chat_over_irc(app: &Api) -> Option<Check> {
+    app.config.twitch.irc.enabled.then_some(())?;
+    let found = irc::record::find(&app.pool, &app.config.broadcaster_id);
+    let (ok, words) = match tokio::time::timeout(ANSWER_LIMIT, found).await {
+        Ok(Ok(Some(feed))) => (feed.state == "joined", feed.state),
+        Ok(Ok(None)) => (false, "nobody listened yet".to_owned()),
+        _ => (false, "cannot be asked".to_owned()),
+    };
+    Some(Check { name: "irc".to_owned(), ok, words })
 }
 
 /// PostgreSQL and, where it answers, each projection, each process, and what is said to programs of others.

@@ -1,5 +1,6 @@
 //! Chat notifications: what is to be shown of them, and what a line asks for. Pure, but for finding who is meant by a
-//! name ([`find`]).
+//! name ([`find`]). What is said over IRC is brought into the same shape (`irc::heard`) and read by the same function
+//! ([`line_of`]).
 //!
 //! The id of a line is its natural key: however often and under how many message ids Twitch tells of it, it is shown
 //! once and asks once. A line that carries bits asks for nothing, because its cheer does; neither does one that was said
@@ -95,7 +96,6 @@ pub fn read(
     if let Some(ours) = broadcaster_id {
         check_channel(said, ours)?;
     }
-    let message_id = notification.message_id.to_owned();
     let heard = |broadcaster, frame, id| -> Result<Option<Heard>, Untranslatable> {
         let broadcaster = plain_id("the broadcaster's id", broadcaster)?;
         Ok(Some(Heard { broadcaster, frame, id, asking: None }))
@@ -103,34 +103,50 @@ pub fn read(
     match kind.as_str() {
         "channel.chat.message" => {
             let line: ChatLine = parsed(said)?;
-            line_of(line, notification, listening, received_at).map(Some)
+            line_of(line, SOURCE, notification, listening, received_at).map(Some)
         }
         "channel.chat.message_delete" => {
             let deleted: ChatDeleted = parsed(said)?;
             let id = plain_id("the line's id", deleted.message_id)?;
-            let named = format!("deleted:{id}");
+            let named = deleted_id(&id);
             heard(deleted.broadcaster_user_id, Frame::Deleted { id }, named)
         }
         "channel.chat.clear_user_messages" => {
             let cleared: ChatterCleared = parsed(said)?;
             let viewer = plain_id("the viewer's id", cleared.target_user_id)?;
-            let at = Some(notification.sent_at);
-            heard(cleared.broadcaster_user_id, Frame::ClearedViewer { viewer, at }, message_id)
+            let (named, at) =
+                (cleared_id(Some(&viewer), notification.sent_at), notification.sent_at);
+            let frame = Frame::ClearedViewer { viewer, at: Some(at) };
+            heard(cleared.broadcaster_user_id, frame, named)
         }
         _ => {
             let cleared: ChatCleared = parsed(said)?;
-            let at = Some(notification.sent_at);
-            heard(cleared.broadcaster_user_id, Frame::Cleared { at }, message_id)
+            let (named, at) = (cleared_id(None, notification.sent_at), notification.sent_at);
+            heard(cleared.broadcaster_user_id, Frame::Cleared { at: Some(at) }, named)
         }
     }
+}
+
+/// What names the deletion of a line.
+pub(super) fn deleted_id(line: &str) -> String {
+    format!("deleted:{line}")
+}
+
+/// What names a clearing, which Twitch gives no id that all ways share: whose lines go, and in which second. Told of on
+/// both sides of a second it has two names, and the hub shows it once all the same.
+pub(super) fn cleared_id(viewer: Option<&str>, at: DateTime<Utc>) -> String {
+    format!("cleared:{}:{}", viewer.unwrap_or("*"), at.timestamp())
 }
 
 fn parsed<'a, T: Deserialize<'a>>(said: &'a str) -> Result<T, Untranslatable> {
     serde_json::from_str(said).map_err(malformed)
 }
 
-fn line_of(
+/// What a line is, whatever way it came: from `source`, with `notification` saying which message told of it, and when it
+/// was said.
+pub(super) fn line_of(
     line: ChatLine,
+    source: &str,
     notification: &Notification<'_>,
     listening: &Listening,
     received_at: DateTime<Utc>,
@@ -166,7 +182,7 @@ fn line_of(
         at: notification.sent_at,
         mentions: line.mentions(),
         origin: Origin {
-            source: SOURCE.to_owned(),
+            source: source.to_owned(),
             source_id: notification.message_id.to_owned(),
             actor: None,
             received_at,
@@ -177,6 +193,24 @@ fn line_of(
 }
 
 impl Asking {
+    /// The name of somebody whom nobody here knows, where it depends on who that is.
+    pub(super) async fn stranger(&self, pool: &PgPool) -> sqlx::Result<Option<&str>> {
+        let Wanted::Give { name, .. } = &self.wanted else { return Ok(None) };
+        let known = find(pool, name, &self.mentions).await?;
+        Ok(known.is_none().then_some(name.as_str()))
+    }
+
+    /// Says who somebody is that the line names.
+    pub(super) fn introduce(&mut self, viewer: ViewerName) {
+        self.mentions.push(viewer);
+    }
+
+    /// The line as it came.
+    #[cfg(test)]
+    pub(super) fn raw(&self) -> Option<&str> {
+        self.origin.raw.as_deref()
+    }
+
     /// The command that it comes to, with the id of whoever is meant by a name.
     pub async fn envelope(self, pool: &PgPool) -> Result<Envelope, NotAsked> {
         let mut names = vec![self.viewer.clone()];

@@ -3,7 +3,7 @@
 //! A request passes `signature` (is it from Twitch, and fresh), `notification` (what it says), `translate` (what we
 //! want because of it), or `chat` (the same for what is said in chat), and `webhook` (append it to COMMANDS, then answer).
 //! `inbound` joins the first of them; `webhook` does the I/O. What Twitch tells over a WebSocket goes the same way, from
-//! `eventsub`, which also sees to it that Twitch tells us anything.
+//! `eventsub`, which also sees to it that Twitch tells us anything. Chat comes a second way, over `irc`.
 //!
 //! And outwards: `oauth` and `helix` ask Twitch in the name of the application that `settings` describes, with what the
 //! `accounts` have granted.
@@ -14,6 +14,7 @@ pub mod chat;
 pub mod eventsub;
 pub mod helix;
 pub mod inbound;
+pub mod irc;
 pub mod notification;
 pub mod oauth;
 pub mod secrets;
@@ -26,6 +27,7 @@ pub use accounts::Accounts;
 pub use calls::Credentials;
 pub use eventsub::EventSub;
 pub use inbound::{Inbound, Received};
+pub use irc::Irc;
 pub use notification::Notification;
 pub use oauth::{Grant, OAuth, TwitchError};
 pub use secrets::{Secrets, Versions};

@@ -212,22 +212,22 @@ pub(super) struct ChatLine {
     pub broadcaster_user_id: String,
     pub chatter_user_id: String,
     #[serde(default)]
-    chatter_user_login: Option<String>,
+    pub chatter_user_login: Option<String>,
     #[serde(default)]
-    chatter_user_name: Option<String>,
+    pub chatter_user_name: Option<String>,
     pub message_id: String,
     pub message: ChatText,
     #[serde(default)]
     pub badges: Vec<ChatBadge>,
     #[serde(default)]
-    cheer: Option<ChatCheer>,
+    pub cheer: Option<ChatCheer>,
     #[serde(default)]
     pub color: String,
     #[serde(default)]
-    channel_points_custom_reward_id: Option<String>,
+    pub channel_points_custom_reward_id: Option<String>,
     /// Where it was said, when it is a copy of another channel's.
     #[serde(default)]
-    source_broadcaster_user_id: Option<String>,
+    pub source_broadcaster_user_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -258,9 +258,9 @@ pub(super) struct ChatBadge {
 }
 
 #[derive(Debug, Deserialize)]
-struct ChatCheer {
+pub(super) struct ChatCheer {
     #[serde(default)]
-    bits: i64,
+    pub bits: i64,
 }
 
 impl ChatLine {

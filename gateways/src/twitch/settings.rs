@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::{self, Role};
 use super::eventsub::{self, Transport};
+use super::irc;
 use crate::outgoing::{BaseUrl, Secret};
 
 /// The application that was registered at Twitch, and the addresses of Twitch.
@@ -21,6 +22,8 @@ pub struct Settings {
     pub chat: Speaker,
     /// How Twitch tells us what happens.
     pub eventsub: eventsub::Settings,
+    /// Whether chat is read over IRC too.
+    pub irc: irc::Settings,
 }
 
 /// Under which account, and with what right, something is said in chat.
@@ -51,6 +54,7 @@ impl Default for Settings {
             helix_url: BaseUrl::of("https://api.twitch.tv/helix"),
             chat: Speaker::default(),
             eventsub: eventsub::Settings::default(),
+            irc: irc::Settings::default(),
         }
     }
 }
@@ -97,7 +101,7 @@ impl Settings {
         if self.client_id.is_empty() && !self.client_secret.is_empty() {
             return Some("twitch.client_secret is set, and client_id is empty");
         }
-        if let Some(words) = self.eventsub.refusal() {
+        if let Some(words) = self.eventsub.refusal().or_else(|| self.irc.refusal()) {
             return Some(words);
         }
         if !self.chat.is_on() {

@@ -53,6 +53,8 @@ pub enum Untranslatable {
     Unknown { kind: String, version: String },
     #[error("not the JSON that was expected: {0}")]
     Malformed(String),
+    #[error("not the line of IRC that was expected: {0}")]
+    NoLine(String),
     #[error("the notification says nothing about what happened")]
     NoContent,
     #[error("{field} is {value}, which is not between {min} and {max}")]

@@ -55,7 +55,7 @@ pub struct Webhook {
 
 /// Why something is to be sent again.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotTaken {
+pub enum NotTaken {
     #[error(transparent)]
     NotAsked(#[from] NotAsked),
     #[error(transparent)]

@@ -4,7 +4,9 @@
 
 pub mod eventsub;
 pub mod helix;
+pub mod irc;
 pub mod openai;
 pub mod points;
 pub mod s3;
 pub mod twitch;
+pub mod vendors;

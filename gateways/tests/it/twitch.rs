@@ -2,6 +2,7 @@
 
 mod dying;
 mod expiring;
+mod irc;
 mod limiting;
 mod listening;
 mod rotating;
@@ -36,7 +37,7 @@ const KINDS: usize = CATALOGUE.len();
 struct Desk {
     world: World,
     fake: fake::EventSub,
-    _webhooks: watch::Sender<Arc<Webhook>>,
+    webhooks: watch::Sender<Arc<Webhook>>,
     eventsub: EventSub,
 }
 
@@ -88,7 +89,7 @@ impl Desk {
             secret: "a secret for tests".to_owned(),
             versions: None,
         };
-        (Desk { world, fake, _webhooks: webhooks, eventsub }, parts)
+        (Desk { world, fake, webhooks, eventsub }, parts)
     }
 
     fn listen(&self) -> Listener {

@@ -1,4 +1,4 @@
-//! Whether Twitch tells us what happens, and since when it may not have.
+//! Whether Twitch tells us what happens, over EventSub and over IRC, and since when it may not have.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::{Page, gaps};
@@ -8,11 +8,14 @@ use super::{Finding, note, well, wrong};
 use crate::config::Config;
 use crate::twitch::eventsub::record::{self, Feed};
 use crate::twitch::eventsub::round::State;
+use crate::twitch::irc;
 use crate::twitch::secrets::listed::{self, Listed};
 use crate::twitch::settings::Hearing;
 
 const CHECK: &str = "EventSub";
+const IRC: &str = "IRC";
 const SECRET: &str = "secret";
+const START: &str = "start `tapedeck serve` or `tapedeck up`";
 /// By then all subscriptions were made again, if Twitch answers.
 const MOVED_MAX: TimeDelta = TimeDelta::minutes(15);
 const LIST: &str = "tapedeck eventsub list";
@@ -20,24 +23,14 @@ const LIST: &str = "tapedeck eventsub list";
 const LOOKED_MAX: TimeDelta = TimeDelta::minutes(90);
 
 pub(super) async fn examine(pool: &PgPool, config: &Config) -> anyhow::Result<Vec<Finding>> {
-    let Some(hearing) = config.twitch.hearing(&config.broadcaster_id) else {
-        let words = "[twitch] names no application: Twitch is not asked to tell anything";
-        let mend = "set twitch.client_id and broadcaster_id, then `tapedeck connect`";
-        return Ok(vec![note(CHECK, words.to_owned(), mend)]);
-    };
-    let mut findings = match record::find(pool, &config.broadcaster_id).await? {
-        // That nobody is connected is said of the account.
-        None if matches!(hearing, Hearing::Account(_)) => Vec::new(),
-        None => {
-            let words = "nobody listened yet".to_owned();
-            vec![wrong(CHECK, words, "start `tapedeck serve` or `tapedeck up`")]
-        }
-        Some(feed) => of(&feed, Utc::now()),
-    };
+    let hearing = config.twitch.hearing(&config.broadcaster_id);
+    let mut findings = eventsub(pool, config, hearing.as_ref()).await?;
     if config.keeps_webhooks() {
         findings.push(secrets(&listed::list(pool).await?, Utc::now()));
     }
-    if let Ok(list) = gaps::list(pool, true, Page::of(1)).await
+    findings.extend(irc(pool, config).await?);
+    if (hearing.is_some() || config.twitch.irc.enabled)
+        && let Ok(list) = gaps::list(pool, true, Page::of(1)).await
         && list.open > 0
     {
         let words = format!("{} gaps last: not everything reaches us", list.open);
@@ -66,7 +59,47 @@ fn secrets(all: &[Listed], now: DateTime<Utc>) -> Finding {
             well(SECRET, format!("subscriptions move from version {old} to {number}"))
         }
         None => well(SECRET, format!("webhooks are signed with version {number}")),
+}
+
+async fn eventsub(
+    pool: &PgPool,
+    config: &Config,
+    hearing: Option<&Hearing>,
+) -> anyhow::Result<Vec<Finding>> {
+    let Some(hearing) = hearing else {
+        let words = "[twitch] names no application: Twitch is not asked to tell anything";
+        let mend = "set twitch.client_id and broadcaster_id, then `tapedeck connect`";
+        return Ok(vec![note(CHECK, words.to_owned(), mend)]);
+    };
+    Ok(match record::find(pool, &config.broadcaster_id).await? {
+        // That nobody is connected is said of the account.
+        None if matches!(hearing, Hearing::Account(_)) => Vec::new(),
+        None => vec![wrong(CHECK, "nobody listened yet".to_owned(), START)],
+        Some(feed) => of(&feed, Utc::now()),
+    })
+}
+
+/// How chat is read over IRC, where it is to be.
+async fn irc(pool: &PgPool, config: &Config) -> anyhow::Result<Option<Finding>> {
+    let settings = &config.twitch.irc;
+    if !settings.enabled {
+        return Ok(None);
     }
+    let Some(feed) = irc::record::find(pool, &config.broadcaster_id).await? else {
+        return Ok(Some(wrong(IRC, "nobody listened yet".to_owned(), START)));
+    };
+    let why = feed.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let since = feed.since.format("%Y-%m-%d %H:%M:%S");
+    let words = format!("#{}, {} since {since} UTC{why}", settings.channel, feed.state);
+    Ok(Some(match feed.state.as_str() {
+        "joined" => well(IRC, words),
+        "stopped" => wrong(IRC, words, START),
+        "refused" => {
+            let mend = "correct token, login and channel of [twitch.irc], and start again";
+            wrong(IRC, words, mend)
+        }
+        _ => wrong(IRC, words, "it is tried again by itself; look at https://status.twitch.com"),
+    }))
 }
 
 fn of(feed: &Feed, now: DateTime<Utc>) -> Vec<Finding> {
@@ -76,7 +109,7 @@ fn of(feed: &Feed, now: DateTime<Utc>) -> Vec<Finding> {
         format!("{transport}, {state} since {} UTC{why}", since.format("%Y-%m-%d %H:%M:%S"));
     let connection = match state.as_str() {
         "connected" | "subscribed" => well(CHECK, words),
-        "stopped" => wrong(CHECK, words, "start `tapedeck serve` or `tapedeck up`"),
+        "stopped" => wrong(CHECK, words, START),
         _ => wrong(CHECK, words, "it is tried again by itself; look at https://status.twitch.com"),
     };
     let Some(report) = report else { return vec![connection] };

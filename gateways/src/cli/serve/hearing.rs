@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::sealing::Sealer;
 use crate::twitch::accounts::Bearer;
 use crate::twitch::settings::Hearing;
-use crate::twitch::{Accounts, Credentials, EventSub, Inbound, Secret, Secrets, Versions, Webhook};
+use crate::twitch::{Accounts, Credentials, EventSub, Inbound, Irc, Secret, Secrets, Versions, Webhook};
 
 /// Listens, in this process or in another one that does, if the configuration says under which account.
 pub(super) async fn begin(
@@ -32,25 +32,7 @@ pub(super) async fn begin(
     };
     let credentials = Credentials { client_id: config.twitch.client_id.clone(), bearer };
     let publisher = parts.publisher(broker).await?;
-    let lines = Lines::start(broker).await?;
-    let needs = (publisher.clone(), lines, pool.clone());
-    // What comes over a WebSocket is signed by nobody, so no secret is believed here.
-    let accounts = accounts.cloned();
-    let made = move |config: &Config, (publisher, lines, pool): &(Publisher, Lines, PgPool)| {
-        let parts = (publisher.clone(), lines.clone(), pool.clone());
-        let nobody = (&Secrets::default(), None);
-        Arc::new(webhook(config, nobody, accounts.as_ref(), parts))
-    };
-    let (webhooks, webhook) = watch::channel(made(config, &needs));
-    let (rest, mut configs) = (parts.rest.clone(), configs);
-    parts.runs("hearing", async move {
-        while let Some(Ok(())) = rest.run_until_cancelled(configs.changed()).await {
-            let config = Arc::clone(&configs.borrow_and_update());
-            webhooks.send_replace(made(&config, &needs));
-        }
-        rest.cancelled().await;
-        Ok(())
-    });
+    let webhook = current("hearing", pool, broker, configs, accounts, parts).await?;
     let eventsub = EventSub {
         pool: pool.clone(),
         publisher,
@@ -73,6 +55,63 @@ fn bearer(config: &Config, accounts: Option<&Arc<Accounts>>) -> Option<Bearer> {
         Hearing::Fixed(secret) => Bearer::Fixed(secret),
         Hearing::Account(role) => Bearer::Account { accounts: accounts?.clone(), role },
     })
+}
+
+/// Reads chat over IRC, in this process or in another one that does, if the configuration wants it.
+pub(super) async fn begin_irc(
+    config: &Arc<Config>,
+    pool: &PgPool,
+    broker: &Broker,
+    configs: watch::Receiver<Arc<Config>>,
+    accounts: Option<&Arc<Accounts>>,
+    parts: &mut Parts,
+) -> anyhow::Result<()> {
+    if !config.twitch.irc.enabled {
+        return Ok(());
+    }
+    let irc = Irc {
+        pool: pool.clone(),
+        publisher: parts.publisher(broker).await?,
+        webhook: current("hearing IRC", pool, broker, configs, accounts, parts).await?,
+        settings: config.twitch.irc.clone(),
+        broadcaster: config.broadcaster_id.clone(),
+        helix: bearer(config, accounts).map(|bearer| {
+            let client_id = config.twitch.client_id.clone();
+            (Credentials { client_id, bearer }, config.twitch.helix_url.clone())
+        }),
+    };
+    parts.comes_in("irc", irc.run(parts.intake.clone()));
+    Ok(())
+}
+
+/// What is done with what comes over a connection, as the configuration of the moment has it. That is signed by nobody, so
+/// no secret is believed here.
+async fn current(
+    name: &'static str,
+    pool: &PgPool,
+    broker: &Broker,
+    configs: watch::Receiver<Arc<Config>>,
+    accounts: Option<&Arc<Accounts>>,
+    parts: &mut Parts,
+) -> anyhow::Result<watch::Receiver<Arc<Webhook>>> {
+    let needs = (parts.publisher(broker).await?, Lines::start(broker).await?, pool.clone());
+    let accounts = accounts.cloned();
+    let made = move |config: &Config, (publisher, lines, pool): &(Publisher, Lines, PgPool)| {
+        let parts = (publisher.clone(), lines.clone(), pool.clone());
+        Arc::new(webhook(config, (&Secrets::default(), None), accounts.as_ref(), parts))
+    };
+    let config = Arc::clone(&configs.borrow());
+    let (webhooks, webhook) = watch::channel(made(&config, &needs));
+    let (rest, mut configs) = (parts.rest.clone(), configs);
+    parts.runs(name, async move {
+        while let Some(Ok(())) = rest.run_until_cancelled(configs.changed()).await {
+            let config = Arc::clone(&configs.borrow_and_update());
+            webhooks.send_replace(made(&config, &needs));
+        }
+        rest.cancelled().await;
+        Ok(())
+    });
+    Ok(webhook)
 }
 
 /// What is done with what Twitch tells.

@@ -109,8 +109,13 @@ fn deletions_and_clearings_are_heard() {
     let deleted = of("channel.chat.message_delete");
     assert_eq!((deleted.frame, deleted.id.as_str()), (Frame::Deleted { id }, "deleted:m-1"));
     let banned = of("channel.chat.clear_user_messages");
-    assert_eq!((banned.frame, banned.id.as_str()), (Frame::ClearedViewer { viewer, at }, "n-1"));
-    assert_eq!(of("channel.chat.clear").frame, Frame::Cleared { at });
+    let named = "cleared:5001:1750000000";
+    assert_eq!((banned.frame, banned.id.as_str()), (Frame::ClearedViewer { viewer, at }, named));
+    let cleared = of("channel.chat.clear");
+    assert_eq!(
+        (cleared.frame, cleared.id.as_str()),
+        (Frame::Cleared { at }, "cleared:*:1750000000")
+    );
     assert!(heard_of("channel.cheer", &here).expect("readable").is_none());
 }
 

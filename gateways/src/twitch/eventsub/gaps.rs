@@ -1,15 +1,59 @@
 //! What did not reach us, as commands. They are named by what they say, so that saying it again changes nothing.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use chrono::{DateTime, SubsecRound, Utc};
 use domain::entry_id;
 use domain::intake::{Command, Intake};
 use journal::command::BadAddress;
+use journal::ingest::{PublishError, Publisher};
 use journal::{Envelope, Origin};
+use tokio::time::timeout;
 
 use crate::twitch::translate::SOURCE;
 
 /// The namespace of their ids.
 const NAMES: &str = "intake";
+const SEND_LIMIT: Duration = Duration::from_secs(3);
+const UNSENT_MAX: usize = 1_024;
+
+/// Commands that are not on the broker's disk yet.
+#[derive(Default)]
+pub struct Unsent(VecDeque<Envelope>);
+
+impl Unsent {
+    /// Keeps one until it is sent.
+    pub fn keep(&mut self, envelope: Result<Envelope, BadAddress>) {
+        match envelope {
+            Ok(envelope) if self.0.len() < UNSENT_MAX => self.0.push_back(envelope),
+            Ok(_) => tracing::error!("too many gaps wait to be recorded; one is not"),
+            Err(error) => tracing::error!(%error, "a gap cannot be recorded"),
+        }
+    }
+
+    /// Sends them in their order. Whether none is left.
+    pub async fn send(&mut self, publisher: &Publisher) -> bool {
+        while let Some(envelope) = self.0.front() {
+            match timeout(SEND_LIMIT, publisher.send(envelope)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error @ (PublishError::BadAddress(_) | PublishError::TooLarge { .. }))) => {
+                    tracing::error!(%error, "a gap cannot be recorded");
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "a gap is not recorded yet; trying again");
+                    return false;
+                }
+                Err(_) => {
+                    tracing::warn!("a gap is not recorded in time; trying again");
+                    return false;
+                }
+            }
+            self.0.pop_front();
+        }
+        true
+    }
+}
 
 /// Of what happened from `since` on, nothing of these kinds may have reached us.
 pub fn lose(

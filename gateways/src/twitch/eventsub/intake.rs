@@ -1,5 +1,6 @@
-//! What was told over a WebSocket on its way into COMMANDS: the way that a webhook takes, with a queue before it, because
-//! a connection must be read whatever NATS does, and cannot be asked to say something again.
+//! What was told over a connection on its way into COMMANDS: the way that a webhook takes, with a queue before it, because
+//! a connection must be read whatever NATS does, and cannot be asked to say something again. What is said over IRC goes
+//! the same way (`twitch::irc`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame::Told;
 use super::times;
 use crate::twitch::signature::Authentic;
-use crate::twitch::webhook::Webhook;
+use crate::twitch::webhook::{NotTaken, Webhook};
 
 /// How much may wait: an hour of a busy chat, while NATS is away.
 const WAITING_MAX: usize = 20_000;
@@ -27,16 +28,31 @@ const FAILED_MAX: u32 = 4;
 /// How long what waits may take when everything stops.
 const LAST_LIMIT: Duration = Duration::from_secs(5);
 
+/// Something that was told, as it waits to be stored.
+pub trait News: Send + Sync + 'static {
+    /// What counts it, by type and result.
+    const COUNTER: &'static str;
+
+    /// How much room it takes.
+    fn bytes(&self) -> usize;
+
+    /// Stores it, as the configuration of the moment has it, and gives the type and the result for the counter.
+    fn store(
+        &self,
+        webhook: &Webhook,
+        at: DateTime<Utc>,
+    ) -> impl Future<Output = (&'static str, Result<&'static str, NotTaken>)> + Send;
+}
+
 /// Takes in what was told.
-#[derive(Clone)]
-pub struct Queue {
-    waiting: mpsc::Sender<Waiting>,
+pub struct Queue<T> {
+    waiting: mpsc::Sender<Waiting<T>>,
     bytes: Arc<AtomicUsize>,
 }
 
 /// Hands it on.
-pub struct HandsOn {
-    waiting: mpsc::Receiver<Waiting>,
+pub struct HandsOn<T> {
+    waiting: mpsc::Receiver<Waiting<T>>,
     bytes: Arc<AtomicUsize>,
     /// As the configuration of the moment has it.
     webhook: watch::Receiver<Arc<Webhook>>,
@@ -47,18 +63,18 @@ pub struct HandsOn {
     stop: CancellationToken,
 }
 
-struct Waiting {
+struct Waiting<T> {
     at: DateTime<Utc>,
     /// Nothing for a sign of life.
-    told: Option<Told>,
+    told: Option<T>,
 }
 
 /// A queue, who empties it, and up to when all that went in is stored.
-pub fn queue(
+pub fn queue<T: News>(
     webhook: watch::Receiver<Arc<Webhook>>,
     alone: watch::Receiver<bool>,
     stop: CancellationToken,
-) -> (Queue, HandsOn, watch::Receiver<Option<DateTime<Utc>>>) {
+) -> (Queue<T>, HandsOn<T>, watch::Receiver<Option<DateTime<Utc>>>) {
     let (sender, waiting) = mpsc::channel(WAITING_MAX);
     let bytes = Arc::new(AtomicUsize::new(0));
     let (stored, stored_now) = watch::channel(None);
@@ -66,10 +82,10 @@ pub fn queue(
     (queue, HandsOn { waiting, bytes, webhook, stored, alone, stop }, stored_now)
 }
 
-impl Queue {
+impl<T: News> Queue<T> {
     /// Whether it was taken in. It is not where too much waits, and is lost then.
-    pub fn told(&self, told: Told, at: DateTime<Utc>) -> bool {
-        let bytes = told.body.len();
+    pub fn told(&self, told: T, at: DateTime<Utc>) -> bool {
+        let bytes = told.bytes();
         if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > WAITING_BYTES_MAX
             || self.waiting.try_send(Waiting { at, told: Some(told) }).is_err()
         {
@@ -86,7 +102,7 @@ impl Queue {
     }
 }
 
-impl HandsOn {
+impl<T: News> HandsOn<T> {
     /// Hands on until the queue ends; when told to stop, for a moment more.
     pub async fn run(self) -> anyhow::Result<()> {
         let stop = self.stop.clone();
@@ -136,31 +152,45 @@ struct Storing {
 impl Storing {
     /// Stores what was told, however long that takes. What is told to two who listen has two names, so it waits while it
     /// may be told to another.
-    async fn stored(mut self, told: Option<Told>, at: DateTime<Utc>) -> DateTime<Utc> {
+    async fn stored<T: News>(mut self, told: Option<T>, at: DateTime<Utc>) -> DateTime<Utc> {
         let Some(told) = told else { return at };
-        let authentic = Authentic {
-            message_id: &told.message_id,
-            sent_at: told.sent_at,
-            message_type: &told.message_type,
-            kind: &told.kind,
-            version: &told.version,
-        };
         for failed in 1.. {
             if self.alone.wait_for(|alone| *alone).await.is_err() {
                 // Everything ends here, and this one is not stored.
                 return std::future::pending().await;
             }
             let webhook = Arc::clone(&self.webhook.borrow());
-            let received = webhook.inbound.understand(&authentic, told.body.as_bytes(), at);
-            let (kind, taken) = webhook.take(received).await;
+            let (kind, taken) = told.store(&webhook, at).await;
             let result = taken.as_ref().map_or("unavailable", |result| result);
-            metrics::counter!("tapedeck_notifications_total", "type" => kind, "result" => result)
-                .increment(1);
+            metrics::counter!(T::COUNTER, "type" => kind, "result" => result).increment(1);
             let Err(error) = taken else { break };
             tracing::warn!(%error, kind, failed, "what Twitch told is not stored yet; trying again");
             tokio::time::sleep(times::again_after(failed.min(FAILED_MAX))).await;
         }
-        self.bytes.fetch_sub(told.body.len(), Ordering::Relaxed);
+        self.bytes.fetch_sub(told.bytes(), Ordering::Relaxed);
         at
+    }
+}
+
+impl News for Told {
+    const COUNTER: &'static str = "tapedeck_notifications_total";
+
+    fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    async fn store(
+        &self,
+        webhook: &Webhook,
+        at: DateTime<Utc>,
+    ) -> (&'static str, Result<&'static str, NotTaken>) {
+        let authentic = Authentic {
+            message_id: &self.message_id,
+            sent_at: self.sent_at,
+            message_type: &self.message_type,
+            kind: &self.kind,
+            version: &self.version,
+        };
+        webhook.take(webhook.inbound.understand(&authentic, self.body.as_bytes(), at)).await
     }
 }

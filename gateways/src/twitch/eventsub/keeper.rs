@@ -3,20 +3,18 @@
 //! What must not be forgotten is a command first and a row second: while a command waits for NATS, the row stays as it
 //! is, so that whoever follows on a death begins at what is written.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use journal::Envelope;
-use journal::command::BadAddress;
-use journal::ingest::{PublishError, Publisher};
+use journal::ingest::Publisher;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::gaps;
+use super::gaps::{self, Unsent};
 use super::plan::Place;
 use super::record::Row;
 use super::round::{self, Order, Report, State};
@@ -30,13 +28,11 @@ use crate::twitch::secrets::versions::{VersionError, Versions};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ROW_LIMIT: Duration = Duration::from_secs(2);
-const SEND_LIMIT: Duration = Duration::from_secs(3);
 /// A session is new: what others left is cleared away a little later.
 const CLEAR_AFTER: Duration = Duration::from_secs(60);
 const DROPPED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long what was told last may take to be stored, when everything stops.
 const LAST_LIMIT: Duration = Duration::from_secs(6);
-const UNSENT_MAX: usize = 1_024;
 /// How many former ids of a session are remembered.
 const BEFORE_MAX: usize = 16;
 const TOGETHER: TimeDelta = TimeDelta::seconds(1);
@@ -69,8 +65,7 @@ struct Keeping {
     heard_at: Option<DateTime<Utc>>,
     /// When it was last known of all.
     looked_at: Option<DateTime<Utc>>,
-    /// Commands that are not on the broker's disk yet.
-    unsent: VecDeque<Envelope>,
+    unsent: Unsent,
     /// What the row has.
     written: (Option<DateTime<Utc>>, Vec<String>),
     running: Option<Running>,
@@ -99,7 +94,7 @@ impl Keeper {
             fed: BTreeSet::new(),
             heard_at: before.heard_at,
             looked_at: before.report.as_ref().map(|report| report.at),
-            unsent: VecDeque::new(),
+            unsent: Unsent::default(),
             written: (before.heard_at, before.kinds.clone()),
             running: None,
             asked: before.asked,
@@ -254,7 +249,7 @@ impl Keeping {
                 let (broadcaster, at) = (&self.keeper.row.broadcaster, gaps::kept(at));
                 let restored = gaps::restore(broadcaster, &kinds, at);
                 self.heard_at = self.heard_at.max(Some(at));
-                self.keep_command(restored);
+                self.unsent.keep(restored);
             }
             self.fed = now;
             self.looked_at = Some(report.at);
@@ -300,18 +295,8 @@ impl Keeping {
 
     /// Sends what waits, and then writes down what reaches us.
     async fn send(&mut self) {
-        while let Some(envelope) = self.unsent.front() {
-            match timeout(SEND_LIMIT, self.keeper.publisher.send(envelope)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error @ (PublishError::BadAddress(_) | PublishError::TooLarge { .. }))) => {
-                    tracing::error!(%error, "a gap cannot be recorded");
-                }
-                Ok(Err(error)) => {
-                    return tracing::warn!(%error, "a gap is not recorded yet; trying again");
-                }
-                Err(_) => return tracing::warn!("a gap is not recorded in time; trying again"),
-            }
-            self.unsent.pop_front();
+        if !self.unsent.send(&self.keeper.publisher).await {
+            return;
         }
         // While nothing reaches us, the row keeps what did: its gap was sent, and begins there for whoever follows.
         let kinds: Vec<String> = self.fed.iter().cloned().collect();
@@ -329,15 +314,7 @@ impl Keeping {
             return;
         }
         let lost = gaps::lose(&self.keeper.row.broadcaster, kinds, since, reason, Utc::now());
-        self.keep_command(lost);
-    }
-
-    fn keep_command(&mut self, envelope: Result<Envelope, BadAddress>) {
-        match envelope {
-            Ok(envelope) if self.unsent.len() < UNSENT_MAX => self.unsent.push_back(envelope),
-            Ok(_) => tracing::error!("too many gaps wait to be recorded; one is not"),
-            Err(error) => tracing::error!(%error, "a gap cannot be recorded"),
-        }
+        self.unsent.keep(lost);
     }
 
     async fn is(&self, state: &str, why: Option<&str>) {

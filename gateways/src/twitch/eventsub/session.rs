@@ -57,7 +57,7 @@ pub enum Note {
 pub struct Session {
     settings: Settings,
     outgoing: Arc<Outgoing>,
-    queue: Queue,
+    queue: Queue<Told>,
     notes: mpsc::Sender<Note>,
     words: mpsc::Receiver<Word>,
     speaker: mpsc::Sender<Word>,
@@ -89,7 +89,7 @@ struct Next {
 impl Session {
     pub fn new(
         settings: Settings,
-        queue: Queue,
+        queue: Queue<Told>,
         notes: mpsc::Sender<Note>,
         stop: CancellationToken,
     ) -> Self {

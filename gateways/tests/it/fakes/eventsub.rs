@@ -128,8 +128,10 @@ enum Order {
 
 impl EventSub {
     pub async fn start(options: Options) -> Self {
-        let validate = Router::new().route("/oauth2/validate", get(api::validate));
-        Self::serve(options, validate, None).await
+        let others = Router::new()
+            .route("/oauth2/validate", get(api::validate))
+            .route("/helix/users", get(api::users));
+        Self::serve(options, others, None).await
     }
 
     /// One at whose address all else of Twitch is as well, and that takes what it grants.

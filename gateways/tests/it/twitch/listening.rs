@@ -73,7 +73,7 @@ async fn however_a_connection_ends_what_was_told_is_there_once_and_the_gap_is_ex
 }
 
 /// The audit agrees, and its report says how many gaps there were.
-async fn audited(world: &World, gaps: usize) {
+pub async fn audited(world: &World, gaps: usize) {
     let parts = world.run();
     world.caught_up().await;
     world.relayed().await;

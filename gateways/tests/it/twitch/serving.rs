@@ -5,6 +5,7 @@ use gateways::config::{CONNECT_FILE, Connect};
 use tokio::process::Command;
 
 use super::*;
+use crate::fakes::irc::{CHANNEL, privmsg};
 use crate::http::Serving;
 use crate::world::{PATIENCE, TAPEDECK};
 
@@ -12,6 +13,7 @@ use crate::world::{PATIENCE, TAPEDECK};
 async fn tapedeck(
     serving: &Serving,
     fake: &fake::EventSub,
+    chat: &crate::fakes::irc::Irc,
     arguments: &[&str],
 ) -> (Option<i32>, String) {
     let data = &serving.world.servers.data;
@@ -32,6 +34,9 @@ async fn tapedeck(
     command.env("TAPEDECK_TWITCH__EVENTSUB__TOKEN", TOKEN);
     command.env("TAPEDECK_TWITCH__CLIENT_ID", CLIENT);
     command.env("TAPEDECK_TWITCH__HELIX_URL", fake.base_url());
+    command.env("TAPEDECK_TWITCH__IRC__ENABLED", "true");
+    command.env("TAPEDECK_TWITCH__IRC__CHANNEL", CHANNEL);
+    command.env("TAPEDECK_TWITCH__IRC__ADDRESS", chat.address());
     let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("in time");
     let output = output.expect("it runs");
     let text = [output.stdout, output.stderr].concat();
@@ -41,6 +46,7 @@ async fn tapedeck(
 #[tokio::test(flavor = "multi_thread")]
 async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what_is_not() {
     let fake = fake::EventSub::start(Options::default()).await;
+    let chat = crate::fakes::irc::Irc::start().await;
     fake.forbids("channel.follow");
     let roles = Role::ALL.into_iter().filter(|role| *role != Role::Directing);
     let serving = Serving::with(&roles.collect::<Vec<_>>(), |config| {
@@ -48,27 +54,38 @@ async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what
         config.twitch.client_id = CLIENT.to_owned();
         config.twitch.helix_url = fake.base_url().try_into().expect("a base");
         config.twitch.eventsub = settings(&fake);
+        config.twitch.irc = irc::irc_settings(&chat);
     })
     .await;
     until("all else is subscribed to", async || fake.enabled() == KINDS - 1).await;
     assert_eq!(fake.tell("m-1", "channel.cheer", &cheer("5001", 100)), 1);
     until("the cheer is credited", async || serving.world.available("5001").await == 100).await;
 
-    let (code, text) = tapedeck(&serving, &fake, &["eventsub", "list"]).await;
+    until("IRC is read", async || chat.joined() == 1).await;
+    assert_eq!(chat.says(&privmsg("line-1", "5002", "!balance", "")), 1);
+    let asked = "SELECT count(*) FROM events WHERE event_type = 'asked'";
+    until("it is asked", async || serving.world.count(asked).await == 1).await;
+    let ready = serving.client.get(format!("http://{}/readyz", serving.listen)).send().await;
+    let ready: Value = ready.expect("an answer").json().await.expect("JSON");
+    let note = json!({"name": "irc", "ok": true, "words": "joined"});
+    assert!(ready["notes"].as_array().expect("notes").contains(&note), "{ready}");
+
+    let (code, text) = tapedeck(&serving, &fake, &chat, &["eventsub", "list"]).await;
     assert_eq!(code, Some(0), "{text}");
     let line = text.lines().find(|line| line.contains("channel.follow")).expect("a line");
     assert!(line.contains("failing"), "{text}");
     assert!(text.contains("moderator:read:followers") && text.contains("connected"), "{text}");
-    let (code, text) = tapedeck(&serving, &fake, &["doctor"]).await;
+    let (code, text) = tapedeck(&serving, &fake, &chat, &["doctor"]).await;
     assert!(code == Some(1) && text.contains("18 of 19 enabled; channel.follow"), "{text}");
+    assert!(text.contains("#goldenreel, joined since "), "{text}");
     fake.allows("channel.follow");
-    let (code, text) = tapedeck(&serving, &fake, &["eventsub", "sync"]).await;
+    let (code, text) = tapedeck(&serving, &fake, &chat, &["eventsub", "sync"]).await;
     assert!(code == Some(0) && text.contains("19 enabled, 0 pending, 0 failing"), "{text}");
     assert!(
         text.contains("Calls: 2, of which to list 1, to make 1, to remove 0, and once more 0"),
         "{text}"
     );
-    let (code, text) = tapedeck(&serving, &fake, &["gaps"]).await;
+    let (code, text) = tapedeck(&serving, &fake, &chat, &["gaps"]).await;
     assert_eq!((code, text.as_str()), (Some(0), "No gaps.\n"));
     fake.close(4000);
     until("the gap is over", async || {
@@ -76,15 +93,15 @@ async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what
         list.is_ok_and(|list| list.open == 0 && list.gaps.len() == 1)
     })
     .await;
-    let (_, text) = tapedeck(&serving, &fake, &["gaps"]).await;
+    let (_, text) = tapedeck(&serving, &fake, &chat, &["gaps"]).await;
     assert!(text.contains("closed by Twitch: 4000") && text.contains("and 16 more"), "{text}");
     for arguments in [vec!["eventsub", "list", "--json"], vec!["gaps", "--json"]] {
-        let (code, text) = tapedeck(&serving, &fake, &arguments).await;
+        let (code, text) = tapedeck(&serving, &fake, &chat, &arguments).await;
         let json: Result<Value, _> = serde_json::from_str(&text);
         assert!(code == Some(0) && json.is_ok() && !text.contains(TOKEN), "{text}");
     }
-    let (code, text) = tapedeck(&serving, &fake, &["audit"]).await;
+    let (code, text) = tapedeck(&serving, &fake, &chat, &["audit"]).await;
     assert!(code == Some(0) && text.contains("1 gap of "), "{text}");
     serving.stop().await;
-    assert_eq!(fake.sessions(), 0, "it said goodbye");
+    assert_eq!((fake.sessions(), chat.joined()), (0, 0), "it said goodbye");
 }

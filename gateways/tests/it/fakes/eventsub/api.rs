@@ -33,6 +33,21 @@ pub async fn validate(headers: HeaderMap) -> Response {
     (StatusCode::OK, json, body.to_string()).into_response()
 }
 
+/// Who is called a login: there is one whom nobody has seen yet.
+pub async fn users(headers: HeaderMap, Query(query): Query<HashMap<String, String>>) -> Response {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if header("authorization") != Some(&format!("Bearer {TOKEN}"))
+        || header("client-id") != Some(CLIENT)
+    {
+        return failure(401, "Invalid OAuth token");
+    }
+    let newcomer = json!({"id": "5003", "login": "newcomer", "display_name": "NewComer"});
+    let found = query.get("login").is_some_and(|login| login == "newcomer");
+    let data: Vec<Value> = found.then_some(newcomer).into_iter().collect();
+    let answer = json!({"data": data}).to_string();
+    with_limits(796, (StatusCode::OK, answer).into_response())
+}
+
 pub async fn list(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
