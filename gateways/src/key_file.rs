@@ -1,7 +1,7 @@
 //! Files that hold a secret key of this installation: one short line that only its owner can read, made where it is
 //! missing. They lie beside the database and never in it: a dump alone opens and signs nothing.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -101,13 +101,19 @@ impl KeyFile {
             file.sync_all()?;
             match fs::hard_link(&beside, path) {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-                _ => Ok(()),
+                _ => sync_folder(path),
             }
         };
         let written = write();
         let _ = fs::remove_file(&beside);
         written
     }
+}
+
+/// Has the folder of `path` on disk, so that no power cut takes the name back.
+pub fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

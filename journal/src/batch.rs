@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::broker::REQUEST_LIMIT;
+use crate::crash;
 
 /// The most messages the server takes in one atomic batch.
 pub(crate) const BATCH_MAX: usize = 1_000;
@@ -79,24 +80,39 @@ pub(crate) async fn append(
 }
 
 /// Appends `messages` one after the other, the first only where the stream ends at `after` and each only behind the one
-/// before it, and gives the sequence of the last. Some may be there when it fails. Only the last is answered: one that is
-/// refused leaves all behind it refused.
+/// before it, and gives the sequence of the last. Some may be there when it fails. Only the last is answered: where nobody
+/// else appends, one that is refused leaves all behind it refused.
 pub(crate) async fn append_in_turn(
     client: &Client,
     messages: Vec<Append>,
     after: i64,
 ) -> Result<u64, AppendError> {
     let count = messages.len();
+    let first = messages.first().cloned();
     for (n, (message, before)) in messages.into_iter().zip(after..).enumerate() {
         let mut headers = message.headers;
         headers.insert(NATS_EXPECTED_LAST_SEQUENCE, before.to_string());
         if n + 1 == count {
-            return acknowledged(client, (message.subject, message.payload), headers, None).await;
+            let sent = (message.subject, message.payload);
+            let appended = acknowledged(client, sent, headers, None).await;
+            return match (appended, first) {
+                // That is what the last is told whatever is wrong with the first.
+                (Err(AppendError::NotThere), Some(first)) if count > 1 => {
+                    append(client, vec![first], Some(after), None).await?;
+                    Err(AppendError::NotThere)
+                }
+                (appended, _) => appended,
+            };
         }
         client
             .publish_with_headers(message.subject, headers, message.payload)
             .await
             .map_err(|error| AppendError::Unknown(error.to_string()))?;
+        if n == count / 2 {
+            let flushed = client.flush().await;
+            flushed.map_err(|error| AppendError::Unknown(error.to_string()))?;
+            crash::point("relay.half");
+        }
     }
     Err(nothing())
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Every point there is, in the order in which a command passes them. Those of a process are
 /// passed for every batch of events, whether commands follow or not.
-pub const POINTS: [&str; 17] = [
+pub const POINTS: [&str; 18] = [
     "commit.decided",
     "commit.begun",
     "commit.fenced",
@@ -20,6 +20,7 @@ pub const POINTS: [&str; 17] = [
     "commit.committed",
     "commit.answered",
     "relay.read",
+    "relay.half",
     "relay.published",
     "fold.applied",
     "fold.committed",

@@ -144,7 +144,7 @@ async fn follow<F: Follower>(
     tracing::info!(name = follower.name(), position = follower.position(&held), "following");
     catch_up(pool, follower, &mut held).await?;
     backoff.reset();
-    let mut looked = Instant::now();
+    let (mut looked, mut moved) = (Instant::now(), Instant::now());
     loop {
         let batch = match tokio::time::timeout(LOOK_EVERY, batches.recv()).await {
             Ok(Ok(batch)) => batch,
@@ -156,7 +156,15 @@ async fn follow<F: Follower>(
             }
         };
         let taken = gather(batch, batches, |event| follower.wants(event)).await;
+        let before = follower.position(&held);
         take_tail(pool, follower, &mut held, &taken).await?;
+        if follower.position(&held) > before {
+            moved = Instant::now();
+        } else if moved.elapsed() >= LOOK_EVERY {
+            // EVENTS is being filled again, and brings what was taken long ago.
+            catch_up(pool, follower, &mut held).await?;
+            moved = Instant::now();
+        }
         if looked.elapsed() >= LOOK_EVERY {
             follower.look(&mut held).await?;
             looked = Instant::now();

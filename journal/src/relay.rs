@@ -23,7 +23,7 @@ use crate::head;
 use crate::leader::{self, Lock};
 use crate::recorded::{GENESIS, Recorded};
 use crate::retry::{Backoff, DATABASE_LIMIT};
-use crate::streams::StreamsFile;
+use crate::streams::{StreamsFile, is_another_kind};
 
 /// The stream of all events.
 pub const EVENTS: &str = "EVENTS";
@@ -131,6 +131,9 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
     };
     let last = stream.cached_info().state.last_sequence;
     match compare(pool, &stream).await? {
+        Ends::There if is_another_kind(&stream.cached_info().config, &config()?) => {
+            tracing::warn!(last, "EVENTS is of an earlier kind; making it anew from PostgreSQL");
+        }
         Ends::There => return Ok(stream),
         Ends::Torn => tracing::warn!(last, "EVENTS was truncated; making it anew from PostgreSQL"),
         Ends::Elsewhere => {
@@ -207,8 +210,11 @@ async fn last_event(stream: &Stream, last: u64) -> anyhow::Result<Option<Recorde
 }
 
 async fn create(broker: &Broker) -> anyhow::Result<Stream> {
-    let config = StreamsFile::built_in()?.config(EVENTS)?;
-    Ok(broker.jetstream(Role::Relay).await?.create_stream(config).await?)
+    Ok(broker.jetstream(Role::Relay).await?.create_stream(config()?).await?)
+}
+
+fn config() -> anyhow::Result<async_nats::jetstream::stream::Config> {
+    StreamsFile::built_in()?.config(EVENTS)
 }
 
 /// Publishes everything after `last` that PostgreSQL has.

@@ -74,7 +74,7 @@ pub enum Step {
     Leave {
         stream: String,
     },
-    /// Deleted and created: what was in it comes again.
+    /// To be of another kind, which the server does not change: the relay makes it anew, once it has compared it.
     Renew {
         stream: String,
     },
@@ -100,7 +100,7 @@ impl fmt::Display for Step {
             Step::Keep { stream } => write!(f, "keep    {stream}: as the file says"),
             Step::Leave { stream } => write!(f, "leave   {stream}: not in the file, left alone"),
             Step::Renew { stream } => {
-                write!(f, "renew   {stream}: made anew, and filled again from PostgreSQL")
+                write!(f, "renew   {stream}: the relay makes it anew, and fills it from PostgreSQL")
             }
             Step::Refuse { stream, reasons } => {
                 write!(f, "REFUSE  {stream}: {}", reasons.join("; "))
@@ -163,9 +163,7 @@ pub async fn plan(jetstream: &jetstream::Context, file: &StreamsFile) -> anyhow:
     for (name, wanted) in &file.streams {
         steps.push(match existing.remove(name) {
             None => Step::Create { stream: name.clone() },
-            Some(current) if wanted.refilled && is_another_kind(&current, &wanted.config(name)) => {
-                Step::Renew { stream: name.clone() }
-            }
+            Some(current) if wanted.refilled => refilled(name, &current, &wanted.config(name)),
             Some(current) => step(name, &current, &wanted.config(name)),
         });
     }
@@ -190,23 +188,33 @@ pub async fn apply(
             Step::Extend { stream, .. } => {
                 jetstream.update_stream(file.config(stream)?).await?;
             }
-            Step::Renew { stream } => {
-                jetstream.delete_stream(stream).await?;
-                jetstream.create_stream(file.config(stream)?).await?;
-            }
-            Step::Keep { .. } | Step::Leave { .. } | Step::Refuse { .. } => {}
+            Step::Keep { .. } | Step::Leave { .. } | Step::Renew { .. } | Step::Refuse { .. } => {}
         }
     }
     Ok(steps)
 }
 
 /// Whether a stream takes messages in another way than is wanted, which the server does not change.
-fn is_another_kind(current: &stream::Config, wanted: &stream::Config) -> bool {
+pub(crate) fn is_another_kind(current: &stream::Config, wanted: &stream::Config) -> bool {
     let is_synced = |config: &stream::Config| {
         !matches!(config.persist_mode, Some(stream::PersistenceMode::Async))
     };
     current.allow_atomic_publish != wanted.allow_atomic_publish
         || is_synced(current) != is_synced(wanted)
+}
+
+/// Compares a stream that may be made anew with what is wanted of it.
+fn refilled(name: &str, current: &stream::Config, wanted: &stream::Config) -> Step {
+    let of_its_kind = stream::Config {
+        persist_mode: wanted.persist_mode,
+        allow_atomic_publish: wanted.allow_atomic_publish,
+        ..current.clone()
+    };
+    match step(name, &of_its_kind, wanted) {
+        refused @ Step::Refuse { .. } => refused,
+        _ if is_another_kind(current, wanted) => Step::Renew { stream: name.to_owned() },
+        other => other,
+    }
 }
 
 /// Compares a stream with what is wanted of it.
@@ -327,9 +335,10 @@ mod tests {
             &stream::Config { persist_mode: default, ..synced.clone() },
             &synced
         ));
-        assert!(is_another_kind(
-            &stream::Config { allow_atomic_publish: true, ..events.clone() },
-            &events
-        ));
+        let atomic = stream::Config { allow_atomic_publish: true, ..synced };
+        assert!(is_another_kind(&atomic, &events));
+        assert_eq!(refilled("S", &atomic, &events), Step::Renew { stream: "S".into() });
+        let narrower = stream::Config { subjects: vec!["evt.a".into()], ..events.clone() };
+        assert!(refilled("S", &stream::Config { max_bytes: 1, ..atomic }, &narrower).is_refused());
     }
 }

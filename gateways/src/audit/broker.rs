@@ -56,7 +56,7 @@ pub async fn check(
     let (after, until) = ((range.first - 1).min(head), range.last.min(head));
     let mut published = Published::after(after);
     if until > after {
-        published = read(&jetstream, history, published, until).await?;
+        published = read(&jetstream, history, published, until, patience).await?;
         published.finish(until);
     }
     let mut findings = published.findings;
@@ -111,6 +111,7 @@ async fn read(
     mut history: mpsc::Receiver<Batch>,
     mut published: Published,
     until: i64,
+    patience: Duration,
 ) -> Result<Published, Error> {
     let after = published.last();
     let (messages, mut received) = mpsc::channel::<Vec<Numbered>>(WAITING_MAX);
@@ -132,7 +133,7 @@ async fn read(
         published
     });
     // Whoever ends early lets the other end: a closed channel is the end for its sender.
-    let sent = send_messages(jetstream, after, until, messages).await;
+    let sent = send_messages(jetstream, after, until, patience, messages).await;
     let published = worker.await.map_err(worker_failed)?;
     sent.map(|()| published)
 }
@@ -141,13 +142,19 @@ async fn send_messages(
     jetstream: &jetstream::Context,
     after: i64,
     until: i64,
+    patience: Duration,
     sender: mpsc::Sender<Vec<Numbered>>,
 ) -> Result<(), Error> {
-    let (mut last, mut silences) = (after, 0);
+    let (mut last, mut silences, mut waited_at) = (after, 0, None);
     while last < until {
         let before = last;
         match deliver(jetstream, &mut last, until, &sender).await? {
-            Ended::Whole => break,
+            Ended::Whole if last >= until || waited_at == Some(last) || sender.is_closed() => break,
+            Ended::Whole => {
+                // It may have lost its end since it was looked at, and be filled again just now.
+                range(jetstream, until, patience).await?;
+                waited_at = Some(last);
+            }
             Ended::Silent(_) if last > before => silences = 0,
             Ended::Silent(reason) => {
                 silences += 1;

@@ -1,17 +1,18 @@
 //! `tapedeck init`: the first configuration file.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use rand::RngCore;
+use reqwest::Url;
 
 use super::{Globals, print};
 use crate::config;
 use crate::config::template::{EXAMPLE, Set, filled};
+use crate::key_file::sync_folder;
 
 /// Write the first tapedeck.toml: every key, explained, with your answers in it
 ///
@@ -30,8 +31,8 @@ pub struct Init {
     /// Your channel's Twitch user id; `tapedeck connect` finds it out
     #[arg(long, value_name = "ID")]
     broadcaster_id: Option<String>,
-    /// Where the world reaches this machine, if it does: Twitch then posts what happens there
-    #[arg(long, value_name = "URL")]
+    /// Where the world reaches this machine, if it does: people can log in there. Twitch needs none
+    #[arg(long, value_name = "URL", value_parser = address)]
     public_url: Option<String>,
 }
 
@@ -67,8 +68,8 @@ impl Init {
         )?;
         let broadcaster_id = answer("   User id: ", "broadcaster_id", "")?;
         print::text(
-            "\n3. Does the world reach this machine, at an https:// address? Tapedeck needs none: left out, it opens a\n   \
-             connection to Twitch instead.",
+            "\n3. Does the world reach this machine, at an https:// address? Only people who log in need one: what happens on\n   \
+             Twitch comes over a connection that Tapedeck opens.",
         )?;
         let public_url = answer("   Address: ", "public_url", "")?;
         print::text("")?;
@@ -77,18 +78,14 @@ impl Init {
 
     /// What the answers come to.
     fn sets(self) -> Vec<Set> {
-        let set = |table, key, value| Set { table, key, value };
-        let mut sets = Vec::new();
-        sets.extend(self.broadcaster_id.map(|id| set("", "broadcaster_id", id)));
-        if let Some(url) = self.public_url {
-            let mut secret = [0_u8; 24];
-            rand::rng().fill_bytes(&mut secret);
-            sets.push(set("", "public_url", url.trim_end_matches('/').to_owned()));
-            sets.push(set("", "eventsub_secret", hex::encode(secret)));
-            sets.push(set("twitch.eventsub", "transport", "webhook".to_owned()));
-        }
-        sets.extend(self.client_id.map(|id| set("twitch", "client_id", id)));
-        sets
+        let set = |table, key, value: Option<String>| Some(Set { table, key, value: value? });
+        let address = self.public_url.map(|url| url.trim_end_matches('/').to_owned());
+        let sets = [
+            set("", "broadcaster_id", self.broadcaster_id),
+            set("", "public_url", address),
+            set("twitch", "client_id", self.client_id),
+        ];
+        sets.into_iter().flatten().collect()
     }
 }
 
@@ -110,10 +107,24 @@ fn answer(
         if value.is_empty() {
             return Ok(None);
         }
-        match filled(EXAMPLE, &[Set { table, key, value: value.to_owned() }]) {
+        let taken = match key {
+            "public_url" => address(value).map(drop),
+            _ => Ok(()),
+        };
+        let set = Set { table, key, value: value.to_owned() };
+        let taken = taken.and_then(|()| filled(EXAMPLE, &[set]).map_err(|error| error.to_string()));
+        match taken {
             Ok(_) => return Ok(Some(value.to_owned())),
             Err(error) => writeln!(out, "   {error}")?,
         }
+    }
+}
+
+/// An address that the world can be told.
+fn address(text: &str) -> Result<String, String> {
+    match Url::parse(text) {
+        Ok(url) if url.scheme() == "https" && url.has_host() => Ok(text.to_owned()),
+        _ => Err("an address begins with https://, such as https://tapedeck.example".to_owned()),
     }
 }
 
@@ -125,18 +136,23 @@ fn exists(path: &Path) -> String {
     )
 }
 
-/// Whole or not there: what exists stays.
+/// Written beside and linked into place, so that it is whole or not there, and what exists stays.
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = match opened {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(exists(path)),
-        opened => opened.with_context(|| format!("cannot write {}", path.display()))?,
+    let beside = path.with_extension(format!("toml.{}", uuid::Uuid::new_v4().simple()));
+    let write = || -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::hard_link(&beside, path)?;
+        sync_folder(path)
     };
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    if written.is_err() {
-        let _ = std::fs::remove_file(path);
+    let written = write();
+    let _ = fs::remove_file(&beside);
+    match written {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(exists(path)),
+        written => written.with_context(|| format!("cannot write {}", path.display())),
     }
-    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn next_steps(path: &Path, sets: &[Set]) -> String {
@@ -146,11 +162,7 @@ fn next_steps(path: &Path, sets: &[Set]) -> String {
         path.display()
     )];
     for set in sets {
-        let value = match set.key {
-            "eventsub_secret" => "(a new secret)",
-            _ => &set.value,
-        };
-        lines.push(format!("    {:<26} {value}", set.name()));
+        lines.push(format!("    {:<26} {}", set.name(), set.value));
     }
     lines.extend([String::new(), "Next, each in a terminal of its own:".to_owned(), String::new()]);
     let mut steps = Vec::new();
@@ -175,22 +187,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_public_address_comes_with_webhooks_and_a_secret_of_its_own() {
-        let init = || Init {
+    fn answers_become_a_configuration_and_an_address_has_to_be_one() {
+        let init = Init {
             client_id: Some("abc123".to_owned()),
             broadcaster_id: None,
             public_url: Some("https://tapedeck.example/".to_owned()),
         };
-        let secret = |sets: &[Set]| {
-            let set = sets.iter().find(|set| set.key == "eventsub_secret").expect("a secret");
-            set.value.clone()
-        };
-        let (one, other) = (init().sets(), init().sets());
-        assert_ne!(secret(&one), secret(&other));
-        let text = filled(EXAMPLE, &one).expect("a configuration");
+        let text = filled(EXAMPLE, &init.sets()).expect("a configuration");
         assert!(text.contains("\npublic_url = \"https://tapedeck.example\"\n"), "{text}");
-        let said = next_steps(Path::new("tapedeck.toml"), &one);
-        assert!(!said.contains(&secret(&one)), "{said}");
+        for wrong in ["", "tapedeck.example", "http://tapedeck.example", "https://"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_it_tells_to_do_next_can_be_done() {
+        use clap::CommandFactory;
+        let cli = crate::cli::Cli::command();
+        let said = next_steps(Path::new("tapedeck.toml"), &[]);
+        let mut words = said.split("tapedeck ").skip(1).map(|rest| rest.split(' ').next());
+        assert!(words.clone().count() >= 4, "{said}");
+        let known = |word: &str| cli.find_subcommand(word.trim_end_matches(['`', ','])).is_some();
+        assert!(words.all(|word| word.is_some_and(known)), "{said}");
     }
 
     #[test]
@@ -204,6 +222,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).expect("read"), "log = \"info\"\n");
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(&folder).expect("readable").count(), 1, "nothing is beside");
         std::fs::remove_dir_all(folder).expect("removed");
     }
 }

@@ -214,10 +214,15 @@ async fn an_events_stream_of_an_earlier_kind_is_made_anew_and_filled_again() {
     let renew = Step::Renew { stream: EVENTS.to_owned() };
     let steps = streams::apply(&admin, &file).await.expect("applied");
     assert!(steps.contains(&renew), "{steps:?}");
-    let steps = streams::plan(&admin, &file).await.expect("planned");
-    assert!(steps.contains(&Step::Keep { stream: EVENTS.to_owned() }), "{steps:?}");
+    // Only the relay may, which has compared it with PostgreSQL.
+    assert_eq!(world.events().await.len(), 20);
     let mut relaying = world.parts();
     relaying.relay();
+    let keep = Step::Keep { stream: EVENTS.to_owned() };
+    until("it is made anew", async || {
+        streams::plan(&admin, &file).await.is_ok_and(|steps| steps.contains(&keep))
+    })
+    .await;
     world.relayed().await;
     let after = world.events().await;
     assert_eq!(serde_json::to_string(&before).unwrap(), serde_json::to_string(&after).unwrap());
