@@ -9,7 +9,8 @@ use sqlx::PgPool;
 
 use super::{EXIT_FAILED, Globals, print};
 use crate::config::Config;
-use crate::sealing::{Sealer, SealingError};
+use crate::key_file::SEALING;
+use crate::sealing::Sealer;
 use crate::twitch::Versions;
 use crate::twitch::eventsub::record::{self, Feed};
 use crate::twitch::eventsub::round::{Report, State, Status};
@@ -101,7 +102,7 @@ async fn rotate(config: &Config, pool: &PgPool) -> anyhow::Result<ExitCode> {
         print::text("Nothing is signed: Twitch tells us what happens over a WebSocket.")?;
         return Ok(ExitCode::from(EXIT_FAILED));
     }
-    let path = config.sealing_key_path().ok_or(SealingError::Nowhere)?;
+    let path = config.sealing_key_path().ok_or_else(|| SEALING.nowhere())?;
     let grace_s = config.twitch.eventsub.secret_grace_s;
     let sealer = Sealer::load_or_make(&path)?;
     let versions = Versions::new(pool.clone(), sealer, Duration::from_secs(grace_s));

@@ -59,6 +59,7 @@ fn secrets(all: &[Listed], now: DateTime<Utc>) -> Finding {
             well(SECRET, format!("subscriptions move from version {old} to {number}"))
         }
         None => well(SECRET, format!("webhooks are signed with version {number}")),
+    }
 }
 
 async fn eventsub(

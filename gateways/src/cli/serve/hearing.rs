@@ -15,7 +15,9 @@ use crate::config::Config;
 use crate::sealing::Sealer;
 use crate::twitch::accounts::Bearer;
 use crate::twitch::settings::Hearing;
-use crate::twitch::{Accounts, Credentials, EventSub, Inbound, Irc, Secret, Secrets, Versions, Webhook};
+use crate::twitch::{
+    Accounts, Credentials, EventSub, Inbound, Irc, Secret, Secrets, Versions, Webhook,
+};
 
 /// Listens, in this process or in another one that does, if the configuration says under which account.
 pub(super) async fn begin(

@@ -27,7 +27,8 @@ use tokio::time::timeout;
 
 use super::{Grant, OAuth, Settings};
 use crate::config::Config;
-use crate::sealing::{Sealer, SealingError, Unopened};
+use crate::key_file::SEALING;
+use crate::sealing::{Sealer, Unopened};
 
 pub use self::bearer::{Bearer, Shown};
 pub use self::connect::{ConnectError, Forgotten};
@@ -102,7 +103,7 @@ impl Accounts {
         if config.twitch.client_id.is_empty() {
             return Ok(None);
         }
-        let path = config.sealing_key_path().ok_or(SealingError::Nowhere)?;
+        let path = config.sealing_key_path().ok_or_else(|| SEALING.nowhere())?;
         let sealer = Sealer::load_or_make(&path).context("what Twitch grants cannot be sealed")?;
         Ok(Some(Arc::new(Accounts {
             oauth: OAuth::new(config.twitch.clone()),
