@@ -170,6 +170,7 @@ pub async fn serve(
     ready: impl FnOnce(Ready),
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
+    let (beginning, reading_now) = reload::begin(&config);
     let metrics = observe::record_metrics()?;
     let broker = Broker::new(config.broker());
     let pool = tokio::select! {
@@ -180,7 +181,6 @@ pub async fn serve(
     let (prices, prices_now) = watch::channel(config.prices.clone());
     let (stage, stage_now) = watch::channel(Arc::new(config.stage.clone()));
     let (configs, configs_now) = watch::channel(Arc::clone(&config));
-    let (reading, reading_now) = watch::channel(Reading::of(&config));
     let processes = processes::all(prices_now);
     // Before anything is taken in: what is recorded from now on is for the processes.
     process::register(&pool, &processes).await?;
@@ -230,7 +230,7 @@ pub async fn serve(
             drop(routers.send_replace(routed));
             Ok(())
         };
-        let reloading = reload::run(Arc::clone(&config), apply, reading, parts.rest.clone());
+        let reloading = reload::run(Arc::clone(&config), apply, beginning, parts.rest.clone());
         parts.runs("reload", reloading);
     } else {
         let apply = move |now: Arc<Config>| {
@@ -239,7 +239,7 @@ pub async fn serve(
             configs.send_replace(Arc::clone(&now));
             Ok(())
         };
-        let reloading = reload::run(Arc::clone(&config), apply, reading, parts.rest.clone());
+        let reloading = reload::run(Arc::clone(&config), apply, beginning, parts.rest.clone());
         parts.runs("reload", reloading);
     }
 

@@ -20,12 +20,26 @@ use crate::observe;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const SAME_MIN: u32 = 3;
 
+/// What the file said when the process began, and where it is said how the configuration is.
+pub(super) struct Beginning {
+    first: Text,
+    reading: watch::Sender<Reading>,
+}
+
+/// To be called before anything is waited for: what is written into the file from then on is a change.
+pub(super) fn begin(config: &Config) -> (Beginning, watch::Receiver<Reading>) {
+    let source = config.source.as_ref();
+    let first = source.map_or(Ok(None), |source| read(std::fs::read_to_string(&source.file)));
+    let (reading, now) = watch::channel(Reading::of(config));
+    (Beginning { first, reading }, now)
+}
+
 /// Looks at the file that `running` was read from until told to stop, and has changes applied. A file that is refused
 /// is logged and changes nothing; `reading` says how it is.
 pub(super) async fn run<F>(
     running: Arc<Config>,
     mut apply: F,
-    reading: watch::Sender<Reading>,
+    Beginning { first, reading }: Beginning,
     stop: CancellationToken,
 ) -> anyhow::Result<()>
 where
@@ -36,14 +50,13 @@ where
         return Ok(());
     };
     let mut running = running;
-    let first = text_of(&source.file).await;
     let loaded = Config::of_text(first.clone().ok().flatten(), &source.file, &source.data);
-    let mut read = loaded.unwrap_or_else(|_| Config::clone(&running));
+    let mut before = loaded.unwrap_or_else(|_| Config::clone(&running));
     let mut file = Watched::new(first);
     while tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_err() {
         let Some(text) = file.look(text_of(&source.file).await) else { continue };
         let name = source.file.display();
-        match taken(text, &source, &running, &read, &mut apply) {
+        match taken(text, &source, &running, &before, &mut apply) {
             Err(error) => {
                 tracing::error!(file = %name, error, "refused; the old configuration stays");
                 let refused = Some(Refusal { since: Utc::now(), error });
@@ -51,10 +64,10 @@ where
             }
             Ok(Taken { changed, now, later }) => {
                 tracing::info!(file = %name, "the configuration was read again");
-                let before = reading.borrow().later.clone();
-                let later = before.into_iter().chain(later).collect();
+                let known = reading.borrow().later.clone();
+                let later = known.into_iter().chain(later).collect();
                 reading.send_replace(Reading { later, ..Reading::of(&changed) });
-                (running, read) = (changed, now);
+                (running, before) = (changed, now);
             }
         }
     }
@@ -128,7 +141,11 @@ where
 }
 
 async fn text_of(file: &Path) -> Text {
-    match tokio::fs::read_to_string(file).await {
+    read(tokio::fs::read_to_string(file).await)
+}
+
+fn read(text: std::io::Result<String>) -> Text {
+    match text {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("it cannot be read: {error}")),

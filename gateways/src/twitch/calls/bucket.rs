@@ -100,20 +100,22 @@ impl Bucket {
         let unsaid = if left == 0 { now + WAIT_UNSAID } else { now };
         let reset_at = reset_at.unwrap_or(unsaid).min(latest);
         match (self.free, self.reset_at.filter(|at| *at > now)) {
-            (Some(free), Some(known)) => {
+            (Some(free), Some(known)) if reset_at > now => {
                 (self.free, self.reset_at) = (Some(free.min(left)), Some(known.max(reset_at)));
             }
+            // It comes late, and is about the filling before.
+            (Some(_), Some(_)) => {}
             _ if reset_at > now => (self.free, self.reset_at) = (Some(left), Some(reset_at)),
             // It was asked too early: the bucket that was there before is there still.
             _ if asks && self.reset_at == Some(reset_at) => self.rest_until = Some(now + EARLY),
             _ => {}
         }
         self.most = Some(most);
-        if used_up {
-            let until = reset_at.max(now + EARLY);
-            (self.free, self.reset_at) =
-                (Some(0), Some(self.reset_at.max(Some(until)).unwrap_or(until)));
-            (self.rest_until, self.asked_at) = (self.reset_at, None);
+        if used_up && reset_at > now {
+            let until = self.reset_at.map_or(reset_at, |known| known.max(reset_at));
+            (self.free, self.reset_at, self.rest_until) = (Some(0), Some(until), Some(until));
+        } else if used_up {
+            self.rest_until = self.rest_until.max(Some(now + EARLY));
         }
     }
 
@@ -167,7 +169,10 @@ mod tests {
         // One of the filling before, that comes late, says nothing of this one.
         bucket.learn(said(9, 72), true, false, second(13));
         bucket.learn(said(0, 12), false, false, second(13));
-        assert_eq!((bucket.free, bucket.reset_at), (Some(0), Some(second(72))));
+        assert_eq!((bucket.free, bucket.reset_at), (Some(9), Some(second(72))));
+        bucket.learn(said(0, 12), false, true, second(13));
+        assert_eq!(bucket.take(second(13)), Take::Wait(EARLY));
+        assert!(goes(bucket.take(second(14))), "nor does one that was one too many then");
     }
 
     #[test]

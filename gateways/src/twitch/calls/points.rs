@@ -59,6 +59,7 @@ impl Points {
             let learned = shared.change(|bucket| bucket.learn(said, point.asks, used_up, now));
             heard(learned).await;
         } else if let Some(Said { left, reset_at: Some(reset_at), .. }) = said
+            && reset_at > now
             && (point.reset_at < Some(reset_at) || point.left.is_some_and(|known| left < known))
         {
             heard(shared.lower(left, reset_at, now)).await;
