@@ -319,13 +319,13 @@ mod tests {
     #[test]
     fn only_a_stream_that_is_refilled_is_made_anew() {
         let file = StreamsFile::built_in().expect("the built-in file is right");
-        let refilled: Vec<&str> = file
+        let made_anew: Vec<&str> = file
             .streams
             .iter()
             .filter(|(_, wanted)| wanted.refilled)
             .map(|(name, _)| name.as_str())
             .collect();
-        assert_eq!(refilled, ["EVENTS"]);
+        assert_eq!(made_anew, ["EVENTS"]);
         let events = file.config("EVENTS").expect("it is there");
         assert!(!is_another_kind(&events, &events));
         let synced = stream::Config { persist_mode: None, ..events.clone() };

@@ -71,7 +71,8 @@ impl Config {
 
     /// Whether the subscriptions that Twitch posts webhooks for are ours to make.
     pub fn keeps_webhooks(&self) -> bool {
-        self.twitch.eventsub.is_on() && self.twitch.eventsub.transport == Transport::Webhook
+        self.twitch.hearing(&self.broadcaster_id).is_some()
+            && self.twitch.eventsub.transport == Transport::Webhook
     }
 
     /// Why Twitch cannot be asked to tell us anything, where it is to be.

@@ -119,7 +119,6 @@ async fn current(
 /// What is done with what Twitch tells.
 pub(super) fn webhook(
     config: &Config,
-    secrets: &Secrets,
     (secrets, versions): (&Secrets, Option<Arc<Versions>>),
     accounts: Option<&Arc<Accounts>>,
     (publisher, lines, pool): (Publisher, Lines, PgPool),

@@ -14,7 +14,7 @@ const CALLERS: usize = 8;
 
 /// A process that calls as often as it may.
 async fn caller(world: &World, helix: &Points, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
-    let credentials = Credentials { client_id: CLIENT.to_owned(), token: Secret::new(TOKEN) };
+    let credentials = Credentials::fixed(CLIENT, Secret::new(TOKEN));
     let own = pool(&world.servers.database_url).await;
     let calls = Arc::new(Calls::new(credentials).shared(own, "1000"));
     let one = || {
