@@ -130,6 +130,8 @@ impl EventSub {
     pub async fn start(options: Options) -> Self {
         let others = Router::new()
             .route("/oauth2/validate", get(api::validate))
+            // As the mock server of Twitch's own command line has it.
+            .route("/auth/validate", get(api::validate))
             .route("/helix/users", get(api::users));
         Self::serve(options, others, None).await
     }
@@ -147,13 +149,18 @@ impl EventSub {
         let list = get(api::list).post(api::create).delete(api::delete);
         let router = Router::new()
             .route("/ws", get(socket::open))
-            .route("/helix/eventsub/subscriptions", list)
+            .route("/helix/eventsub/subscriptions", list.clone())
+            .route("/eventsub/subscriptions", list)
             .with_state(Arc::clone(&shared))
             .merge(others);
         let server = tokio::spawn(async move {
             axum::serve(listener, router).await.expect("it serves");
         });
         EventSub { shared, address, _server: AbortOnDropHandle::new(server) }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     pub fn base_url(&self) -> String {

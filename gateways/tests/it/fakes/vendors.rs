@@ -26,8 +26,8 @@ pub async fn pip(package: &str) -> Option<PathBuf> {
     Some(installed(package, install).await)
 }
 
-/// The folder with a package of Node.js, such as `tmi.js@1.8.5`, in its `node_modules`; `None` where there is no npm.
-pub async fn npm(package: &str) -> Option<PathBuf> {
+/// The folder with packages of Node.js, such as `tmi.js@1.8.5`, in its `node_modules`; `None` where there is no npm.
+pub async fn npm(packages: &[&str]) -> Option<PathBuf> {
     if !runs(Command::new("npm").arg("--version")).await {
         eprintln!("skipped: npm is missing (Debian: apt-get install npm)");
         return None;
@@ -35,10 +35,10 @@ pub async fn npm(package: &str) -> Option<PathBuf> {
     let install = |new: &Path| {
         let mut npm = Command::new("npm");
         npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"]);
-        npm.args(["--loglevel=error", "--prefix"]).arg(new).arg(package);
+        npm.args(["--loglevel=error", "--prefix"]).arg(new).args(packages);
         npm
     };
-    Some(installed(package, install).await)
+    Some(installed(&packages.join("+").replace('/', "-"), install).await)
 }
 
 async fn runs(command: &mut Command) -> bool {
@@ -47,8 +47,8 @@ async fn runs(command: &mut Command) -> bool {
 }
 
 /// The folder of the package, filled by `install` where it is not there.
-async fn installed(package: &str, install: impl FnOnce(&Path) -> Command) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(package);
+async fn installed(name: &str, install: impl FnOnce(&Path) -> Command) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if folder.is_dir() {
         return folder;
     }

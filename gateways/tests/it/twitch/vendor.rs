@@ -1,4 +1,4 @@
-//! A client of Twitch that others made and use takes the fake for the real one.
+//! Clients of Twitch that others made and use take the fake for the real one.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,6 +11,8 @@ use crate::fakes::vendors;
 use crate::world::PATIENCE;
 
 const PACKAGE: &str = "twitchAPI==4.5.0";
+const PACKAGES: [&str; 3] =
+    ["@twurple/api@8.1.4", "@twurple/auth@8.1.4", "@twurple/eventsub-ws@8.1.4"];
 
 async fn said(lines: &mut LinesOf<BufReader<ChildStdout>>) -> String {
     let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time");
@@ -45,6 +47,38 @@ async fn a_client_of_others_takes_the_fake_for_twitch() {
     assert_eq!(said(&mut lines).await, "cheer ReelDeal 102");
     fake.revoke("channel.cheer", "authorization_revoked");
     assert_eq!(said(&mut lines).await, "revoked channel.cheer");
+    assert_eq!(said(&mut lines).await, "it is content");
+    let ended = tokio::time::timeout(PATIENCE, child.wait()).await.expect("in time");
+    assert!(ended.expect("it ran").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_that_tools_of_streamers_use_takes_the_fake_for_twitch() {
+    let Some(folder) = vendors::npm(&PACKAGES).await else { return };
+    let fake = fake::EventSub::start(Options::default()).await;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/twitch_client.mjs");
+    let mut node = Command::new("node");
+    node.arg(script).arg(folder).args([CLIENT, TOKEN]);
+    node.env("TWURPLE_MOCK_API_PORT", fake.port().to_string()).kill_on_drop(true);
+    let mut child = node.stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+
+    assert_eq!(said(&mut lines).await, "refused: InvalidTokenError");
+    assert_eq!(said(&mut lines).await, "subscribed 1000 channel.cheer");
+    assert_eq!(fake.tell("m-1", "channel.cheer", &cheer("5001", 100)), 1);
+    assert_eq!(said(&mut lines).await, "cheer ReelDeal 100");
+    // It goes on over another connection.
+    fake.reconnect();
+    until("it goes on", async || fake.connections() == 2 && fake.sessions() == 1).await;
+    assert_eq!(fake.tell("m-2", "channel.cheer", &cheer("5001", 101)), 1);
+    assert_eq!(said(&mut lines).await, "cheer ReelDeal 101");
+    // It is cut, comes back by itself, and subscribes again.
+    fake.close(4000);
+    assert_eq!(said(&mut lines).await, "subscribed 1000 channel.cheer");
+    assert_eq!(fake.tell("m-3", "channel.cheer", &cheer("5001", 102)), 1);
+    assert_eq!(said(&mut lines).await, "cheer ReelDeal 102");
+    fake.revoke("channel.cheer", "authorization_revoked");
+    assert_eq!(said(&mut lines).await, "revoked authorization_revoked");
     assert_eq!(said(&mut lines).await, "it is content");
     let ended = tokio::time::timeout(PATIENCE, child.wait()).await.expect("in time");
     assert!(ended.expect("it ran").success());

@@ -63,9 +63,13 @@ pub async fn list(
     let from =
         query.get("after").map_or(Some(0), |after| after.strip_prefix("page-")?.parse().ok());
     let Some(from) = from else { return failure(400, "the cursor is not good") };
-    let until = (from + shared.options.page).min(all.subs.len());
-    let data: Vec<Value> = all.subs[from..until].iter().map(Sub::listed).collect();
-    let more = until < all.subs.len();
+    let is = |filter: &str, value: &str| query.get(filter).is_none_or(|wanted| wanted == value);
+    let chosen = all.subs.iter().filter(|sub| is("status", &sub.status) && is("type", &sub.kind));
+    let chosen: Vec<&Sub> = chosen.collect();
+    let until = (from + shared.options.page).min(chosen.len());
+    let listed = chosen.get(from..until).unwrap_or_default();
+    let data: Vec<Value> = listed.iter().map(|sub| sub.listed()).collect();
+    let more = until < chosen.len();
     let pagination = if more { json!({"cursor": format!("page-{until}")}) } else { json!({}) };
     let mut answer = all.sums(&shared);
     (answer["data"], answer["pagination"]) = (json!(data), pagination);

@@ -12,7 +12,7 @@ use crate::world::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_client_of_others_takes_the_fake_for_twitch() {
-    let Some(folder) = vendors::npm("tmi.js@1.8.5").await else { return };
+    let Some(folder) = vendors::npm(&["tmi.js@1.8.5"]).await else { return };
     let fake = fake::Irc::start().await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tmi_client.cjs");
     let mut node = Command::new("node");
