@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use journal::broker::Broker;
 use journal::ingest::Publisher;
 use sqlx::PgPool;
@@ -28,6 +29,11 @@ pub(super) async fn begin(
         tracing::info!("[twitch.eventsub] names no account: Twitch is not asked to tell anything");
         return Ok(());
     };
+    if config.keeps_webhooks() && config.eventsub_secret.is_empty() && versions.is_none() {
+        bail!(
+            "webhooks need an eventsub_secret, or a sealing_key_file that our own is sealed with"
+        );
+    }
     let publisher = parts.publisher(broker).await?;
     let lines = Lines::start(broker).await?;
     let needs = (publisher.clone(), lines, pool.clone());
