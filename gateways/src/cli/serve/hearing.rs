@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use journal::broker::Broker;
 use journal::ingest::Publisher;
 use sqlx::PgPool;
@@ -32,6 +33,11 @@ pub(super) async fn begin(
         tracing::info!("[twitch] names no application: Twitch is not asked to tell anything");
         return Ok(());
     };
+    if config.keeps_webhooks() && config.eventsub_secret.is_empty() && versions.is_none() {
+        bail!(
+            "webhooks need an eventsub_secret, or a sealing_key_file that our own is sealed with"
+        );
+    }
     let credentials = Credentials { client_id: config.twitch.client_id.clone(), bearer };
     let publisher = parts.publisher(broker).await?;
     let webhook = current("hearing", pool, broker, configs, accounts, parts).await?;
