@@ -103,7 +103,12 @@ impl Connection {
                 heard = socket.recv() => match heard {
                     Some(Ok(Message::Pong(_))) => continue,
                     Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_))) => return Some(4001),
-                    Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return None,
+                    Some(Ok(Message::Close(_))) => {
+                        // The answer to a goodbye leaves when it is read on.
+                        let _ = tokio::time::timeout(LAST, socket.recv()).await;
+                        return None;
+                    }
+                    Some(Err(_)) | None => return None,
                 },
                 () = sleep_until(left) => {
                     left = Instant::now() + NEVER;
