@@ -110,6 +110,8 @@ impl EventSub {
         let mut tasks = self.tasks(&row, is_alone, &ending);
         let leading = keep_leading(leader, row, alone);
         let failed = tokio::select! {
+            // Looked at first: the order to stop also ends the parts, which is then no failure.
+            biased;
             () = stop.cancelled() => None,
             error = leading => Some(error),
             Some(ended) = tasks.join_next() => match ended? {
