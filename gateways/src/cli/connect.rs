@@ -16,7 +16,7 @@ use crate::twitch::accounts::{
 };
 use crate::twitch::eventsub::record;
 use crate::twitch::oauth::{Device, Polled};
-use crate::twitch::{Grant, TwitchError};
+use crate::twitch::{Grant, TwitchError, accounts};
 
 const REGISTER: &str = "Twitch knows no application of yours yet. Register one at https://dev.twitch.tv/console/apps (any \
      name; OAuth redirect URL http://localhost), then set twitch.client_id, and TAPEDECK_TWITCH__CLIENT_SECRET if it is \
@@ -169,8 +169,8 @@ fn welcome(config: &Config, account: &Account) -> String {
     let Account { role, login, user_id, scopes, .. } = account;
     let login = print::harmless(login);
     let mut words = format!(
-        "Connected {login} ({user_id}) as the {role}, with {} scopes. A running Tapedeck uses it within seconds.",
-        scopes.len(),
+        "Connected {login} ({user_id}) as the {role}, with {}. A running Tapedeck uses it within seconds.",
+        accounts::counted(scopes.len()),
     );
     if *role == Role::Broadcaster && config.broadcaster_id.is_empty() {
         words +=
@@ -226,7 +226,10 @@ async fn list(config: &Config, pool: &PgPool, as_json: bool) -> anyhow::Result<(
         ["account", "login", "user id", "state", "scopes", "good until (UTC)", "checked (UTC)"];
     let mut table = print::table(&head, &[]);
     let time = |at: Option<DateTime<Utc>>| at.map(print::time).unwrap_or_default();
-    for Standing { account, .. } in &all {
+    // What the application is granted is of interest where something needs it.
+    let is_shown =
+        |one: &&Standing| one.account.role != Role::App || one.verdict != Verdict::Unneeded;
+    for Standing { account, .. } in all.iter().filter(is_shown) {
         let state = match account.state {
             store::State::None => "not connected",
             state => state.name(),
@@ -236,7 +239,12 @@ async fn list(config: &Config, pool: &PgPool, as_json: bool) -> anyhow::Result<(
             print::harmless(&account.login),
             account.user_id.clone(),
             state.replace('_', " "),
-            print::harmless(&account.scopes.join(" ")),
+            account
+                .scopes
+                .iter()
+                .map(|scope| print::harmless(scope))
+                .collect::<Vec<_>>()
+                .join("\n"),
             time(account.expires_at),
             time(account.checked_at),
         ]);

@@ -12,10 +12,12 @@ use crate::config::Config;
 use crate::key_file::SEALING;
 use crate::sealing::Sealer;
 use crate::twitch::Versions;
+use crate::twitch::accounts::Role;
 use crate::twitch::eventsub::record::{self, Feed};
 use crate::twitch::eventsub::round::{Report, State, Status};
 use crate::twitch::eventsub::wanted::{Wanted, wanted};
 use crate::twitch::secrets::listed::{self as secrets, Listed};
+use crate::twitch::settings::Hearing;
 
 /// How long a look at all subscriptions may take, with Twitch asking for patience now and then.
 const SYNC_LIMIT: Duration = Duration::from_secs(300);
@@ -162,7 +164,15 @@ fn list(config: &Config, feed: Option<&Feed>, secrets: &[Listed]) -> anyhow::Res
         print::text(&format!("\nSecrets: {}.", said.join("; ")))?;
     }
     let Some(feed) = feed else {
-        return print::text("\nNobody listened yet: start `tapedeck serve` or `tapedeck up`.");
+        let first = match config.twitch.hearing(&config.broadcaster_id) {
+            Some(Hearing::Account(role)) if role != Role::App => {
+                format!("connect an account (`tapedeck connect {role}`), and ")
+            }
+            _ => String::new(),
+        };
+        let words =
+            format!("\nNobody listened yet: {first}start `tapedeck serve` or `tapedeck up`.");
+        return print::text(&words);
     };
     let why = feed.why.as_deref().map(|why| format!(" ({})", print::harmless(why)));
     print::text(&format!(

@@ -11,6 +11,7 @@ use gateways::outgoing::Secret;
 use gateways::twitch::accounts::{
     Account, Accounts, ConnectError, Forgotten, NoGrant, Role, State, scopes, store,
 };
+use gateways::twitch::helix::{Helix, Said};
 use gateways::twitch::oauth::Polled;
 use gateways::twitch::{Grant, Settings};
 use reqwest::StatusCode;
@@ -246,6 +247,13 @@ async fn an_outage_of_twitch_is_no_revocation_and_a_revocation_ends_nothing_else
     let listed = "SELECT count(*) FROM listed_moderators";
     until("the moderators are listed", async || serving.world.count(listed).await == 3).await;
 
+    // What ends soon is replaced before it does.
+    let soon = "UPDATE twitch_accounts SET expires_at = clock_timestamp() + interval '5 minutes'";
+    sqlx::query(soon).execute(pool).await.expect("hours pass");
+    time_passes(pool).await;
+    until("both are replaced", async || twitch.refreshed() == 4).await;
+    is(Role::Bot, State::Good).await;
+
     twitch.disconnect(BOT);
     time_passes(pool).await;
     is(Role::Bot, State::TakenBack).await;
@@ -256,6 +264,33 @@ async fn an_outage_of_twitch_is_no_revocation_and_a_revocation_ends_nothing_else
     let kept = "SELECT count(*) FROM twitch_accounts WHERE granted IS NOT NULL";
     assert_eq!(serving.world.count(kept).await, 1, "nothing is kept of what is of no use");
     serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_said_by_the_connected_bot_also_when_its_grant_is_over() {
+    let (world, twitch) = (World::start().await, Twitch::start().await);
+    let config = config(&world, &twitch);
+    let accounts = accounts(&config, &world.pool);
+    let helix = Helix::with_accounts(config.twitch.clone(), Some(Arc::clone(&accounts)));
+    assert_eq!(helix.say(BROADCASTER, "nobody hears it").await, Said::Nobody);
+    let mut bot = accounts.bot();
+    connected(&accounts, &twitch, &config, Role::Bot, BOT).await;
+    assert!(bot.has_changed().expect("open"), "lines of the bot are known to be ours");
+    assert_eq!(bot.borrow_and_update().as_deref(), Some(BOT));
+    assert!(matches!(helix.say(BROADCASTER, "hello").await, Said::Sent { .. }));
+    twitch.hours_pass();
+    time_passes(&world.pool).await;
+    assert!(matches!(helix.say(BROADCASTER, "again").await, Said::Sent { .. }));
+    let said = ["hello", "again"].map(|words| (BOT.to_owned(), words.to_owned()));
+    assert_eq!((twitch.said(), twitch.refreshed()), (said.to_vec(), 1));
+    // Who can mend it has time to: it is tried again.
+    twitch.disconnect(BOT);
+    time_passes(&world.pool).await;
+    let later = helix.say(BROADCASTER, "taken back").await;
+    let Said::Later { reason, .. } = helix.say(BROADCASTER, "taken back").await else {
+        panic!("{later:?}");
+    };
+    assert!(reason.contains("tapedeck connect bot"), "{reason}");
 }
 
 /// Whether it is ready, once it notes this.

@@ -188,6 +188,14 @@ impl Accounts {
     }
 }
 
+/// So many scopes, in words.
+pub fn counted(scopes: usize) -> String {
+    match scopes {
+        1 => "1 scope".to_owned(),
+        scopes => format!("{scopes} scopes"),
+    }
+}
+
 /// What a sealed grant says of itself.
 fn label(role: Role, user_id: &str) -> String {
     format!("twitch account {role} {user_id}")

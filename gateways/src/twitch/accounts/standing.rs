@@ -71,7 +71,7 @@ impl Standing {
             Verdict::NotConnected => format!("{role}: not connected"),
             Verdict::Well => match self.account.scopes.len() {
                 0 => format!("{who}: good"),
-                rights => format!("{who}: good, with {rights} scopes"),
+                scopes => format!("{who}: good, with {}", super::counted(scopes)),
             },
             Verdict::Unsure(words) | Verdict::Wrong(words) => format!("{who}: {words}"),
         }

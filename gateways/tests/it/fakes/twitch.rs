@@ -108,26 +108,6 @@ impl Twitch {
         }
     }
 
-    /// Who asks for a device code hears these first, one each time.
-    pub fn tells_devices(&self, words: impl IntoIterator<Item = &'static str>) {
-        self.world().words.extend(words);
-    }
-
-    /// This person says yes to every device code.
-    pub fn says_yes(&self, person: &str) {
-        self.world().yes_of = Some(person.to_owned());
-    }
-
-    /// How often a refresh gave something.
-    pub fn refreshed(&self) -> usize {
-        self.world().refreshed
-    }
-
-    /// What was said in chat: by whom, and what.
-    pub fn said(&self) -> Vec<(String, String)> {
-        self.world().said.clone()
-    }
-
     pub fn id_url(&self) -> String {
         format!("http://{}/oauth2", self.address)
     }

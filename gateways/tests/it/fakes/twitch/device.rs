@@ -11,6 +11,28 @@ pub struct Asked {
     scopes: Vec<String>,
 }
 
+impl Twitch {
+    /// Who asks for a device code hears these first, one each time.
+    pub fn tells_devices(&self, words: impl IntoIterator<Item = &'static str>) {
+        self.world().words.extend(words);
+    }
+
+    /// This person says yes to every device code.
+    pub fn says_yes(&self, person: &str) {
+        self.world().yes_of = Some(person.to_owned());
+    }
+
+    /// How often a refresh gave something.
+    pub fn refreshed(&self) -> usize {
+        self.world().refreshed
+    }
+
+    /// What was said in chat: by whom, and what.
+    pub fn said(&self) -> Vec<(String, String)> {
+        self.world().said.clone()
+    }
+}
+
 pub async fn begin(State(state): State<Shared>, body: Bytes) -> Response {
     let form = form(&body);
     if form.get("client_id").is_none_or(|id| id != CLIENT_ID) {
