@@ -199,10 +199,7 @@ pub async fn serve(
     parts.runs("metrics", scrapes);
 
     let accounts = connected::begin(roles, &config, &pool, configs.subscribe(), &mut parts);
-    let versions = match roles.contains(&Role::Gateway) || roles.contains(&Role::Eventsub) {
-        true => hearing::versions(&config, &pool, configs.subscribe(), &mut parts).await,
-        false => None,
-    };
+    let versions = hearing::versions(roles, &config, &pool, configs.subscribe(), &mut parts).await;
     // What comes in, and is closed first.
     let mut listen = None;
     if roles.contains(&Role::Gateway) {
@@ -244,10 +241,8 @@ pub async fn serve(
     }
 
     if roles.contains(&Role::Eventsub) {
-        let (knows, now) = ((versions, accounts.as_ref()), configs_now.clone());
-        hearing::begin(&config, &pool, &broker, now, knows, &mut parts).await?;
-        let accounts = accounts.as_ref();
-        hearing::begin_irc(&config, &pool, &broker, configs_now, accounts, &mut parts).await?;
+        let knows = (versions, accounts.as_ref());
+        hearing::begin(&config, &pool, &broker, configs_now, knows, &mut parts).await?;
     }
     inside(roles, &config, &pool, &broker, processes, accounts, &mut parts).await?;
     if roles.contains(&Role::Directing) {

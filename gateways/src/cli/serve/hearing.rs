@@ -9,6 +9,7 @@ use journal::ingest::Publisher;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
+use super::Role;
 use super::parts::Parts;
 use super::talking;
 use crate::chat::Lines;
@@ -20,8 +21,22 @@ use crate::twitch::{
     Accounts, Credentials, EventSub, Inbound, Irc, Secret, Secrets, Versions, Webhook,
 };
 
-/// Listens, in this process or in another one that does, if the configuration says under which account.
+/// Listens to Twitch, in this process or in another one that does.
 pub(super) async fn begin(
+    config: &Arc<Config>,
+    pool: &PgPool,
+    broker: &Broker,
+    configs: watch::Receiver<Arc<Config>>,
+    (versions, accounts): (Option<Arc<Versions>>, Option<&Arc<Accounts>>),
+    parts: &mut Parts,
+) -> anyhow::Result<()> {
+    let knows = (versions, accounts);
+    begin_eventsub(config, pool, broker, configs.clone(), knows, parts).await?;
+    begin_irc(config, pool, broker, configs, accounts, parts).await
+}
+
+/// Has EventSub tell us, if the configuration says under which account.
+async fn begin_eventsub(
     config: &Arc<Config>,
     pool: &PgPool,
     broker: &Broker,
@@ -66,7 +81,7 @@ fn bearer(config: &Config, accounts: Option<&Arc<Accounts>>) -> Option<Bearer> {
 }
 
 /// Reads chat over IRC, in this process or in another one that does, if the configuration wants it.
-pub(super) async fn begin_irc(
+async fn begin_irc(
     config: &Arc<Config>,
     pool: &PgPool,
     broker: &Broker,
@@ -139,11 +154,15 @@ pub(super) fn webhook(
 
 /// The versions of the secret that signs webhooks; nothing where they cannot be sealed.
 pub(super) async fn versions(
+    roles: &[Role],
     config: &Config,
     pool: &PgPool,
     configs: watch::Receiver<Arc<Config>>,
     parts: &mut Parts,
 ) -> Option<Arc<Versions>> {
+    if !roles.contains(&Role::Gateway) && !roles.contains(&Role::Eventsub) {
+        return None;
+    }
     let path = config.sealing_key_path()?;
     let sealer = match Sealer::load_or_make(&path) {
         Ok(sealer) => sealer,

@@ -89,7 +89,8 @@ async fn a_service_acts_for_one_viewer_when_its_scope_says_so_and_history_names_
     let (status, given) =
         serving.post(&credential, "/accounts/5001/gifts", "g", gift.clone()).await;
     assert_eq!((status, &given["status"]), (StatusCode::CREATED, &json!("arrived")), "{given}");
-    let (_, statement) = serving.get(&credential, "/accounts/5001/statement").await;
+    let statement = format!("/accounts/5001/statement?min_position={}", given["position"]);
+    let (_, statement) = serving.get(&credential, &statement).await;
     let entries = statement["entries"].as_array().expect("entries");
     let held = entries.iter().find(|entry| entry["kind"] == "held").expect("the gift's hold");
     assert_eq!(held["actor"], "tester for viewer:5001");
