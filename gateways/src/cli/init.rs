@@ -28,7 +28,7 @@ pub struct Init {
     /// Of your application at Twitch: dev.twitch.tv/console/apps, "Register Your Application"
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-    /// Your channel's Twitch user id; `tapedeck connect` finds it out
+    /// Your channel's Twitch user id; `tapedeck connect` says which it is
     #[arg(long, value_name = "ID")]
     broadcaster_id: Option<String>,
     /// Where the world reaches this machine, if it does: people can log in there. Twitch needs none
@@ -64,7 +64,7 @@ impl Init {
         )?;
         let client_id = answer("   Client id: ", "client_id", "twitch")?;
         print::text(
-            "\n2. Your channel's Twitch user id, a number. Left out, `tapedeck connect` finds it out.",
+            "\n2. Your channel's Twitch user id, a number. If you do not know it, leave it out: `tapedeck connect` says which it is.",
         )?;
         let broadcaster_id = answer("   User id: ", "broadcaster_id", "")?;
         print::text(

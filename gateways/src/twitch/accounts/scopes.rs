@@ -60,10 +60,15 @@ pub fn speaks(config: &Config) -> Option<Role> {
 /// What is needed to be told what is wanted.
 fn hearing(config: &Config, role: Role) -> Vec<Need> {
     let settings = &config.twitch.eventsub;
-    let Some(Hearing::Account(heard_by)) = config.twitch.hearing(&config.broadcaster_id) else {
+    // Who has not said who they are finds it out by connecting.
+    let broadcaster = match config.broadcaster_id.as_str() {
+        "" => "whoever connects",
+        id => id,
+    };
+    let Some(Hearing::Account(heard_by)) = config.twitch.hearing(broadcaster) else {
         return Vec::new();
     };
-    let reader = match settings.is_read_by_another(&config.broadcaster_id) {
+    let reader = match settings.is_read_by_another(broadcaster) {
         true => Role::Bot,
         false => Role::Broadcaster,
     };
@@ -114,6 +119,8 @@ mod tests {
             "user:read:chat",
         ];
         assert_eq!(asked_of(&config, Role::Broadcaster), all);
+        let unsaid = Config { broadcaster_id: String::new(), ..config.clone() };
+        assert_eq!(asked_of(&unsaid, Role::Broadcaster), all, "whoever connects is asked");
         assert_eq!(asked_of(&config, Role::Bot), ["user:write:chat"]);
         assert_eq!(asked_of(&config, Role::App), [""; 0]);
 
