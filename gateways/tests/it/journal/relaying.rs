@@ -193,12 +193,6 @@ async fn an_events_stream_of_an_earlier_kind_is_made_anew_and_filled_again() {
     let world = World::start().await;
     let mut deciding = world.parts();
     deciding.processor();
-    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
-    let mut config =
-        admin.get_stream(EVENTS).await.expect("it is there").cached_info().config.clone();
-    (config.persist_mode, config.allow_atomic_publish) = (None, true);
-    admin.delete_stream(EVENTS).await.expect("deleted");
-    admin.create_stream(config).await.expect("as it was made once");
     let mut relaying = world.parts();
     relaying.relay();
     let asker = world.asker().await;
@@ -209,6 +203,18 @@ async fn an_events_stream_of_an_earlier_kind_is_made_anew_and_filled_again() {
     let before = world.events().await;
     let epoch = journal::head::read(&world.pool).await.expect("a head").epoch;
     relaying.stop().await;
+    // As it was made once, with the same in it.
+    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    let events = admin.get_stream(EVENTS).await.expect("it is there");
+    let mut config = events.cached_info().config.clone();
+    (config.persist_mode, config.allow_atomic_publish) = (None, true);
+    admin.delete_stream(EVENTS).await.expect("deleted");
+    admin.create_stream(config).await.expect("made");
+    let relay = world.broker.client(Role::Relay).await.expect("the relay gets in");
+    for event in &before {
+        let body = serde_json::to_vec(event).expect("JSON");
+        relay.request("evt.account.5001.credited", body.into()).await.expect("stored");
+    }
 
     let file = StreamsFile::built_in().expect("readable");
     let renew = Step::Renew { stream: EVENTS.to_owned() };
