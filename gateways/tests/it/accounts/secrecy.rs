@@ -90,9 +90,11 @@ async fn no_secret_is_in_clear_in_the_database_a_stream_a_log_an_answer_or_on_a_
 async fn planted_ones_are_found(world: &World, secret: &str) {
     let owner = PgPool::connect(&world.servers.owner_database_url).await.expect("let in");
     for kind in ["text", "bytea"] {
-        let made = format!("CREATE TABLE planted (secret {kind})");
+        // Each has its own name: a connection remembers of a statement what its table was.
+        let made = format!("CREATE TABLE planted_{kind} (secret {kind})");
         sqlx::query(&made).execute(&owner).await.expect("a table");
-        let planted = sqlx::query("INSERT INTO planted VALUES ($1)");
+        let insert = format!("INSERT INTO planted_{kind} VALUES ($1)");
+        let planted = sqlx::query(&insert);
         let planted = match kind {
             "text" => planted.bind(secret).execute(&owner).await,
             _ => planted.bind(secret.as_bytes()).execute(&owner).await,
@@ -100,7 +102,8 @@ async fn planted_ones_are_found(world: &World, secret: &str) {
         planted.expect("it is planted");
         let places = places(world, "", "").await;
         assert_eq!(found(&places, secret), [("the database", secret.to_owned())], "{kind}");
-        sqlx::query("DROP TABLE planted").execute(&owner).await.expect("it is gone");
+        let dropped = format!("DROP TABLE planted_{kind}");
+        sqlx::query(&dropped).execute(&owner).await.expect("it is gone");
     }
     let facts = account::Facts::Cheer { bits: 1, message: secret.to_owned() };
     let entry = domain::entry_id("test", "planted");
