@@ -33,6 +33,8 @@ CREATE TABLE helix_points (
     account  text        PRIMARY KEY,
     -- Nobody has taken these. NULL where Twitch has not said.
     free     bigint,
+    -- How many there are after a reset.
+    most     bigint,
     -- When Twitch fills the bucket again, as it last said.
     reset_at timestamptz,
     -- Somebody asks how it is since then, and the others wait for what comes of it.

@@ -75,6 +75,11 @@ impl Points {
 async fn heard<T>(asked: impl Future<Output = sqlx::Result<T>>) -> Option<T> {
     match timeout(ANSWER_LIMIT, asked).await {
         Ok(Ok(said)) => Some(said),
+        // It was understood and not done: that is no outage, and waiting does not mend it.
+        Ok(Err(error @ sqlx::Error::Database(_))) => {
+            tracing::error!(%error, "the points of Helix are counted here alone");
+            None
+        }
         Ok(Err(error)) => {
             tracing::debug!(%error, "the points of Helix are counted here alone");
             None
