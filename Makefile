@@ -42,8 +42,9 @@ demo: build ## Play a simulated night on servers of its own, then prove every ba
 bench: tools web ## Measure Tapedeck beside stock cqrs-es and postgres-es
 	@exec cargo bench --locked -p gateways --bench bench -- $(ARGS)
 
-# Many tests wait for processes that they killed, so one more of them runs at a time than there are processors.
-THREADS := $(shell expr $$(nproc) + 1)
+# Most tests wait most of the time, for processes that they killed or for time limits, so two more of them run at a time than there are
+# processors.
+THREADS := $(shell expr $$(nproc) + 2)
 
 # They make and remove hundreds of small databases: in memory where that has room, which halves their time.
 SCRATCH := $(shell if [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'NR == 2 { print $$4 }')" -gt 6000000 ]; \

@@ -3,6 +3,7 @@
 //! A pure function from a recorded event to an alert. Repeating it is harmless, and replaying it shows nothing: the
 //! code that shows an alert reads the projection made from this.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -13,6 +14,16 @@ use crate::generation::{self, Asked, Picture, Settlement};
 use crate::rules::Tier;
 use crate::stage;
 use crate::tape::Card;
+
+/// The source, in the origin of a command, of what Twitch did not tell and was found by asking it later.
+pub const ASKED: &str = "helix";
+
+/// Whether what happened at `at` and is known only since `known_at` is still worth showing: what is older than it may
+/// become by waiting on a stage is not.
+pub fn is_in_time(kind: Kind, at: DateTime<Utc>, known_at: DateTime<Utc>) -> bool {
+    let minutes = stage::expire_minutes(kind);
+    minutes.is_none_or(|minutes| known_at - at <= TimeDelta::minutes(i64::from(minutes)))
+}
 
 /// What the overlay shows, without the viewer's name, which lives in a table that can be erased.
 #[derive(Clone, Debug, PartialEq)]

@@ -34,6 +34,31 @@ pub enum Command {
     },
     /// What happens from `until` on reaches us, as far as it is of these kinds.
     Restore { entry: Uuid, kinds: Vec<String>, until: DateTime<Utc> },
+    /// A gap from `since` to `until` is over, and at `at` it was looked what had happened in it.
+    Reconcile {
+        entry: Uuid,
+        kinds: BTreeMap<String, Found>,
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+        at: DateTime<Utc>,
+    },
+}
+
+/// What was found out later about one kind of what happened in a gap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Found {
+    /// So many are in history, because they were asked for.
+    pub found: i64,
+    /// That is all that there was.
+    pub whole: bool,
+    /// So many more seem to have happened, and are not in history: nothing says that they are not there already.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub untold: i64,
+}
+
+fn is_none(count: &i64) -> bool {
+    *count == 0
 }
 
 /// What happened to what reaches us. The names and shapes are the stored format: they never change, they are added to.
@@ -49,6 +74,14 @@ pub enum Event {
     },
     /// A gap of these kinds is over, and this is all of it.
     Restored { entry: Uuid, kinds: Vec<String>, since: DateTime<Utc>, until: DateTime<Utc> },
+    /// It was looked what had happened in a gap. Of kinds that are not named, nothing could be found out.
+    Reconciled {
+        entry: Uuid,
+        kinds: BTreeMap<String, Found>,
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+        at: DateTime<Utc>,
+    },
 }
 
 /// Why a command was refused. The refusal is recorded as the command's outcome.
@@ -59,6 +92,8 @@ pub enum Rejection {
     BadKinds,
     #[error("a reason is 1 to {REASON_CHARS_MAX} characters")]
     BadReason,
+    #[error("nothing is found less often than never")]
+    BadCount,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -67,6 +102,9 @@ pub struct Intake {
     pub lost: BTreeMap<String, DateTime<Utc>>,
     /// From when each kind reached us again, where it was lost once: nothing before it can be lost again.
     pub restored: BTreeMap<String, DateTime<Utc>>,
+    /// Up to when it was looked what had happened in the gaps of each kind.
+    #[serde(default)]
+    pub reconciled: BTreeMap<String, DateTime<Utc>>,
     recent: Recent<()>,
 }
 
@@ -74,7 +112,7 @@ impl Intake {
     fn decide(&self, command: Command) -> Result<Vec<Event>, Rejection> {
         match command {
             Command::Lose { entry, kinds, since, reason, at } => {
-                check(&kinds)?;
+                check(kinds.iter())?;
                 let chars = reason.chars().count();
                 if !(1..=REASON_CHARS_MAX).contains(&chars) || reason.chars().any(char::is_control)
                 {
@@ -96,7 +134,7 @@ impl Intake {
                 Ok(gaps.into_iter().map(lost).collect())
             }
             Command::Restore { entry, kinds, until } => {
-                check(&kinds)?;
+                check(kinds.iter())?;
                 let gaps = together(kinds, |kind| self.lost.get(kind).copied());
                 // A clock that was set back makes no gap that ends before it begins.
                 let restored = |(since, kinds)| {
@@ -105,17 +143,35 @@ impl Intake {
                 };
                 Ok(gaps.into_iter().map(restored).collect())
             }
+            Command::Reconcile { entry, kinds, since, until, at } => {
+                check(kinds.keys())?;
+                if kinds.values().any(|one| one.found < 0 || one.untold < 0) {
+                    return Err(Rejection::BadCount);
+                }
+                let kinds: BTreeMap<String, Found> =
+                    kinds.into_iter().filter(|(kind, _)| self.is_new(kind, until)).collect();
+                let reconciled =
+                    Event::Reconciled { entry, kinds: kinds.clone(), since, until, at };
+                Ok(if kinds.is_empty() { vec![] } else { vec![reconciled] })
+            }
         }
+    }
+
+    /// Whether a gap of this kind was over at `until`, and was not looked into yet.
+    fn is_new(&self, kind: &str, until: DateTime<Utc>) -> bool {
+        let is_over = self.restored.get(kind).is_some_and(|restored| *restored >= until);
+        is_over && self.reconciled.get(kind).is_none_or(|reconciled| *reconciled < until)
     }
 }
 
-fn check(kinds: &[String]) -> Result<(), Rejection> {
+fn check<'a>(kinds: impl ExactSizeIterator<Item = &'a String>) -> Result<(), Rejection> {
     let plain = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'.' || byte == b'_'
     };
     let is_name =
         |kind: &String| (1..=KIND_LENGTH_MAX).contains(&kind.len()) && kind.bytes().all(plain);
-    match (1..=KINDS_MAX).contains(&kinds.len()) && kinds.iter().all(is_name) {
+    let mut kinds = kinds;
+    match (1..=KINDS_MAX).contains(&kinds.len()) && kinds.all(is_name) {
         true => Ok(()),
         false => Err(Rejection::BadKinds),
     }
@@ -173,6 +229,10 @@ impl Aggregate for Intake {
                     self.restored.insert(kind, until);
                 }
             }
+            Event::Reconciled { entry, kinds, until, .. } => {
+                self.recent.push(entry, ());
+                self.reconciled.extend(kinds.into_keys().map(|kind| (kind, until)));
+            }
         }
     }
 }
@@ -180,7 +240,9 @@ impl Aggregate for Intake {
 impl Identified for Command {
     fn entry(&self) -> Uuid {
         match self {
-            Command::Lose { entry, .. } | Command::Restore { entry, .. } => *entry,
+            Command::Lose { entry, .. }
+            | Command::Restore { entry, .. }
+            | Command::Reconcile { entry, .. } => *entry,
         }
     }
 }
@@ -190,6 +252,7 @@ impl DomainEvent for Event {
         match self {
             Event::Lost { .. } => "lost",
             Event::Restored { .. } => "restored",
+            Event::Reconciled { .. } => "reconciled",
         }
         .to_owned()
     }

@@ -235,9 +235,15 @@ fn intake_events() -> Vec<(&'static str, intake::Event)> {
     let kinds = || vec!["channel.cheer".to_owned(), "stream.online".to_owned()];
     let until = since + chrono::TimeDelta::seconds(42);
     let reason = "closed by Twitch: 4002, failed ping-pong".to_owned();
+    let found = [
+        ("channel.follow", intake::Found { found: 2, whole: true, untold: 0 }),
+        ("channel.subscribe", intake::Found { found: 0, whole: false, untold: 3 }),
+    ];
+    let found = found.map(|(kind, found)| (kind.to_owned(), found)).into();
     vec![
         ("lost", Event::Lost { entry, kinds: kinds(), since, reason, at: until }),
         ("restored", Event::Restored { entry, kinds: kinds(), since, until }),
+        ("reconciled", Event::Reconciled { entry, kinds: found, since, until, at: until }),
     ]
 }
 

@@ -27,7 +27,7 @@ use crate::stage;
 use crate::twitch;
 
 mod checks;
-mod layers;
+pub(crate) mod layers;
 mod reading;
 mod servers;
 pub mod template;
@@ -51,7 +51,7 @@ pub struct Config {
     pub database_connections: u32,
     /// NATS, without a user when `nats_passwords` has one for each role.
     pub nats_url: String,
-    /// By role of nats.conf: admin, gateway, processor, relay, follower, chat, compatibility, reader, golden_vcr.
+    /// By role of nats.conf: admin, gateway, processor, relay, follower, chat, cache, compatibility, reader, golden_vcr.
     pub nats_passwords: BTreeMap<String, String>,
     /// Where webhooks, the API, the feed and the overlay are answered.
     pub listen: SocketAddr,

@@ -14,7 +14,6 @@ use domain::generation::{self, EXPIRED, Generation, TIMER};
 use journal::broker::Broker;
 use journal::command::BadAddress;
 use journal::ingest::Publisher;
-use journal::leader::{self, Lock};
 use journal::positions::Positions;
 use journal::{Envelope, Origin};
 use projections::holds::{self, Due};
@@ -22,7 +21,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::observe;
+use crate::leading;
 
 /// The name of the lock, and the source of the commands.
 const NAME: &str = "expiry";
@@ -37,7 +36,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);
 /// How long the connection that holds the lock may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-const FAILED_WAIT: Duration = Duration::from_secs(2);
 
 /// Ends what is due until told to stop. Any number of processes may run this: one acts, others wait.
 pub async fn run(
@@ -46,24 +44,17 @@ pub async fn run(
     publisher: Publisher,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    loop {
-        let led = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            led = lead(&pool, &broker, &publisher) => led,
-        };
-        if let Err(error) = led {
-            observe::begins_again("the timer of holds", &error);
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(FAILED_WAIT) => {}
-        }
-    }
+    let work = |leader| leading::until(&stop, lead(&pool, &broker, &publisher, leader));
+    leading::lead(&pool, (NAME, "the timer of holds"), &stop, work).await
 }
 
-/// Waits to be the one, then ends what is due until something fails.
-async fn lead(pool: &PgPool, broker: &Broker, publisher: &Publisher) -> anyhow::Result<()> {
-    let mut leader = leader::wait(pool, Lock::Work(NAME)).await?;
+/// Ends what is due while we are the one, until something fails.
+async fn lead(
+    pool: &PgPool,
+    broker: &Broker,
+    publisher: &Publisher,
+    mut leader: PgConnection,
+) -> anyhow::Result<()> {
     let positions = Positions::start(pool.clone(), broker).await?;
     let mut folded = positions.watch(holds::NAME);
     let mut timer = Timer::default();

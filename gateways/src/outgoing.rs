@@ -24,6 +24,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::task::AbortOnDropHandle;
 
 mod address;
+mod certificate;
 mod pipe;
 
 pub use self::address::{BaseUrl, Secret};

@@ -45,11 +45,13 @@ pub enum Role {
     Compatibility,
     /// Writes and reads the lines of chat.
     Chat,
+    /// Keeps what Twitch said of users and games.
+    Cache,
 }
 
 impl Role {
     /// The last one says how many there are.
-    const COUNT: usize = Role::Chat as usize + 1;
+    const COUNT: usize = Role::Cache as usize + 1;
 
     pub fn name(self) -> &'static str {
         match self {
@@ -60,6 +62,7 @@ impl Role {
             Role::Follower => "follower",
             Role::Compatibility => "compatibility",
             Role::Chat => "chat",
+            Role::Cache => "cache",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, Role};
@@ -67,6 +68,10 @@ impl Follower for Folder {
 
     fn name(&self) -> String {
         format!("projection {}", self.projection.name())
+    }
+
+    fn waiting(&self) -> watch::Receiver<usize> {
+        self.broker.positions().waiting(self.projection.name())
     }
 
     /// The live generation, made or rebuilt where there is none of this version, once nobody else folds it.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use sqlx::PgPool;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,10 +31,11 @@ const TAKEN_ENOUGH: usize = 2_048;
 /// How long it waits.
 const GATHER_MAX: Duration = Duration::from_millis(20);
 /// The same while nothing of it concerns the follower, which then has only its position to store; and how long it waits
-/// without load, so that a dozen followers do not each write a row for every event that is for one of them.
+/// without load, so that a dozen followers do not each write a row for every event that is for one of them. Who waits
+/// for such a position in this process has it stored at once (`Local::waiting`).
 const IDLE_TAKEN_MAX: usize = 32_768;
 const IDLE_GATHER_MAX: Duration = Duration::from_millis(250);
-const IDLE_WAIT: Duration = Duration::from_millis(25);
+const IDLE_WAIT: Duration = Duration::from_millis(100);
 /// How long a follower waits for news before it looks into PostgreSQL.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -86,6 +87,9 @@ pub(crate) trait Follower: Send + Sync + 'static {
 
     /// What it is, for the log: `projection balances`.
     fn name(&self) -> String;
+
+    /// How many wait for it to move.
+    fn waiting(&self) -> watch::Receiver<usize>;
 
     /// Waits until nobody else follows in its place, and reads the stored position.
     async fn open(&self) -> anyhow::Result<Self::Held>;
@@ -145,6 +149,7 @@ async fn follow<F: Follower>(
     catch_up(pool, follower, &mut held).await?;
     backoff.reset();
     let (mut looked, mut moved) = (Instant::now(), Instant::now());
+    let mut waiting = follower.waiting();
     loop {
         let batch = match tokio::time::timeout(LOOK_EVERY, batches.recv()).await {
             Ok(Ok(batch)) => batch,
@@ -155,7 +160,7 @@ async fn follow<F: Follower>(
                 continue;
             }
         };
-        let taken = gather(batch, batches, |event| follower.wants(event)).await;
+        let taken = gather(batch, batches, &mut waiting, |event| follower.wants(event)).await;
         let before = follower.position(&held);
         take_tail(pool, follower, &mut held, &taken).await?;
         if follower.position(&held) > before {
@@ -177,6 +182,7 @@ async fn follow<F: Follower>(
 async fn gather(
     first: Arc<Vec<Recorded>>,
     batches: &mut Batches,
+    waiting: &mut watch::Receiver<usize>,
     wants: impl Fn(&Recorded) -> bool,
 ) -> Vec<Arc<Vec<Recorded>>> {
     let begun = tokio::time::Instant::now();
@@ -185,7 +191,8 @@ async fn gather(
     let mut taken = vec![first];
     loop {
         let is_load = count >= UNDER_LOAD;
-        let (max, wait) = match (wanted, is_load) {
+        let presses = wanted || *waiting.borrow_and_update() > 0;
+        let (max, wait) = match (presses, is_load) {
             (true, true) if count < TAKEN_ENOUGH => (TAKEN_MAX, GATHER_MAX),
             (true, _) => (TAKEN_MAX, Duration::ZERO),
             (false, true) => (IDLE_TAKEN_MAX, IDLE_GATHER_MAX),
@@ -197,10 +204,13 @@ async fn gather(
         let more = match batches.try_recv() {
             Ok(more) => more,
             Err(_) if wait.is_zero() => return taken,
-            Err(_) => match tokio::time::timeout_at(begun + wait, batches.recv()).await {
-                Ok(Ok(more)) => more,
-                // What is missing after a lag shows as a hole.
-                _ => return taken,
+            Err(_) => tokio::select! {
+                more = tokio::time::timeout_at(begun + wait, batches.recv()) => match more {
+                    Ok(Ok(more)) => more,
+                    // What is missing after a lag shows as a hole.
+                    _ => return taken,
+                },
+                Ok(()) = waiting.changed() => continue,
             },
         };
         wanted = wanted || more.iter().any(&wants);
@@ -263,4 +273,45 @@ pub(crate) async fn read(pool: &PgPool, after: i64, until: i64) -> anyhow::Resul
         events.extend(page.iter().map(history::Row::recorded));
     }
     Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorded::tests::event;
+
+    /// How long one event is gathered, on a clock that goes on only when all wait.
+    async fn gathered(
+        waits: usize,
+        wants: bool,
+        comes: impl FnOnce(watch::Sender<usize>),
+    ) -> Duration {
+        let (_batches, mut coming) = broadcast::channel(8);
+        let (waiters, mut waiting) = watch::channel(waits);
+        let begun = tokio::time::Instant::now();
+        comes(waiters);
+        let taken = gather(Arc::new(vec![event(1)]), &mut coming, &mut waiting, |_| wants).await;
+        assert_eq!(taken.len(), 1);
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_concerns_nobody_and_is_waited_for_by_nobody_is_gathered() {
+        assert_eq!(gathered(0, true, drop).await, Duration::ZERO);
+        assert_eq!(gathered(1, false, drop).await, Duration::ZERO);
+        assert_eq!(gathered(0, false, drop).await, IDLE_WAIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_to_wait_ends_the_gathering() {
+        let later = Duration::from_millis(10);
+        let comes = |waiters: watch::Sender<usize>| {
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(later, std::future::pending::<()>()).await;
+                waiters.send_modify(|count| *count += 1);
+                waiters.closed().await;
+            });
+        };
+        assert_eq!(gathered(0, false, comes).await, later);
+    }
 }

@@ -11,6 +11,8 @@ use crate::command::{BadAddress, Envelope, check_id};
 /// How many dead letters are gone through in one transaction, and how long that may take. They can be large.
 const LETTERS_OF_PAGE: i64 = 50;
 const PAGE_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
+/// How many of those who were erased are read at once.
+const VIEWERS_OF_PAGE: i64 = 500;
 /// Which letters have the id `$1`, before the letter `$2`: in quotes, which are escaped in what is text within text.
 const OF_VIEWER: &str = r#"source = 'command' AND id < $2
     AND (position(convert_to('"' || $1 || '"', 'UTF8') IN payload) > 0
@@ -39,10 +41,24 @@ pub enum EraseError {
     Database(#[from] sqlx::Error),
 }
 
-/// Forgets the names of `viewer`, and keeps them from coming back: the row stays, without names, and whoever records a
-/// name sees it there. Only then, for about as long as `limit`, come the dead letters. Asking again goes through those that
-/// came since, and through those that were left.
+/// A viewer whose names are forgotten. Their dead letters may still have them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Marked {
+    pub viewer: String,
+    /// When it was first asked for.
+    pub erased_at: DateTime<Utc>,
+}
+
+/// Forgets the names of `viewer`, and keeps them from coming back: [`mark`], and then [`scrub`]. Asking again goes through
+/// the dead letters that came since, and through those that were left.
 pub async fn erase(pool: &PgPool, viewer: &str, limit: Duration) -> Result<Erased, EraseError> {
+    let marked = mark(pool, viewer).await?;
+    scrub(pool, marked, limit).await
+}
+
+/// Forgets the names of `viewer`, and keeps them from coming back: the row stays, without names, and whoever records a
+/// name sees it there.
+pub async fn mark(pool: &PgPool, viewer: &str) -> Result<Marked, EraseError> {
     check_id(viewer)?;
     // A commit that records a name waits for this row, or is waited for: no name slips in between.
     let erased_at: DateTime<Utc> = sqlx::query_scalar(
@@ -55,9 +71,15 @@ pub async fn erase(pool: &PgPool, viewer: &str, limit: Duration) -> Result<Erase
     .bind(viewer)
     .fetch_one(pool)
     .await?;
-    let Scrubbed { scrubbed, left, unseen } = scrub(pool, viewer, limit).await?;
+    Ok(Marked { viewer: viewer.to_owned(), erased_at })
+}
+
+/// Goes through the dead letters of a viewer who is marked, for about as long as `limit`. Where it fails the mark stays.
+pub async fn scrub(pool: &PgPool, marked: Marked, limit: Duration) -> Result<Erased, EraseError> {
+    let Marked { viewer, erased_at } = marked;
+    let Scrubbed { scrubbed, left, unseen } = scrub_letters(pool, &viewer, limit).await?;
     Ok(Erased {
-        viewer: viewer.to_owned(),
+        viewer,
         erased_at,
         letters_scrubbed: scrubbed,
         letters_left: left,
@@ -74,6 +96,24 @@ pub async fn allow(pool: &PgPool, viewer: &str) -> Result<bool, EraseError> {
             .execute(pool)
             .await?;
     Ok(gone.rows_affected() > 0)
+}
+
+/// Which of these viewers were erased.
+pub async fn erased(pool: &PgPool, viewers: &[&str]) -> sqlx::Result<Vec<String>> {
+    let query =
+        "SELECT viewer_id FROM viewer_names WHERE viewer_id = ANY($1) AND erased_at IS NOT NULL";
+    sqlx::query_scalar(query).bind(viewers).fetch_all(pool).await
+}
+
+/// Who was erased since `since`, in the order of their ids, those after `after`: a page of them, and none at the end.
+pub async fn erased_since(
+    pool: &PgPool,
+    since: DateTime<Utc>,
+    after: &str,
+) -> sqlx::Result<Vec<String>> {
+    let query = "SELECT viewer_id FROM viewer_names WHERE erased_at >= $1 AND viewer_id > $2
+                 ORDER BY viewer_id LIMIT $3";
+    sqlx::query_scalar(query).bind(since).bind(after).bind(VIEWERS_OF_PAGE).fetch_all(pool).await
 }
 
 /// Notes what a viewer is called, as whoever logged in says, unless the viewer was erased.
@@ -113,7 +153,11 @@ struct Scrubbed {
 ///
 /// The newest letters come first, a page to a transaction, so that nobody waits for all of them and what was done stays
 /// done. Letters without names still have the id: going through them again costs reading them.
-async fn scrub(pool: &PgPool, viewer: &str, limit: Duration) -> Result<Scrubbed, sqlx::Error> {
+async fn scrub_letters(
+    pool: &PgPool,
+    viewer: &str,
+    limit: Duration,
+) -> Result<Scrubbed, sqlx::Error> {
     let begun = Instant::now();
     let mut done = Scrubbed::default();
     let mut before = i64::MAX;

@@ -15,9 +15,12 @@ use crate::broker::{Broker, BrokerError, Role};
 /// How often a waiting query looks into the database, in case the word from the projection was lost.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// The positions this process has heard of, one watch for each projection.
+/// The positions this process has heard of, one watch for each projection, and how many wait for each to move.
 #[derive(Default)]
-pub(crate) struct Local(Mutex<HashMap<String, watch::Sender<i64>>>);
+pub(crate) struct Local {
+    heard: Mutex<HashMap<String, watch::Sender<i64>>>,
+    waiting: Mutex<HashMap<String, watch::Sender<usize>>>,
+}
 
 impl Local {
     pub(crate) fn advance(&self, name: &str, position: i64) {
@@ -36,8 +39,35 @@ impl Local {
     }
 
     fn sender(&self, name: &str) -> watch::Sender<i64> {
-        let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut senders = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         senders.entry(name.to_owned()).or_insert_with(|| watch::Sender::new(0)).clone()
+    }
+
+    /// How many of this process wait for the projection: one that nothing of the moment concerns then stores its
+    /// position at once, and not with the next ones.
+    pub(crate) fn waiting(&self, name: &str) -> watch::Receiver<usize> {
+        self.waiters(name).subscribe()
+    }
+
+    fn waiters(&self, name: &str) -> watch::Sender<usize> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.entry(name.to_owned()).or_insert_with(|| watch::Sender::new(0)).clone()
+    }
+}
+
+/// One that waits, counted until it is dropped.
+struct Waiter(watch::Sender<usize>);
+
+impl Waiter {
+    fn new(waiters: watch::Sender<usize>) -> Self {
+        waiters.send_modify(|count| *count += 1);
+        Waiter(waiters)
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -90,6 +120,11 @@ impl Positions {
     /// Waits until the projection has reached `position`; gives where it is, or where it still was at the limit.
     pub async fn wait(&self, name: &str, position: i64, limit: Duration) -> Result<i64, i64> {
         let mut watch = self.watch(name);
+        let at = *watch.borrow_and_update();
+        if at >= position {
+            return Ok(at);
+        }
+        let _counted = Waiter::new(self.broker.positions().waiters(name));
         let reached = async {
             loop {
                 let at = *watch.borrow_and_update();

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::aggregates::panic_text;
@@ -134,6 +135,10 @@ impl Follower for Runner {
 
     fn name(&self) -> String {
         format!("process {}", self.process.name())
+    }
+
+    fn waiting(&self) -> watch::Receiver<usize> {
+        self.broker.positions().waiting(self.process.name())
     }
 
     async fn open(&self) -> anyhow::Result<Running> {

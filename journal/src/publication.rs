@@ -17,6 +17,7 @@ use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -114,6 +115,10 @@ impl Follower for Speaker {
 
     fn name(&self) -> String {
         format!("publication {}", self.publication.name())
+    }
+
+    fn waiting(&self) -> watch::Receiver<usize> {
+        self.broker.positions().waiting(self.publication.name())
     }
 
     async fn open(&self) -> anyhow::Result<Speaking> {

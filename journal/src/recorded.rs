@@ -187,8 +187,26 @@ fn written_time(micros: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The event at `position`, of which nothing else is of interest.
+    pub(crate) fn event(position: i64) -> Recorded {
+        Recorded {
+            position,
+            aggregate_type: "account".to_owned(),
+            aggregate_id: "5001".to_owned(),
+            sequence: position,
+            event_type: "credited".to_owned(),
+            event_version: "1.0".to_owned(),
+            event_id: Uuid::nil(),
+            command_id: Uuid::nil(),
+            recorded_at: DateTime::UNIX_EPOCH,
+            payload: RawValue::NULL.to_owned(),
+            metadata: RawValue::NULL.to_owned(),
+            hash: [0; 32],
+        }
+    }
 
     #[test]
     fn a_body_is_the_json_of_the_event() {

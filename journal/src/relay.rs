@@ -325,23 +325,9 @@ fn recorded(row: &sqlx::postgres::PgRow) -> anyhow::Result<Recorded> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recorded::tests::event;
 
     fn batch(positions: std::ops::RangeInclusive<i64>) -> Arc<Vec<Recorded>> {
-        let null = || serde_json::value::RawValue::NULL.to_owned();
-        let event = |position| Recorded {
-            position,
-            aggregate_type: "account".to_owned(),
-            aggregate_id: "5001".to_owned(),
-            sequence: position,
-            event_type: "credited".to_owned(),
-            event_version: "1.0".to_owned(),
-            event_id: uuid::Uuid::nil(),
-            command_id: uuid::Uuid::nil(),
-            recorded_at: chrono::DateTime::UNIX_EPOCH,
-            payload: null(),
-            metadata: null(),
-            hash: GENESIS,
-        };
         Arc::new(positions.map(event).collect())
     }
 

@@ -43,6 +43,16 @@ pub struct Wanted {
     /// Whether all of it comes from PostgreSQL again when it is gone: it may be made anew.
     #[serde(default)]
     pub refilled: bool,
+    /// How many messages of one subject there are at most; -1 for no limit. A bucket of keys and values has one.
+    #[serde(default = "unlimited")]
+    pub max_messages_per_subject: i64,
+    /// Whether it is read without asking its leader, as buckets are.
+    #[serde(default)]
+    pub allow_direct: bool,
+}
+
+fn unlimited() -> i64 {
+    -1
 }
 
 fn synced() -> bool {
@@ -140,7 +150,8 @@ impl Wanted {
             },
             max_bytes: self.max_bytes,
             max_messages: -1,
-            max_messages_per_subject: -1,
+            max_messages_per_subject: self.max_messages_per_subject,
+            allow_direct: self.allow_direct,
             max_message_size: self.max_message_bytes,
             num_replicas: self.replicas,
             allow_atomic_publish: self.atomic_batches,
@@ -247,6 +258,8 @@ fn step(name: &str, current: &stream::Config, wanted: &stream::Config) -> Step {
     };
     limit("max_bytes", current.max_bytes, wanted.max_bytes);
     limit("max_messages", current.max_messages, wanted.max_messages);
+    let per_subject = |config: &stream::Config| config.max_messages_per_subject;
+    limit("max_messages_per_subject", per_subject(current), per_subject(wanted));
     limit("max_message_bytes", current.max_message_size.into(), wanted.max_message_size.into());
     limit("replicas", current.num_replicas as i64, wanted.num_replicas as i64);
     let age = |age: Duration| i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
@@ -263,6 +276,11 @@ fn step(name: &str, current: &stream::Config, wanted: &stream::Config) -> Step {
     match (current.allow_atomic_publish, wanted.allow_atomic_publish) {
         (false, true) => changes.push("takes atomic batches".to_owned()),
         (true, false) => reasons.push("atomic batches would be refused".to_owned()),
+        _ => {}
+    }
+    match (current.allow_direct, wanted.allow_direct) {
+        (false, true) => changes.push("can be read directly".to_owned()),
+        (true, false) => reasons.push("it could no longer be read directly".to_owned()),
         _ => {}
     }
     if current.description != wanted.description {
@@ -309,6 +327,25 @@ mod tests {
         for wanted in refused {
             assert!(step("S", &commands(), &wanted).is_refused(), "{wanted:?}");
         }
+    }
+
+    #[test]
+    fn what_a_bucket_has_is_extended_and_never_taken_away() {
+        let bucket =
+            StreamsFile::built_in().and_then(|file| file.config("KV_HELIX")).expect("it is there");
+        assert_eq!((bucket.max_messages_per_subject, bucket.allow_direct), (1, true));
+        assert_eq!(commands().max_messages_per_subject, -1);
+        for (current, wanted) in [
+            (stream::Config { allow_direct: false, ..bucket.clone() }, &bucket),
+            (bucket.clone(), &stream::Config { max_messages_per_subject: 2, ..bucket.clone() }),
+            (bucket.clone(), &stream::Config { max_messages_per_subject: -1, ..bucket.clone() }),
+        ] {
+            assert!(matches!(step("S", &current, wanted), Step::Extend { .. }), "{wanted:?}");
+            assert!(step("S", wanted, &current).is_refused(), "{current:?}");
+        }
+        // A server may write no limit in another way than the file.
+        let unlimited = stream::Config { max_messages_per_subject: 0, ..commands() };
+        assert_eq!(step("S", &unlimited, &commands()), Step::Keep { stream: "S".into() });
     }
 
     #[test]

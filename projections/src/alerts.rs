@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -67,7 +67,8 @@ pub fn row(content: &Content<'_>) -> Result<Option<Row>, serde_json::Error> {
         }
         "broadcast" => {
             let event: broadcast::Event = serde_json::from_str(content.payload)?;
-            alerting::for_broadcast(&event)
+            let shown = alerting::for_broadcast(&event);
+            shown.filter(|alert| !is_stale(content, &event, alert.kind))
         }
         "generation" => {
             let event: generation::Event = serde_json::from_str(content.payload)?;
@@ -87,6 +88,18 @@ pub fn row(content: &Content<'_>) -> Result<Option<Row>, serde_json::Error> {
         data: serde_json::to_string(&alert.data)?,
         at: DateTime::from_timestamp_micros(content.recorded_at).unwrap_or_default(),
     }))
+}
+
+/// Whether it is known only because Twitch was asked, and too late to be shown.
+fn is_stale(content: &Content<'_>, event: &broadcast::Event, kind: Kind) -> bool {
+    #[derive(Default, Deserialize)]
+    struct Came {
+        source: String,
+    }
+    let broadcast::Event::Followed { at, .. } = event else { return false };
+    let came: Came = serde_json::from_str(content.metadata).unwrap_or_default();
+    let known_at = DateTime::from_timestamp_micros(content.recorded_at).unwrap_or_default();
+    came.source == alerting::ASKED && !alerting::is_in_time(kind, *at, known_at)
 }
 
 /// An alert as shown, with the name that is known now.
@@ -301,4 +314,38 @@ async fn copy_in(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<()
     copied
         .send(connection, "COPY alerts (position, id, kind, viewer, data, at) FROM STDIN BINARY")
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    /// Whether a follow that is known `minutes` after it happened is shown, if it came from `source`.
+    fn shows(source: &str, minutes: i64) -> bool {
+        let at = DateTime::from_timestamp(1_750_000_000, 0).expect("a time");
+        let event =
+            broadcast::Event::Followed { entry: Uuid::nil(), viewer: "5001".to_owned(), at };
+        let content = Content {
+            position: 1,
+            aggregate_type: "broadcast",
+            aggregate_id: "1000",
+            sequence: 1,
+            event_type: "followed",
+            event_version: "1.0",
+            event_id: Uuid::nil(),
+            command_id: Uuid::nil(),
+            recorded_at: (at + TimeDelta::minutes(minutes)).timestamp_micros(),
+            payload: &serde_json::to_string(&event).expect("JSON"),
+            metadata: &serde_json::json!({ "source": source, "source_id": "x" }).to_string(),
+        };
+        row(&content).expect("readable").is_some()
+    }
+
+    #[test]
+    fn a_follow_that_is_found_long_after_is_not_shown() {
+        assert!(shows("helix", 10) && !shows("helix", 11));
+        assert!(shows("eventsub", 11), "what is told is shown, as it always was");
+    }
 }

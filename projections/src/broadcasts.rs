@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use journal::{Failure, Projection, Recorded};
 
-use crate::reading::{AsOf, Page, QueryError, Reading};
+use crate::reading::{AsOf, Page, QueryError, Reading, cut};
 
 mod fold;
 
@@ -123,9 +123,7 @@ pub async fn history(pool: &PgPool, broadcaster: &str, page: Page) -> Result<His
     let mut broadcasts = read(&mut reading, broadcaster, last, limit + 1).await?;
     let position = reading.position;
     reading.close().await?;
-    let more = broadcasts.len() as i64 > limit;
-    broadcasts.truncate(usize::try_from(limit).unwrap_or_default());
-    let before = broadcasts.last().map(|broadcast| broadcast.number).filter(|_| more);
+    let before = cut(&mut broadcasts, limit, |broadcast| broadcast.number);
     Ok(History { position, broadcasts, before })
 }
 

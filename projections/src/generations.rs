@@ -13,7 +13,7 @@ use uuid::Uuid;
 use domain::generation::Picture;
 use journal::{Failure, Projection, Recorded};
 
-use crate::reading::{AsOf, Page, QueryError, Reading, Viewer};
+use crate::reading::{AsOf, Page, QueryError, Reading, Viewer, cut};
 
 mod fold;
 
@@ -133,7 +133,7 @@ const COLUMNS: &str =
 pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> Result<List, QueryError> {
     let mut reading = Reading::open(pool, &[NAME], AsOf::Now).await?;
     let limit = page.limit();
-    let rows: Vec<Stored> = sqlx::query_as(&format!(
+    let mut rows: Vec<Stored> = sqlx::query_as(&format!(
         "{COLUMNS}
          WHERE g.submitted_position < $1 AND ($2::text IS NULL OR g.stage = $2)
            AND ($3::text IS NULL OR g.style = $3) AND ($4::text IS NULL OR g.viewer = $4)
@@ -157,13 +157,8 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> Result<List, Qu
     .await?;
     let position = reading.position;
     reading.close().await?;
-    let more = rows.len() as i64 > limit;
-    let generations: Vec<Generation> = rows
-        .into_iter()
-        .take(usize::try_from(limit).unwrap_or_default())
-        .map(Generation::from)
-        .collect();
-    let before = generations.last().map(|last| last.submitted_position).filter(|_| more);
+    let before = cut(&mut rows, limit, |last| last.submitted_position);
+    let generations = rows.into_iter().map(Generation::from).collect();
     Ok(List { position, generations, counts, before })
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use journal::{Content, Failure, Projection, Recorded};
 
-use crate::reading::{AsOf, Page, QueryError, Reading};
+use crate::reading::{AsOf, Page, QueryError, Reading, cut};
 
 /// The checkpoint's name, to wait for a position under.
 pub const NAME: &str = "grants";
@@ -82,9 +82,7 @@ pub async fn list(pool: &PgPool, page: Page) -> Result<Given, QueryError> {
         .await?;
     let position = reading.position;
     reading.close().await?;
-    let more = grants.len() as i64 > limit;
-    grants.truncate(usize::try_from(limit).unwrap_or_default());
-    let before = grants.last().filter(|_| more).map(|grant| grant.position);
+    let before = cut(&mut grants, limit, |grant| grant.position);
     Ok(Given { position, grants, before })
 }
 

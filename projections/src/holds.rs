@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use journal::{Content, Failure, Projection, Recorded};
 
-use crate::reading::{AsOf, Page, QueryError, Reading, Viewer};
+use crate::reading::{AsOf, Page, QueryError, Reading, Viewer, cut};
 
 /// The checkpoint's name, to wait for a position under.
 pub const NAME: &str = "holds";
@@ -108,9 +108,7 @@ pub async fn of(pool: &PgPool, viewer: &str, page: Page) -> Result<Open, QueryEr
     let viewer = reading.viewer(viewer).await?;
     let position = reading.position;
     reading.close().await?;
-    let more = holds.len() as i64 > limit;
-    holds.truncate(usize::try_from(limit).unwrap_or_default());
-    let before = holds.last().map(|hold| hold.position).filter(|_| more);
+    let before = cut(&mut holds, limit, |hold| hold.position);
     Ok(Open { position, viewer, holds, before })
 }
 

@@ -45,6 +45,13 @@ impl Page {
     }
 }
 
+/// Takes off the row that was read beyond `limit`; gives the cursor of the page after this one, where there is one.
+pub(crate) fn cut<T, C>(rows: &mut Vec<T>, limit: i64, cursor: impl FnOnce(&T) -> C) -> Option<C> {
+    let more = rows.len() as i64 > limit;
+    rows.truncate(usize::try_from(limit).unwrap_or_default());
+    rows.last().filter(|_| more).map(cursor)
+}
+
 /// A viewer as shown: the id is history, the name is whatever is known now. `None` once erased, or never seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Viewer {

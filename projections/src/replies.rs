@@ -16,7 +16,7 @@ use domain::chat_request::Wish;
 use domain::{account, generation};
 use journal::{Content, Failure, Projection, Recorded};
 
-use crate::reading::{AsOf, Page, QueryError, Reading, Viewer};
+use crate::reading::{AsOf, Page, QueryError, Reading, Viewer, cut};
 
 /// The checkpoint's name, to wait for a position under.
 pub const NAME: &str = "replies";
@@ -65,7 +65,7 @@ pub struct List {
 pub async fn list(pool: &PgPool, stage: Option<&str>, page: Page) -> Result<List, QueryError> {
     let mut reading = Reading::open(pool, &[NAME], AsOf::Now).await?;
     let limit = page.limit();
-    let rows: Vec<Stored> = sqlx::query_as(
+    let mut rows: Vec<Stored> = sqlx::query_as(
         "SELECT r.reply, r.line, r.viewer, v.name, r.request, r.ending, r.stage, r.attempts,
                 r.retry_at, r.receipt, r.reason, r.asked_position, r.asked_at, r.ended_at,
                 r.position, v.erased_at IS NOT NULL AS erased
@@ -80,11 +80,8 @@ pub async fn list(pool: &PgPool, stage: Option<&str>, page: Page) -> Result<List
     .await?;
     let position = reading.position;
     reading.close().await?;
-    let more = rows.len() as i64 > limit;
-    let kept = rows.into_iter().take(usize::try_from(limit).unwrap_or_default());
-    let replies: Vec<Reply> = kept.map(Reply::from).collect();
-    let before = replies.last().map(|last| last.asked_position).filter(|_| more);
-    Ok(List { position, replies, before })
+    let before = cut(&mut rows, limit, |last| last.asked_position);
+    Ok(List { position, replies: rows.into_iter().map(Reply::from).collect(), before })
 }
 
 #[derive(sqlx::FromRow)]

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::broadcasts::NAME;
-use crate::reading::{AsOf, Page, QueryError, Reading};
+use crate::reading::{AsOf, Page, QueryError, Reading, cut};
 
 /// Some screenings of one tape, newest first.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,8 +53,6 @@ pub async fn of_tape(pool: &PgPool, tape: &str, page: Page) -> Result<Screenings
         .await?;
     let position = reading.position;
     reading.close().await?;
-    let more = screenings.len() as i64 > limit;
-    screenings.truncate(usize::try_from(limit).unwrap_or_default());
-    let before = screenings.last().map(|last| last.started_position).filter(|_| more);
+    let before = cut(&mut screenings, limit, |last| last.started_position);
     Ok(Screenings { position, screenings, count, before })
 }

@@ -253,7 +253,7 @@ impl Projection for Stages {
     }
 
     fn version(&self) -> i32 {
-        2
+        3
     }
 
     fn aggregates(&self) -> &'static [&'static str] {

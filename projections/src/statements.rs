@@ -13,7 +13,7 @@ use journal::{Content, Failure, Projection, Recorded};
 
 use crate::balances::{self, Balance, Sums};
 use crate::copy;
-use crate::reading::{AsOf, Page, QueryError, Reading, Viewer};
+use crate::reading::{AsOf, Page, QueryError, Reading, Viewer, cut};
 
 mod cause;
 mod following;
@@ -112,8 +112,7 @@ pub async fn of(
     .bind(limit + 1)
     .fetch_all(reading.connection())
     .await?;
-    let more = stored.len() as i64 > limit;
-    stored.truncate(usize::try_from(limit).unwrap_or_default());
+    let before = cut(&mut stored, limit, |line| line.position);
     let oldest = stored.last().map(|line| line.position);
     let opening =
         sums_up_to(&mut reading, viewer, oldest.map_or(until, |oldest| oldest - 1)).await?;
@@ -128,7 +127,6 @@ pub async fn of(
         lines.push(line.explained(closing));
     }
     lines.reverse();
-    let before = oldest.filter(|_| more);
     Ok(Statement { position, viewer, closing, opening, lines, before })
 }
 

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use domain::tape::{Card, Event, Provenance};
 use journal::{Failure, Projection, Recorded};
 
-use crate::reading::{AsOf, QueryError, Reading};
+use crate::reading::{AsOf, QueryError, Reading, cut};
 
 /// The checkpoint's name, to wait for a position under.
 pub const NAME: &str = "tapes";
@@ -88,9 +88,7 @@ pub async fn list(
     let count = count(&mut reading).await?;
     let position = reading.position;
     reading.close().await?;
-    let more = rows.len() as i64 > limit;
-    rows.truncate(usize::try_from(limit).unwrap_or_default());
-    let after = rows.last().map(|last| last.id.clone()).filter(|_| more);
+    let after = cut(&mut rows, limit, |last| last.id.clone());
     Ok(List { position, tapes: rows.into_iter().map(Tape::from).collect(), count, after })
 }
 

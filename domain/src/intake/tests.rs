@@ -86,6 +86,48 @@ fn a_gap_does_not_end_before_it_begins() {
         .then_expect_events(vec![restored("b", &kind, 100, 100)]);
 }
 
+fn found(of: &[(&str, i64)]) -> BTreeMap<String, Found> {
+    let one = |found| Found { found, whole: true, untold: 0 };
+    of.iter().map(|(kind, found)| ((*kind).to_owned(), one(*found))).collect()
+}
+
+fn reconcile(name: &str, of: &[(&str, i64)], since: i64, until: i64) -> Command {
+    let (since, until, at) = (second(since), second(until), second(until + 5));
+    Command::Reconcile { entry: entry_id("test", name), kinds: found(of), since, until, at }
+}
+
+fn reconciled(name: &str, of: &[(&str, i64)], since: i64, until: i64) -> Event {
+    let (since, until, at) = (second(since), second(until), second(until + 5));
+    Event::Reconciled { entry: entry_id("test", name), kinds: found(of), since, until, at }
+}
+
+#[test]
+fn a_gap_is_looked_into_once_for_each_kind_and_only_when_it_is_over() {
+    let both = ["channel.follow", "stream.online"];
+    let open = vec![lost("a", &both, 100, 115)];
+    let of_both = [("channel.follow", 2), ("stream.online", 0)];
+    intake(open.clone()).when(reconcile("c", &of_both, 100, 130)).then_expect_events(vec![]);
+    let over = [open, vec![restored("b", &both, 100, 130)]].concat();
+    intake(over.clone())
+        .when(reconcile("c", &of_both[..1], 100, 130))
+        .then_expect_events(vec![reconciled("c", &of_both[..1], 100, 130)]);
+    // What could not be asked for at first is looked into later, and the other not again.
+    let half = [over, vec![reconciled("c", &of_both[..1], 100, 130)]].concat();
+    intake(half).when(reconcile("d", &of_both, 100, 130)).then_expect_events(vec![reconciled(
+        "d",
+        &of_both[1..],
+        100,
+        130,
+    )]);
+}
+
+#[test]
+fn what_is_found_less_often_than_never_is_refused() {
+    intake(vec![lost("a", &["x"], 1, 2), restored("b", &["x"], 1, 3)])
+        .when(reconcile("c", &[("x", -1)], 1, 3))
+        .then_expect_error(Rejection::BadCount);
+}
+
 #[test]
 fn the_same_command_twice_changes_nothing() {
     let kind = ["channel.cheer"];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::intake::Event;
+use domain::intake::{Event, Found};
 use journal::Content;
 use serde::Serialize;
 
@@ -32,6 +32,8 @@ pub struct Seen {
     pub over: u64,
     /// How long these were together, in milliseconds.
     pub ms: i64,
+    /// How much of what happened in them was found later.
+    pub found: i64,
     /// The last that are over, oldest first.
     pub last: VecDeque<Gap>,
     /// Those that last.
@@ -47,6 +49,8 @@ pub struct Gap {
     pub kinds: Vec<String>,
     pub since: DateTime<Utc>,
     pub until: Option<DateTime<Utc>>,
+    /// What was found later of which kinds; nothing can be of the others.
+    pub found: BTreeMap<String, Found>,
 }
 
 impl Gaps {
@@ -61,6 +65,7 @@ impl Gaps {
             Ok(Event::Restored { kinds, since, until, .. }) => {
                 self.restored(content, kinds, since, until);
             }
+            Ok(Event::Reconciled { kinds, until, .. }) => self.reconciled(content, kinds, until),
             Err(error) => {
                 let says = "its payload does not read as what reaches us";
                 self.findings.event(content, "payload", "an event of an intake", error, says);
@@ -82,6 +87,7 @@ impl Gaps {
                 kinds: vec![kind.clone()],
                 since,
                 until: None,
+                found: BTreeMap::new(),
             };
             if self.open.insert(key, gap).is_some() {
                 let says = format!("{kind} is lost, and was lost already");
@@ -118,8 +124,33 @@ impl Gaps {
             self.seen.last.pop_front();
         }
         let (position, broadcaster) = (content.position, content.aggregate_id.into());
-        let until = Some(until);
-        self.seen.last.push_back(Gap { position, broadcaster, kinds, since, until });
+        let (until, found) = (Some(until), BTreeMap::new());
+        self.seen.last.push_back(Gap { position, broadcaster, kinds, since, until, found });
+    }
+
+    /// Somebody looked into a gap, which has to be over.
+    fn reconciled(
+        &mut self,
+        content: &Content<'_>,
+        kinds: BTreeMap<String, Found>,
+        until: DateTime<Utc>,
+    ) {
+        for (kind, found) in kinds {
+            let key = (Box::from(content.aggregate_id), kind.clone());
+            if self.ended.get(&key).is_none_or(|ended| *ended < until) {
+                let says = format!("what was missed of {kind} is found before the gap is over");
+                self.findings.event(content, "until", "a gap that is over", until, says);
+            }
+            self.seen.found = self.seen.found.saturating_add(found.found);
+            let gap = self.seen.last.iter_mut().rev().find(|gap| {
+                gap.until == Some(until)
+                    && *gap.broadcaster == *content.aggregate_id
+                    && gap.kinds.contains(&kind)
+            });
+            if let Some(gap) = gap {
+                gap.found.insert(kind, found);
+            }
+        }
     }
 
     /// What was seen, and its proof, if there was anything to be proved.
@@ -154,10 +185,12 @@ impl Seen {
         }
         let length = TimeDelta::milliseconds(self.ms).num_seconds();
         let mut text = format!(
-            "Not told by Twitch, and so not in this history: {} of {} s in all, and {} that last.\n",
+            "Not told by Twitch, and so not in this history: {} of {} s in all, and {} that last. \
+             Found again by asking: {}.\n",
             counted(self.over, "gap"),
             grouped(length),
             grouped(self.open.len()),
+            grouped(self.found),
         );
         let more = self.over.saturating_sub(self.last.len() as u64);
         if more > 0 {
@@ -175,14 +208,27 @@ impl Gap {
         let written = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S").to_string();
         let length = self.until.map(|until| (until - self.since).num_seconds());
         format!(
-            "  {} to {} UTC{}, {} of {}: {}\n",
+            "  {} to {} UTC{}, {} of {}: {}{}\n",
             written(self.since),
             self.until.map_or("now".to_owned(), written),
             length.map(|seconds| format!(" ({} s)", grouped(seconds))).unwrap_or_default(),
             counted(self.kinds.len() as u64, "type"),
             self.broadcaster,
             self.kinds.iter().take(3).cloned().collect::<Vec<_>>().join(", "),
+            self.again(),
         )
+    }
+
+    /// What was found of it later, and what only seems to have happened.
+    fn again(&self) -> String {
+        let named = |words: &str, count: fn(&Found) -> i64| {
+            let some = self.found.iter().filter(|(_, one)| count(one) > 0);
+            let some: Vec<String> =
+                some.map(|(kind, one)| format!("{kind} {}", grouped(count(one)))).collect();
+            if some.is_empty() { String::new() } else { format!("; {words}: {}", some.join(", ")) }
+        };
+        let found = named("found again", |one| one.found);
+        found + &named("seen, and not told again", |one| one.untold)
     }
 }
 
@@ -243,8 +289,26 @@ mod tests {
         assert_eq!(finished(&[]).0.text(), "");
     }
 
+    fn looked(kind: &str, until: i64, found: i64) -> Event {
+        let kinds = [(kind.to_owned(), Found { found, whole: true, untold: 0 })].into();
+        let (since, at) = (second(until - 10), second(until + 5));
+        Event::Reconciled { entry: Uuid::nil(), kinds, since, until: second(until), at }
+    }
+
+    #[test]
+    fn a_report_says_what_was_found_again() {
+        let history = [lost("a", 10), restored("a", 10, 52), looked("a", 52, 3)];
+        let (seen, wrong) = finished(&history);
+        assert_eq!((seen.found, wrong), (3, 0));
+        let text = seen.text();
+        assert!(text.contains("Found again by asking: 3."), "{text}");
+        assert!(text.contains("1 type of 1000: a; found again: a 3"), "{text}");
+    }
+
     #[test]
     fn gaps_that_cannot_be_are_named() {
+        assert_eq!(finished(&[looked("a", 20, 1)]).1, 1);
+        assert_eq!(finished(&[lost("a", 10), restored("a", 10, 20), looked("a", 30, 1)]).1, 1);
         assert_eq!(finished(&[lost("a", 10), lost("a", 20)]).1, 1);
         assert_eq!(finished(&[restored("a", 10, 20)]).1, 1);
         assert_eq!(finished(&[lost("a", 10), restored("a", 11, 20)]).1, 1);

@@ -1,8 +1,11 @@
 //! `tapedeck doctor`: what is well and what is not, with the command that mends it.
 
 mod accounts;
+mod disk;
 mod hearing;
 mod keys;
+mod reach;
+mod screen;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,7 +25,6 @@ use crate::http::health::{self, Lag};
 /// How long one check may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(10);
 const CLOCK_SKEW_MAX_MS: i64 = 1_000;
-const FREE_BYTES_MIN: u64 = 2 << 30;
 const BEHIND_MAX_S: f64 = 30.0;
 const NATS_MIN: (u64, u64) = (2, 12);
 const POSTGRES_MIN: i32 = 140_000;
@@ -32,8 +34,9 @@ const RUNNING: &str =
 /// Check everything Tapedeck needs, and say how to mend what is wrong
 ///
 /// Looks at the configuration, NATS, its streams, PostgreSQL, its safety settings, the migrations,
-/// the clocks, the disk, the projections, the processes, the dead letters, logging in, what Twitch tells us, and who makes
-/// the pictures. Exits 0 when all is well, 1 when
+/// the clocks, the disk and its file system, the projections, the processes, the dead letters, logging in, what Twitch
+/// tells us, whether its webhooks would reach us and until when the certificate is good, whether an overlay is there, and
+/// who makes the pictures. Exits 0 when all is well, 1 when
 /// something is wrong, 4 when a server does not answer.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
@@ -94,7 +97,8 @@ async fn examine(globals: &Globals) -> Vec<Finding> {
     }
     findings.extend(limited("NATS", nats(&config)).await);
     findings.extend(limited("PostgreSQL", postgres(&config)).await);
-    findings.extend(disk(globals));
+    findings.extend(reach::examine(&config).await);
+    findings.extend(disk::examine(globals));
     findings
 }
 
@@ -187,6 +191,7 @@ async fn postgres(config: &Config) -> anyhow::Result<Vec<Finding>> {
         findings.extend(accounts::examine(&pool, config).await?);
         findings.extend(hearing::examine(&pool, config).await?);
         findings.extend(keys::moderators(&pool, config).await?);
+        findings.extend(screen::examine(&pool, config).await?);
     }
     Ok(findings)
 }
@@ -314,18 +319,6 @@ async fn pictures(config: &Config) -> Finding {
         }
         Err(_) => unreachable("pictures", format!("{name}: no answer in {CHECK_LIMIT:?}"), "wait"),
     }
-}
-
-/// The room left where `tapedeck up` keeps everything, if it does so here.
-fn disk(globals: &Globals) -> Option<Finding> {
-    let stat = rustix::fs::statvfs(globals.data()).ok()?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let words =
-        format!("{:.1} GiB free in {}", free as f64 / f64::from(1 << 30), globals.data().display());
-    Some(match free >= FREE_BYTES_MIN {
-        true => well("disk", words),
-        false => wrong("disk", words, "make room: PostgreSQL and NATS stop when the disk is full"),
-    })
 }
 
 /// `2.15.1` as (2, 15).

@@ -13,17 +13,12 @@ use crate::key_file::SEALING;
 use crate::sealing::Sealer;
 use crate::twitch::Versions;
 use crate::twitch::accounts::Role;
-use crate::twitch::eventsub::record::{self, Feed};
-use crate::twitch::eventsub::round::{Report, State, Status};
-use crate::twitch::eventsub::wanted::{Wanted, wanted};
-use crate::twitch::secrets::listed::{self as secrets, Listed};
+use crate::twitch::eventsub::overview::{self, OFF, Overview, Round, WantedNow};
+use crate::twitch::secrets::listed::Listed;
 use crate::twitch::settings::Hearing;
 
 /// How long a look at all subscriptions may take, with Twitch asking for patience now and then.
 const SYNC_LIMIT: Duration = Duration::from_secs(300);
-/// Within so long it has begun, if anybody listens.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-const OFF: &str = "[twitch] names no application: set twitch.client_id and broadcaster_id, then `tapedeck connect`";
 /// How many versions of the secret are shown.
 const SECRETS_SHOWN: usize = 4;
 
@@ -70,27 +65,22 @@ impl EventSub {
         }
         match self.command {
             Command::List { json } => {
-                let feed = record::find(&pool, &config.broadcaster_id).await?;
-                let secrets = secrets::list(&pool).await?;
+                let now = overview::now(&pool, &config).await?;
                 if json {
-                    let mut all = serde_json::to_value(&feed)?;
-                    if let Some(keys) = all.as_object_mut() {
-                        keys.insert("secrets".to_owned(), serde_json::to_value(&secrets)?);
-                    }
-                    print::json(&all)?;
+                    print::json(&now)?;
                 } else {
-                    list(&config, feed.as_ref(), &secrets)?;
+                    list(&config, &now)?;
                 }
                 Ok(ExitCode::SUCCESS)
             }
             Command::Sync { json } => {
-                let report = sync(&pool, &config.broadcaster_id).await?;
+                let round = sync(&pool, &config).await?;
                 if json {
-                    print::json(&report)?;
+                    print::json(&round)?;
                 } else {
-                    print::text(&words(&report))?;
+                    print::text(&words(&round))?;
                 }
-                let well = report.failed.is_none() && report.count(State::Failing) == 0;
+                let well = round.failed.is_none() && round.failing == 0;
                 Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
             }
             Command::Rotate => rotate(&config, &pool).await,
@@ -128,42 +118,37 @@ async fn rotate(config: &Config, pool: &PgPool) -> anyhow::Result<ExitCode> {
 }
 
 /// Asks whoever listens, and waits for what comes of it.
-async fn sync(pool: &PgPool, broadcaster: &str) -> anyhow::Result<Report> {
-    let asked = record::ask(pool, broadcaster).await?;
-    let asked = asked.context("nobody ever listened: start `tapedeck serve` or `tapedeck up`")?;
-    let answered = async {
-        loop {
-            let feed = record::find(pool, broadcaster).await?;
-            if let Some(Feed { answered, report: Some(report), .. }) = feed
-                && answered >= asked
-            {
-                return anyhow::Ok(report);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
+async fn sync(pool: &PgPool, config: &Config) -> anyhow::Result<Round> {
+    let asked = overview::ask(pool, config).await?;
+    let report = overview::answered(pool, config, asked, SYNC_LIMIT).await?;
     let late = "nobody looked at them: is `tapedeck serve` running, and connected to Twitch?";
-    tokio::time::timeout(SYNC_LIMIT, answered).await.context(late)?
+    report.as_ref().map(Round::of).context(late)
 }
 
-fn list(config: &Config, feed: Option<&Feed>, secrets: &[Listed]) -> anyhow::Result<()> {
-    let settings = &config.twitch.eventsub;
-    let reader = match settings.user_id.as_str() {
-        "" => &config.broadcaster_id,
-        user => user,
-    };
-    let all = wanted(&config.broadcaster_id, reader, &settings.leave_out);
+fn list(config: &Config, now: &Overview) -> anyhow::Result<()> {
     let names = ["type", "version", "state", "cost", "secret", "since (UTC)", "why"];
     let mut table = print::table(&names, &[3, 4]);
-    for one in &all {
-        table.add_row(row(one, feed.and_then(|feed| feed.report.as_ref()), secrets));
+    for one in &now.wanted {
+        table.add_row(row(one));
     }
     print::rows(table)?;
-    if config.keeps_webhooks() && !secrets.is_empty() {
-        let said: Vec<String> = secrets.iter().take(SECRETS_SHOWN).map(secret_words).collect();
+    if config.keeps_webhooks() && !now.secrets.is_empty() {
+        let said: Vec<String> = now.secrets.iter().take(SECRETS_SHOWN).map(secret_words).collect();
         print::text(&format!("\nSecrets: {}.", said.join("; ")))?;
     }
-    let Some(feed) = feed else {
+    for shard in &now.shards {
+        let whose = shard.holder.map_or_else(|| "nobody".to_owned(), |holder| holder.to_string());
+        let heard = shard.heard_at.map_or_else(|| "never".to_owned(), print::time);
+        let why = shard.why.as_deref().map(|why| format!("; {}", print::harmless(why)));
+        let (shard, why) = (shard.shard, why.unwrap_or_default());
+        print::text(&format!("Shard {shard}: held by {whose}, heard up to {heard} UTC{why}."))?;
+    }
+    for gap in &now.gaps {
+        let since = print::time(gap.since);
+        let (kinds, reason) = (gap.kinds.len(), print::harmless(&gap.reason));
+        print::text(&format!("\nA gap lasts since {since} UTC, of {kinds} types: {reason}."))?;
+    }
+    let Some(listener) = &now.listener else {
         let first = match config.twitch.hearing(&config.broadcaster_id) {
             Some(Hearing::Account(role)) if role != Role::App => {
                 format!("connect an account (`tapedeck connect {role}`), and ")
@@ -174,16 +159,16 @@ fn list(config: &Config, feed: Option<&Feed>, secrets: &[Listed]) -> anyhow::Res
             format!("\nNobody listened yet: {first}start `tapedeck serve` or `tapedeck up`.");
         return print::text(&words);
     };
-    let why = feed.why.as_deref().map(|why| format!(" ({})", print::harmless(why)));
+    let why = listener.why.as_deref().map(|why| format!(" ({})", print::harmless(why)));
     print::text(&format!(
         "\n{}: {} since {} UTC{}.",
-        feed.transport,
-        feed.state,
-        print::time(feed.since),
+        listener.transport,
+        listener.state,
+        print::time(listener.since),
         why.unwrap_or_default(),
     ))?;
-    match &feed.report {
-        Some(report) => print::text(&words(report)),
+    match &now.round {
+        Some(round) => print::text(&words(round)),
         None => Ok(()),
     }
 }
@@ -206,51 +191,31 @@ fn secret_words(secret: &Listed) -> String {
     format!("version {version} ({whose}) is {how}")
 }
 
-fn row(one: &Wanted, report: Option<&Report>, secrets: &[Listed]) -> [String; 7] {
-    let found = report.and_then(|report| report.statuses.iter().find(|is| is.wanted == *one));
-    let (kind, version) = (one.kind.clone(), one.version.clone());
-    match found {
-        None => {
-            let nothing = String::new;
-            let wanted = "wanted".to_owned();
-            [kind, version, wanted, nothing(), nothing(), nothing(), nothing()]
-        }
-        Some(status) => [
-            kind,
-            version,
-            status.state.name().to_owned(),
-            print::points(status.cost),
-            version_of(status, secrets),
-            print::time(status.at),
-            print::harmless(status.why.as_deref().unwrap_or_default()),
-        ],
-    }
-}
-
-/// The version of the secret that it was made with.
-fn version_of(status: &Status, secrets: &[Listed]) -> String {
-    let Some(name) = &status.secret else { return String::new() };
-    let found = secrets.iter().find(|secret| secret.name == *name);
-    found.map_or_else(|| "unknown".to_owned(), |secret| secret.version.to_string())
+fn row(one: &WantedNow) -> [String; 7] {
+    [
+        one.kind.clone(),
+        one.version.clone(),
+        one.state.name().to_owned(),
+        one.cost.map(print::points).unwrap_or_default(),
+        one.secret.map(|version| version.to_string()).unwrap_or_default(),
+        one.at.map(print::time).unwrap_or_default(),
+        print::harmless(one.why.as_deref().unwrap_or_default()),
+    ]
 }
 
 /// What a look came to, in a few sentences.
-fn words(report: &Report) -> String {
-    let [enabled, pending, failing] =
-        [State::Enabled, State::Pending, State::Failing].map(|state| report.count(state));
-    let made = &report.made;
-    let failed = match &report.failed {
+fn words(round: &Round) -> String {
+    let Round { enabled, pending, failing, removed, left, ref cost, calls: ref made, .. } = *round;
+    let failed = match &round.failed {
         Some(why) => format!(" Not all could be looked at: {}.", print::harmless(why)),
         None => String::new(),
     };
     format!(
-        "Looked at {} UTC: {enabled} enabled, {pending} pending, {failing} failing; {} removed, {} left alone; cost {} \
-         of {}. Calls: {}, of which to list {}, to make {}, to remove {}, and once more {}.{failed}",
-        print::time(report.at),
-        report.removed,
-        report.left,
-        report.cost.total,
-        report.cost.max,
+        "Looked at {} UTC: {enabled} enabled, {pending} pending, {failing} failing; {removed} removed, {left} left \
+         alone; cost {} of {}. Calls: {}, of which to list {}, to make {}, to remove {}, and once more {}.{failed}",
+        print::time(round.at),
+        cost.total,
+        cost.max,
         made.all(),
         made.pages,
         made.creations,

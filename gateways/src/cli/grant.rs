@@ -21,7 +21,6 @@ use crate::grants::{self, Grant as Batch, Kind, Line, Undo, lines};
 /// so one that was interrupted is simply given again. To give the same list another time, name it with --id.
 #[derive(Debug, clap::Args)]
 #[command(
-    args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "EXAMPLES\n  \
     tapedeck grant thanks.csv --note 'charity night' --preview\n  \
@@ -93,6 +92,7 @@ enum Command {
 
 impl Grant {
     pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
+        self.check()?;
         match self.command {
             None => self.give(globals).await,
             Some(Command::List { before, limit, json }) => {
@@ -112,6 +112,26 @@ impl Grant {
                 let attempt = journal::head::read(&desk.pool).await?.position.to_string();
                 undo(&desk, &Undo { grant, attempt, note, actor }, (preview, json)).await
             }
+        }
+    }
+
+    /// What is given is not said beside `list` and `undo`. The flags of every command are good with all.
+    fn check(&self) -> anyhow::Result<()> {
+        let given = [
+            ("FILE", self.file.is_some()),
+            ("--viewers", !self.viewers.is_empty()),
+            ("--points", self.points.is_some()),
+            ("--note", self.note.is_some()),
+            ("--preview", self.preview),
+            ("--id", self.id.is_some()),
+            ("--actor", self.actor.is_some()),
+            ("--json", self.json),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given && self.command.is_some()) {
+            Some((said, _)) => {
+                bail!("{said} stands before `list` or `undo`: say it behind, or leave it out")
+            }
+            None => Ok(()),
         }
     }
 

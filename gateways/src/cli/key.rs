@@ -15,10 +15,10 @@ use crate::key_file::SIGNING;
 /// A key is 256 random bits, shown once and kept as a hash. It can do what its scopes say and
 /// nothing else:
 ///
-///   accounts:read     balances and statements
+///   accounts:read     balances and statements, and what Twitch says of users
 ///   accounts:write    manual credits and reversals
 ///   holds:write       set points aside, spend them, give them back
-///   broadcasts:read   what is on and was on
+///   broadcasts:read   what is on and was on, and what Twitch says of games
 ///   broadcasts:write  start and end screenings
 ///   alerts:read       what was shown
 ///   generations:read  what viewers asked for with points
@@ -27,6 +27,8 @@ use crate::key_file::SIGNING;
 ///   stage:overlay     show what the stage plays, and say that it is shown: all that an overlay needs
 ///   stage:direct      pause, skip, clear, replay, mute and test
 ///   commands:read     what became of a command
+///   eventsub:read     what Twitch is asked to tell us, and whether it does
+///   eventsub:write    have all of that looked at now
 ///   viewers:act       get credentials that act for one viewer
 ///   admin             everything
 #[derive(Debug, clap::Args)]

@@ -20,6 +20,7 @@ mod many;
 mod print;
 pub mod rebuild;
 pub mod requests;
+pub mod sandbox;
 pub mod serve;
 pub mod signing;
 pub mod simulate;
@@ -61,6 +62,7 @@ const EXIT_NOT_REACHABLE: u8 = 4;
         tapedeck up                             run everything on this machine\n  \
         tapedeck connect                        let Tapedeck into your channel at Twitch\n  \
         tapedeck simulate                       play a night of follows, cheers, subs and raids\n  \
+        tapedeck sandbox                        rehearse with a Twitch on this machine\n  \
         tapedeck stage show                     what plays in OBS, and what waits\n  \
         tapedeck statement 5001                 why a viewer has the points they have\n  \
         tapedeck balance 5001 --as-of 120       the balance after event 120\n  \
@@ -121,6 +123,7 @@ enum Command {
     Up(up::Up),
     Serve(serve::Serve),
     Simulate(simulate::Simulate),
+    Sandbox(sandbox::Sandbox),
     Audit(audit::Audit),
     Rebuild(rebuild::Rebuild),
     Balance(balance::Balance),
@@ -202,7 +205,12 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
-    if !matches!(command, Command::Serve(_) | Command::Up(_) | Command::Guard(_)) {
+    let logs = match &command {
+        Command::Serve(_) | Command::Up(_) | Command::Guard(_) => true,
+        Command::Sandbox(sandbox) => sandbox.serves(),
+        _ => false,
+    };
+    if !logs {
         observe::begin_quietly();
     }
     match command {
@@ -210,6 +218,7 @@ async fn run(globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(up) => up.run(&globals).await,
         Command::Serve(serve) => serve.run(&globals).await,
         Command::Simulate(simulate) => simulate.run(&globals).await,
+        Command::Sandbox(sandbox) => sandbox.run(&globals).await,
         Command::Audit(audit) => audit.run(&globals).await,
         Command::Rebuild(rebuild) => rebuild.run(&globals).await,
         Command::Balance(balance) => balance.run(&globals).await,

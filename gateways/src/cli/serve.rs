@@ -2,6 +2,7 @@
 //! wired.
 
 mod admitting;
+mod caching;
 mod connected;
 mod directing;
 mod hearing;
@@ -28,25 +29,24 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::parts::{Parts, stop_on_signal};
-use self::reach::reach;
+use self::reach::{built, reach};
 use super::Globals;
 use crate::chat;
 use crate::config::{Config, Reading};
-use crate::feed::own;
-use crate::feed::{self, Hub};
+use crate::feed::{self, Hub, own};
 use crate::generation;
 use crate::golden_vcr::{self, GoldenVcr};
 use crate::http::keys::Keys;
 use crate::http::limits::Limits;
-use crate::http::{self, Api, health, listener};
+use crate::http::{self, Api, listener};
 use crate::login::{Login, Sessions};
 use crate::signing::Signing;
+use crate::twitch::cache::Cache;
 use crate::twitch::{self, Accounts, Secrets, Versions};
 use crate::{expiry, observe, processes};
 
 /// How long PostgreSQL and NATS may take to answer at the start.
 const REACH_LIMIT: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Connections beside those of feed readers.
 const CONNECTIONS_BESIDE: usize = 1_024 + own::READERS_MAX;
 const METRICS_CONNECTIONS_MAX: usize = 64;
@@ -199,13 +199,16 @@ pub async fn serve(
     parts.runs("metrics", scrapes);
 
     let accounts = connected::begin(roles, &config, &pool, configs.subscribe(), &mut parts);
+    caching::sweep(roles, &pool, &broker, &mut parts);
     let versions = hearing::versions(roles, &config, &pool, configs.subscribe(), &mut parts).await;
     // What comes in, and is closed first.
     let mut listen = None;
     if roles.contains(&Role::Gateway) {
         let listening = listener::bind(config.listen)?;
         listen = Some(listening.local_addr()?);
-        let api = gateway((configs.subscribe(), reading_now), &pool, &broker, &mut parts).await?;
+        let cache = caching::begin(&config, &pool, &broker, accounts.as_ref());
+        let known = (configs.subscribe(), reading_now, cache);
+        let api = gateway(known, &pool, &broker, &mut parts).await?;
         admitting::keep(&api, configs.subscribe(), &mut parts);
         let mut secrets = Secrets::new(hearing::secret(&config)?);
         let (believed, speakers) = (versions.clone(), accounts.clone());
@@ -241,7 +244,8 @@ pub async fn serve(
     }
 
     if roles.contains(&Role::Eventsub) {
-        let knows = (versions, accounts.as_ref());
+        let cache = caching::begin(&config, &pool, &broker, accounts.as_ref());
+        let knows = (versions, accounts.as_ref(), cache);
         hearing::begin(&config, &pool, &broker, configs_now, knows, &mut parts).await?;
     }
     inside(roles, &config, &pool, &broker, processes, accounts, &mut parts).await?;
@@ -306,30 +310,9 @@ async fn inside(
     Ok(())
 }
 
-/// Waits until every projection answers, within the limit for starting: on a new database they are
-/// made first.
-async fn built(pool: &PgPool, stop: &CancellationToken) {
-    let all = async {
-        let wanted = projections::all().len();
-        loop {
-            let live = health::projections_behind(pool).await;
-            if live.is_ok_and(|live| live.len() >= wanted) {
-                return;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        waited = tokio::time::timeout(REACH_LIMIT, all) => if waited.is_err() {
-            tracing::warn!("projections are still being built; queries wait for them");
-        },
-    }
-}
-
 /// The API and the feed behind it.
 async fn gateway(
-    (now, reading): (watch::Receiver<Arc<Config>>, watch::Receiver<Reading>),
+    (now, reading, cache): (watch::Receiver<Arc<Config>>, watch::Receiver<Reading>, Arc<Cache>),
     pool: &PgPool,
     broker: &Broker,
     parts: &mut Parts,
@@ -380,6 +363,7 @@ async fn gateway(
         readied: Arc::default(),
         pictures: config.pictures(),
         stage,
+        cache,
         stop: parts.intake.clone(),
     })
 }

@@ -23,7 +23,7 @@ use crate::{observe, twitch};
 /// The channel of a newcomer who has not named one; `tapedeck simulate` plays a night of it.
 const EXAMPLE_BROADCASTER: &str = "1000";
 
-const QUIET: &str = "warn";
+pub(super) const QUIET: &str = "warn";
 
 /// Run everything on this machine: private servers, the API, the feed and the overlay
 ///
@@ -60,7 +60,11 @@ impl Up {
         };
         let connections = servers.connections();
         let served = tokio::select! {
-            served = serve_with(config, &connections, &stop, started) => served,
+            served = serve_with(config, &connections, &stop, async |config, ready| {
+                let (config, key) = leave_word(config, &connections, ready).await?;
+                println!("{}", screen(&config, &connections, &key, started.elapsed()));
+                Ok(())
+            }) => served,
             error = servers.keep_running() => Err(error),
             () = stop.insisted.cancelled() => Ok(()),
         };
@@ -103,12 +107,12 @@ impl Up {
     }
 }
 
-/// Serves on the private servers until asked to stop, and shows the screen once all runs.
-async fn serve_with(
+/// Serves on the private servers until asked to stop, and does `then` once all runs.
+pub(super) async fn serve_with(
     mut config: Config,
     servers: &Connections,
     stop: &Stop,
-    started: Instant,
+    then: impl AsyncFnOnce(Config, Ready) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     config.nats_url = servers.nats_url.clone();
     config.nats_passwords = servers.nats_passwords.clone();
@@ -119,9 +123,14 @@ async fn serve_with(
         let _ = ready.send(all);
     });
     tokio::pin!(serving);
+    let announcing = async {
+        // Without an answer `serve` has ended, which says more.
+        let Ok(ready) = is_ready.await else { return Ok(()) };
+        then(config, ready).await
+    };
     let announced = tokio::select! {
         served = &mut serving => return served,
-        announced = announce(config, servers, is_ready, started) => announced,
+        announced = announcing => announced,
     };
     if announced.is_err() {
         stop.asked.cancel();
@@ -136,15 +145,12 @@ async fn serve_with(
     announced.and(served)
 }
 
-/// Says where everything is: to the other commands, and on the screen.
-async fn announce(
+/// Says where everything is to the other commands; gives that, and the key of the overlay.
+pub(super) async fn leave_word(
     mut config: Config,
     servers: &Connections,
-    is_ready: oneshot::Receiver<Ready>,
-    started: Instant,
-) -> anyhow::Result<()> {
-    // Without an answer `serve` has ended, which says more.
-    let Ok(Ready { listen, metrics_listen }) = is_ready.await else { return Ok(()) };
+    Ready { listen, metrics_listen }: Ready,
+) -> anyhow::Result<(Config, String)> {
     config.listen = listen.unwrap_or(config.listen);
     config.metrics_listen = metrics_listen;
     let connect = Connect {
@@ -158,18 +164,17 @@ async fn announce(
     };
     write_private(&servers.data.join(CONNECT_FILE), &serde_json::to_vec_pretty(&connect)?)?;
     let key = overlay_key(&config, &servers.data.join("overlay.key")).await?;
-    println!("{}", screen(&config, servers, &key, started.elapsed()));
-    Ok(())
+    Ok((config, key))
 }
 
 /// Ctrl-C and SIGTERM: the first asks, the second insists.
-struct Stop {
-    asked: CancellationToken,
-    insisted: CancellationToken,
+pub(super) struct Stop {
+    pub(super) asked: CancellationToken,
+    pub(super) insisted: CancellationToken,
 }
 
 impl Stop {
-    fn on_signals() -> anyhow::Result<Self> {
+    pub(super) fn on_signals() -> anyhow::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let stop = Self { asked: CancellationToken::new(), insisted: CancellationToken::new() };
@@ -206,7 +211,7 @@ async fn overlay_key(config: &Config, path: &Path) -> anyhow::Result<String> {
 
 /// The address that was asked for, or a free port beside the ordinary one when that is taken and
 /// nobody asked for it.
-fn address(
+pub(super) fn address(
     flag: Option<SocketAddr>,
     configured: SocketAddr,
     ordinary: SocketAddr,
@@ -223,7 +228,7 @@ fn address(
 }
 
 /// Written beside and moved into place, readable by its owner only.
-fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+pub(super) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let new = path.with_extension("new");
     let write = || -> std::io::Result<()> {
         let mut file =
@@ -236,7 +241,7 @@ fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Progress goes to the standard error, so that the standard output is the screen alone.
-fn say(words: &str) {
+pub(super) fn say(words: &str) {
     eprintln!("{words}");
 }
 

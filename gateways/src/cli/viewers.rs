@@ -3,18 +3,24 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use journal::names;
+use journal::broker::Broker;
+use journal::names::{self, Erased};
+use serde::Serialize;
 
 use super::{Globals, print};
+use crate::twitch::cache::bucket::Bucket;
 
 /// How long going through dead letters may take.
 const LETTERS_LIMIT: Duration = Duration::from_secs(3_600);
+const NOT_CLEARED: &str = "What Twitch said of this viewer may still be cached, for up to 7 days";
+const CLEARED_BY: &str = "When NATS is back, the same command again, or an hour of `tapedeck serve`, takes it out. If NATS \
+    runs and does not let us in, it needs the user `cache` of nats.conf first: until then nothing can be taken out.";
 
 /// Erase what a viewer is called, and keep it from coming back
 ///
-/// Names are kept beside history and not in it. Erasing takes them out of the table of names and out of the dead
-/// letters, and leaves a mark, so that names seen later are not kept. Points, statements and every sum stay, under the
-/// user id alone; the overlay, the leaderboard and the dashboard show no name.
+/// Names are kept beside history and not in it. Erasing takes them out of the table of names, out of the dead letters and
+/// out of the cache of what Twitch says, and leaves a mark, so that names seen later are not kept. Points, statements
+/// and every sum stay, under the user id alone; the overlay, the leaderboard and the dashboard show no name.
 ///
 /// What is not erased: messages, notes and requests are part of what happened, and history is never rewritten; alerts of
 /// an erased viewer are shown without their words and pictures, and the list of requests with them. Pictures stay in
@@ -47,15 +53,33 @@ enum Command {
     },
 }
 
+/// What an erasure came to.
+#[derive(Serialize)]
+struct Said {
+    #[serde(flatten)]
+    erased: Erased,
+    /// Whether the cache of what Twitch says has nothing of the viewer any more.
+    cache_cleared: bool,
+}
+
 impl Viewers {
     pub async fn run(self, globals: &Globals) -> anyhow::Result<ExitCode> {
-        let (_, pool) = globals.database("viewers").await?;
+        let (config, pool) = globals.database("viewers").await?;
+        let bucket = Bucket::new(Broker::new(config.broker()));
         match self.command {
             Command::Erase { viewer, json: true } => {
-                print::json(&names::erase(&pool, &viewer, LETTERS_LIMIT).await?)?;
+                let marked = names::mark(&pool, &viewer).await?;
+                // Before the dead letters, which take their time and may fail.
+                let cache_cleared = bucket.forget(&viewer).await.is_ok();
+                let erased = names::scrub(&pool, marked, LETTERS_LIMIT).await?;
+                print::json(&Said { erased, cache_cleared })?;
             }
             Command::Erase { viewer, json: false } => {
-                let erased = names::erase(&pool, &viewer, LETTERS_LIMIT).await?;
+                let marked = names::mark(&pool, &viewer).await?;
+                if let Err(error) = bucket.forget(&viewer).await {
+                    print::text(&format!("{NOT_CLEARED} ({error}). {CLEARED_BY}"))?;
+                }
+                let erased = names::scrub(&pool, marked, LETTERS_LIMIT).await?;
                 print::text(&format!(
                     "Viewer {viewer} has no name any more; every sum stays. {} dead letters were scrubbed.",
                     erased.letters_scrubbed.len()

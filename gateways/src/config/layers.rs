@@ -37,6 +37,12 @@ pub(super) fn of_json(layer: serde_json::Value) -> Result<config::Config, Config
     builder.build().map_err(refused)
 }
 
+/// Whether a variable of this name sets a key.
+pub fn is_setting(name: &str) -> bool {
+    let is_plain = ["DATABASE_URL", "NATS_URL"].contains(&name);
+    is_plain || (name.starts_with("TAPEDECK_") && !NOT_KEYS.contains(&name))
+}
+
 /// The variables that set keys: ours, and the two that every hosting service sets.
 pub(super) fn keys_of_environment(
     environment: impl IntoIterator<Item = (String, String)>,

@@ -2,13 +2,14 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde::{Deserialize, Serialize};
+
+use super::ports::{self, Ports};
 
 /// Temporary data folders begin with this, so that ones left behind can be found and removed.
 const TEMPORARY_PREFIX: &str = "tapedeck-temporary-";
@@ -78,21 +79,15 @@ impl Folder {
         let remembered = fs::read(self.join("ports.json"))
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Ports>(&bytes).ok());
-        let remembered = remembered.unwrap_or(Ports { nats: 0, postgres: 0 });
-        let (nats, postgres) = (hold(remembered.nats)?, hold(remembered.postgres)?);
+        // Both are held at once, so that they differ.
+        let nats = hold(remembered.map(|ports| ports.nats))?;
+        let postgres = hold(remembered.map(|ports| ports.postgres))?;
         let ports = Ports { nats: port_of(&nats)?, postgres: port_of(&postgres)? };
         let written = self.join("ports.json.new");
         fs::write(&written, serde_json::to_vec(&ports)?)?;
         fs::rename(&written, self.join("ports.json"))?;
         Ok(ports)
     }
-}
-
-/// Where the private servers listen, on loopback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ports {
-    pub nats: u16,
-    pub postgres: u16,
 }
 
 /// A new folder of our own for servers that leave nothing behind. Folders that killed processes
@@ -147,11 +142,10 @@ fn open_lock(path: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("cannot open {}", path.display()))
 }
 
-/// Holds the wanted port if it is free, else any other; both are held at once so that they differ.
-fn hold(wanted: u16) -> anyhow::Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
-        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .context("no free port on the loopback address")
+/// Holds the wanted port if it is free, else any other.
+fn hold(wanted: Option<u16>) -> anyhow::Result<TcpListener> {
+    let held = wanted.and_then(|port| ports::hold(port).ok());
+    held.map_or_else(ports::free, Ok).context("no free port on the loopback address")
 }
 
 fn port_of(listener: &TcpListener) -> anyhow::Result<u16> {
@@ -168,7 +162,7 @@ mod tests {
         let folder = Folder::open(&path).expect("ours");
         let first = folder.ports().expect("free ports");
         assert_eq!(folder.ports().expect("the same"), first);
-        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, first.nats)).expect("free");
+        let _taken = ports::hold(first.nats).expect("free");
         let next = folder.ports().expect("another");
         assert_ne!(next.nats, first.nats);
         assert_eq!(next.postgres, first.postgres);

@@ -7,6 +7,7 @@
 
 mod folder;
 mod nats;
+mod ports;
 mod postgres;
 mod process;
 mod programs;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use self::folder::temporary as temporary_folder;
+pub use self::ports::free as free_port;
 pub use self::secrets::random_secret;
 
 use self::postgres::DATABASE;
@@ -77,7 +79,7 @@ impl Options {
 pub struct Connections {
     /// Without user and password, which are those of a role.
     pub nats_url: String,
-    /// By role: admin, gateway, processor, relay, follower, compatibility, reader, golden_vcr.
+    /// By role: admin, gateway, processor, relay, follower, chat, cache, compatibility, reader, golden_vcr.
     pub nats_passwords: BTreeMap<String, String>,
     /// As the role `tapedeck`, which may do what the migrations grant it.
     pub database_url: String,

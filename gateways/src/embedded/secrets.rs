@@ -12,13 +12,14 @@ use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
 
 /// The users of nats.conf. Each takes its password from `NATS_<ROLE>_PASSWORD`.
-pub const NATS_ROLES: [&str; 9] = [
+pub const NATS_ROLES: [&str; 10] = [
     "admin",
     "gateway",
     "processor",
     "relay",
     "follower",
     "chat",
+    "cache",
     "compatibility",
     "reader",
     "golden_vcr",
@@ -103,6 +104,19 @@ pub fn random_secret() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_role_that_came_later_gets_a_password_and_the_others_keep_theirs() {
+        let mut old = Secrets::default();
+        assert!(old.complete() && !old.complete());
+        let whole = old.clone();
+        old.nats.remove("cache");
+        assert!(old.complete());
+        assert_ne!(old.nats["cache"], whole.nats["cache"]);
+        assert!(
+            NATS_ROLES.iter().all(|role| *role == "cache" || old.nats[*role] == whole.nats[*role])
+        );
+    }
 
     #[test]
     fn a_password_begins_with_letters_and_is_long() {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Options;
-use super::folder::{Folder, Ports};
+use super::folder::Folder;
 use super::nats::Broker;
+use super::ports::Ports;
 use super::postgres::Cluster;
 use super::process::Server;
 use super::programs::{self, Postgres};

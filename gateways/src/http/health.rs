@@ -20,6 +20,7 @@ use crate::twitch::accounts::{Standing, Verdict, store};
 use crate::twitch::eventsub::record;
 use crate::twitch::eventsub::round::State;
 use crate::twitch::irc;
+use crate::twitch::missed::standing::{self, Verdict as Told};
 use crate::twitch::settings::Hearing;
 
 /// How long a dependency may take to answer.
@@ -83,17 +84,18 @@ async fn ready(FromState(app): FromState<super::State>) -> Response {
 }
 
 async fn look(app: &Api) -> Readiness {
-    let (postgres, nats, relay, eventsub, accounts, irc) = tokio::join!(
+    let (postgres, nats, relay, eventsub, accounts, irc, missed) = tokio::join!(
         postgres(app),
         nats(app),
         relay(app),
         eventsub(app),
         accounts(app),
-        chat_over_irc(app)
+        chat_over_irc(app),
+        missed(app)
     );
     let checks: Vec<Check> = [nats].into_iter().chain(postgres).chain([relay]).collect();
     let ready = checks.iter().all(|check| check.ok);
-    let notes = eventsub.into_iter().chain(irc).chain(accounts).collect();
+    let notes = eventsub.into_iter().chain(irc).chain(accounts).chain(missed).collect();
     Readiness { ready, checks, notes }
 }
 
@@ -148,6 +150,18 @@ async fn chat_over_irc(app: &Api) -> Option<Check> {
         _ => (false, "cannot be asked".to_owned()),
     };
     Some(Check { name: "irc".to_owned(), ok, words })
+}
+
+/// What Twitch is asked for that it did not tell: when it last told it, what it does not tell, and what mends that.
+async fn missed(app: &Api) -> Vec<Check> {
+    let all = tokio::time::timeout(ANSWER_LIMIT, standing::all(&app.pool, &app.config)).await;
+    let Ok(Ok(all)) = all else { return Vec::new() };
+    let check = |one: standing::Standing| {
+        let mend = one.mend.map(|mend| format!("; mend: {mend}")).unwrap_or_default();
+        let words = format!("{}{mend}", one.words);
+        Check { name: "missed".to_owned(), ok: one.verdict != Told::Wrong, words }
+    };
+    all.into_iter().map(check).collect()
 }
 
 /// PostgreSQL and, where it answers, each projection, each process, and what is said to programs of others.

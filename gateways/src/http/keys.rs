@@ -40,6 +40,10 @@ pub enum Scope {
     /// Decide what a stage plays.
     StageDirect,
     CommandsRead,
+    /// See what Twitch is asked to tell us, and whether it does.
+    EventsubRead,
+    /// Have all of it looked at now.
+    EventsubWrite,
     /// Act for one viewer, as a service.
     ViewersAct,
     /// Everything.
@@ -47,7 +51,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Scope; 14] = [
+    pub const ALL: [Scope; 16] = [
         Scope::AccountsRead,
         Scope::AccountsWrite,
         Scope::HoldsWrite,
@@ -60,6 +64,8 @@ impl Scope {
         Scope::StageOverlay,
         Scope::StageDirect,
         Scope::CommandsRead,
+        Scope::EventsubRead,
+        Scope::EventsubWrite,
         Scope::ViewersAct,
         Scope::Admin,
     ];
@@ -78,6 +84,8 @@ impl Scope {
             Scope::StageOverlay => "stage:overlay",
             Scope::StageDirect => "stage:direct",
             Scope::CommandsRead => "commands:read",
+            Scope::EventsubRead => "eventsub:read",
+            Scope::EventsubWrite => "eventsub:write",
             Scope::ViewersAct => "viewers:act",
             Scope::Admin => "admin",
         }
@@ -92,6 +100,7 @@ impl Scope {
                 | Scope::GenerationsWrite
                 | Scope::StageOverlay
                 | Scope::StageDirect
+                | Scope::EventsubWrite
                 | Scope::Admin
         )
     }

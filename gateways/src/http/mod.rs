@@ -14,6 +14,7 @@ pub mod browser;
 pub mod commands;
 mod configuration;
 pub mod error;
+mod eventsub;
 pub mod extract;
 pub mod generations;
 pub mod gifts;
@@ -35,6 +36,7 @@ mod requests;
 pub mod services;
 pub mod stages;
 pub mod tapes;
+pub mod twitch;
 pub mod viewers;
 
 use std::sync::Arc;
@@ -65,6 +67,7 @@ use crate::overlay;
 use crate::pictures::Pictures;
 use crate::signing::Signing;
 use crate::stage;
+use crate::twitch::cache::Cache;
 
 /// Where the API begins.
 pub const API: &str = "/api/v1";
@@ -104,6 +107,8 @@ pub struct Api {
     pub readied: Arc<health::Readied>,
     pub pictures: Pictures,
     pub stage: Arc<stage::Hub>,
+    /// What Twitch said of users and games.
+    pub cache: Arc<Cache>,
     /// Cancelled when the process is asked to stop.
     pub stop: CancellationToken,
 }
@@ -191,4 +196,8 @@ fn api() -> OpenApiRouter<State> {
         .routes(routes!(chat::websocket::chat_ws))
         .routes(routes!(replies::list))
         .routes(routes!(configuration::now))
+        .routes(routes!(eventsub::now))
+        .routes(routes!(eventsub::sync))
+        .routes(routes!(twitch::users))
+        .routes(routes!(twitch::games))
 }

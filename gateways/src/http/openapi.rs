@@ -31,6 +31,8 @@ use super::{API, State};
         (name = "stages", description = "What plays in OBS, what waits, and what to do about it"),
         (name = "chat", description = "What is said in chat, as it is to be shown"),
         (name = "commands", description = "What became of a command"),
+        (name = "eventsub", description = "What Twitch is asked to tell us, and whether it does"),
+        (name = "twitch", description = "What Twitch says of users and games"),
         (name = "login", description = "Logging in with Twitch, and the session that comes of it"),
         (name = "services", description = "Short-lived credentials for services"),
     ),

@@ -31,6 +31,9 @@ pub struct ErasedAnswer {
     /// How many dead letters with the viewer's id were not gone through in time. If not 0, send the request again, or
     /// use `tapedeck viewers erase`, which takes its time.
     pub letters_unseen: i64,
+    /// Whether the cache of what Twitch says has nothing of the viewer any more. If not, NATS was not to be reached: what is
+    /// left is taken out when it is next found, or within an hour of when NATS is back, and is gone after 7 days.
+    pub cache_cleared: bool,
 }
 
 /// Forgets a viewer's names, and keeps them from coming back.
@@ -49,13 +52,30 @@ pub(crate) async fn erase_names(
     Path(viewer): Path<String>,
 ) -> Result<Json<ErasedAnswer>, ApiError> {
     let key = asker.require_fresh(Scope::Admin)?;
-    let erased =
-        names::erase(&app.pool, &viewer, LETTERS_LIMIT).await.map_err(|error| match error {
-            EraseError::BadId(error) => ApiError::bad_request(error.to_string()),
-            EraseError::Database(error) => error.into(),
-        })?;
-    tracing::info!(viewer = erased.viewer, actor = key.name, "a viewer's names were erased");
+    let marked = names::mark(&app.pool, &viewer).await.map_err(not_erased)?;
+    tracing::info!(viewer = marked.viewer, actor = key.name, "a viewer's names were erased");
+    // Before the dead letters, which take their time and may fail.
+    let cleared = app.cache.forget(&marked.viewer).await;
+    if let Err(error) = &cleared {
+        tracing::warn!(%error, "what Twitch said of an erased viewer is not taken out yet");
+    }
+    let cache_cleared = cleared.is_ok();
+    let erased = names::scrub(&app.pool, marked, LETTERS_LIMIT).await.map_err(not_erased)?;
     let names::Erased { viewer, erased_at, letters_scrubbed, letters_left, letters_unseen } =
         erased;
-    Ok(Json(ErasedAnswer { viewer, erased_at, letters_scrubbed, letters_left, letters_unseen }))
+    Ok(Json(ErasedAnswer {
+        viewer,
+        erased_at,
+        letters_scrubbed,
+        letters_left,
+        letters_unseen,
+        cache_cleared,
+    }))
+}
+
+fn not_erased(error: EraseError) -> ApiError {
+    match error {
+        EraseError::BadId(error) => ApiError::bad_request(error.to_string()),
+        EraseError::Database(error) => error.into(),
+    }
 }

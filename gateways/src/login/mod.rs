@@ -75,7 +75,8 @@ impl Login {
         }
         let path = config.sealing_key_path().ok_or_else(|| SEALING.nowhere())?;
         let sealer = Sealer::load_or_make(&path).context("what Twitch grants cannot be sealed")?;
-        let (oauth, helix) = (OAuth::new(config.twitch.clone()), Helix::new(config.twitch.clone()));
+        let oauth = OAuth::new(config.twitch.clone());
+        let helix = Helix::new(config.twitch.clone(), pool.clone());
         let wake = Notify::new();
         Ok(Some(Arc::new(Login { oauth, helix, sealer, sessions, pool, wake })))
     }

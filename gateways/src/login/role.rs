@@ -30,6 +30,7 @@ impl Role {
                 // Not `StageOverlay`: what a moderator looks at is no screen, and nothing starts for it.
                 Scope::StageDirect,
                 Scope::CommandsRead,
+                Scope::EventsubRead,
             ],
             Role::Broadcaster => &[Scope::Admin],
         }

@@ -12,6 +12,7 @@ use super::*;
 const AUTHORITY: &[u8] = include_bytes!("../../tests/data/tls/authority.pem");
 const CERTIFICATE: &[u8] = include_bytes!("../../tests/data/tls/localhost.pem");
 const KEY: &[u8] = include_bytes!("../../tests/data/tls/localhost.key");
+const END: &str = "2126-10-28T10:38:44+00:00";
 
 /// Says `answer` to one connection, and what it was asked.
 async fn server(answer: Vec<u8>, stays: bool) -> (u16, oneshot::Receiver<String>) {
@@ -162,4 +163,16 @@ async fn over_tls_a_certificate_has_to_be_of_a_trusted_authority_and_of_that_nam
     let port = secure_server(ANSWER).await;
     let error = Outgoing::default().send(ask(&format!("https://localhost:{port}/"))).await;
     assert!(matches!(error.expect_err("a stranger"), Unanswered::NotConnected { .. }));
+}
+
+#[tokio::test]
+async fn a_certificate_says_until_when_it_is_good() {
+    let until = async |outgoing: Outgoing| {
+        let port = secure_server(b"").await;
+        let url = format!("https://localhost:{port}/").parse().expect("a URL");
+        outgoing.certificate_until(&url).await
+    };
+    let end = until(trusting_the_authority()).await.expect("trusted").expect("it says so");
+    assert_eq!(end.to_rfc3339(), END);
+    assert!(until(Outgoing::default()).await.is_err(), "of a stranger nothing is believed");
 }

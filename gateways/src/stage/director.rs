@@ -10,7 +10,6 @@ use domain::alerting::Kind;
 use domain::stage::Command;
 use journal::broker::Broker;
 use journal::ingest::Publisher;
-use journal::leader::{self, Lock};
 use journal::positions::Positions;
 use journal::replies::Replies;
 use journal::{Decision, Envelope, crash, head};
@@ -24,7 +23,7 @@ use super::decide::{EXPIRED_AT_ONCE, Next, decide};
 use super::settings::{Settings, until};
 use super::unnamed::Unnamed;
 use super::{commands, presence};
-use crate::observe;
+use crate::leading;
 
 /// The name of the lock.
 const NAME: &str = "director";
@@ -34,7 +33,6 @@ const DECISION_LIMIT: Duration = Duration::from_secs(10);
 const SEEN_LIMIT: Duration = Duration::from_secs(10);
 /// How long the connection that holds the lock may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-const FAILED_WAIT: Duration = Duration::from_millis(500);
 /// How often it looks who is there while something waits, and how often otherwise.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const IDLE_LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -52,24 +50,12 @@ pub struct Director {
 impl Director {
     /// Directs until told to stop. Any number of processes may run this: one acts, others wait.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        loop {
-            let led = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                led = self.lead() => led,
-            };
-            if let Err(error) = led {
-                observe::begins_again("the director", &error);
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(FAILED_WAIT) => {}
-            }
-        }
+        let work = |leader| leading::until(&stop, self.lead(leader));
+        leading::lead(&self.pool, (NAME, "the director"), &stop, work).await
     }
 
-    /// Waits to be the one, then directs every stage on its own until something fails.
-    async fn lead(&self) -> anyhow::Result<()> {
-        let mut leader = leader::wait(&self.pool, Lock::Work(NAME)).await?;
+    /// Directs every stage on its own while we are the one, until something fails.
+    async fn lead(&self, mut leader: PgConnection) -> anyhow::Result<()> {
         let positions = Positions::start(self.pool.clone(), &self.broker).await?;
         let replies = Replies::start(&self.broker).await?;
         let mut unnamed = Unnamed::default();
@@ -121,6 +107,11 @@ impl Directing<'_> {
                     let every = if often { LOOK_EVERY } else { IDLE_LOOK_EVERY };
                     let left = at.map_or(every, |at| until(at - Utc::now()));
                     left.min(every)
+                }
+                // What comes into the line meanwhile has nobody who shows it.
+                Look::Deserted => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    continue;
                 }
             };
             if timeout(wait, folded.changed()).await.is_ok() {
@@ -176,6 +167,9 @@ impl Directing<'_> {
                 note(stage, &command);
                 Ok(Look::Again)
             }
+            Next::Wait(_) if here.is_empty() && line.playing.is_none() && line.anything_waits => {
+                Ok(Look::Deserted)
+            }
             Next::Wait(at) => {
                 let unshown = line.playing.as_ref().is_some_and(|playing| !playing.shown);
                 Ok(Look::At(at, unshown || (line.anything_waits && !line.paused)))
@@ -221,6 +215,8 @@ enum Look {
     Again,
     /// At this time, and sooner when something changes; often, or not.
     At(Option<DateTime<Utc>>, bool),
+    /// Nobody shows anything: when somebody may have come, whatever else changes.
+    Deserted,
 }
 
 fn note(stage: &str, command: &Command) {

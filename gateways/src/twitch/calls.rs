@@ -10,10 +10,11 @@ mod bucket;
 mod points;
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use chrono::Utc;
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use rand::Rng;
@@ -32,8 +33,11 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often one call is made at most, and how long it waits before it is made again, doubling.
 const ATTEMPTS_MAX: u32 = 5;
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// How long one waits for a point altogether, and by how much not all wake at once.
-const POINT_LIMIT: Duration = Duration::from_secs(150);
+/// How long one waits for a point altogether, and then for an answer.
+const PATIENT: (Duration, Duration) = (Duration::from_secs(150), TIME_LIMIT);
+/// The same for whoever is waited for.
+const SOON: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
+/// By how much not all wake at once.
 const SPREAD: Duration = Duration::from_millis(15);
 
 /// With what we ask: the application, and the right of an account or of the application itself.
@@ -56,7 +60,7 @@ pub enum NoAnswer {
     #[error("{0}")]
     Unanswered(String),
     #[error("it allows no more calls for now")]
-    Limited,
+    Limited { after: Option<Duration> },
     #[error("the configured token cannot be sent")]
     Unsendable,
     #[error(transparent)]
@@ -66,7 +70,7 @@ pub enum NoAnswer {
 /// Calls with one token.
 pub struct Calls {
     credentials: Credentials,
-    outgoing: Outgoing,
+    outgoing: Arc<Outgoing>,
     points: Points,
     breaker: Mutex<Breaker>,
     again: AtomicU32,
@@ -76,11 +80,16 @@ impl Calls {
     pub fn new(credentials: Credentials) -> Self {
         Calls {
             credentials,
-            outgoing: Outgoing::default(),
+            outgoing: Arc::default(),
             points: Points::alone(),
             breaker: Mutex::default(),
             again: AtomicU32::new(0),
         }
+    }
+
+    /// The same over what others ask over, which reads from the disk once whom to trust.
+    pub fn over(self, outgoing: Arc<Outgoing>) -> Self {
+        Calls { outgoing, ..self }
     }
 
     /// The same, within what Twitch allows all processes that ask under this account together.
@@ -96,11 +105,43 @@ impl Calls {
 
     /// Asks until there is an answer that will not be another one a moment later.
     pub async fn ask(&self, method: Method, url: Url, body: Bytes) -> Result<Answer, NoAnswer> {
+        self.ask_up_to(ATTEMPTS_MAX, PATIENT, (method, url, body)).await
+    }
+
+    /// Asks for what must not be done twice, and takes whatever comes of it. What was not let in was not done, so it is
+    /// asked for again with another grant, if there is one.
+    pub async fn ask_once(
+        &self,
+        method: Method,
+        url: Url,
+        body: Bytes,
+    ) -> Result<Answer, NoAnswer> {
+        self.ask_up_to(1, PATIENT, (method, url, body)).await
+    }
+
+    /// The same for whoever does not wait: where no more calls are allowed, it says for how long.
+    pub async fn ask_once_soon(
+        &self,
+        method: Method,
+        url: Url,
+        body: Bytes,
+    ) -> Result<Answer, NoAnswer> {
+        self.ask_up_to(1, SOON, (method, url, body)).await
+    }
+
+    async fn ask_up_to(
+        &self,
+        attempts_max: u32,
+        (point_limit, time_limit): (Duration, Duration),
+        (method, url, body): (Method, Url, Bytes),
+    ) -> Result<Answer, NoAnswer> {
         let mut shown = self.credentials.bearer.shown().await?;
         let mut headers = self.headers(&shown, !body.is_empty()).ok_or(NoAnswer::Unsendable)?;
-        let (mut failed, mut renewed) = (NoAnswer::Limited, false);
-        for attempt in 0..ATTEMPTS_MAX {
-            let point = self.point().await?;
+        let (mut failed, mut renewed) = (NoAnswer::Limited { after: None }, false);
+        // Another grant is another attempt, and there is one of it.
+        let (mut attempt, mut attempts_max) = (0, attempts_max);
+        while attempt < attempts_max {
+            let point = self.point(point_limit).await?;
             if attempt > 0 {
                 self.again.fetch_add(1, Ordering::Relaxed);
             }
@@ -109,7 +150,7 @@ impl Calls {
                 url: url.clone(),
                 headers: headers.clone(),
                 body: body.clone(),
-                time_limit: TIME_LIMIT,
+                time_limit,
                 body_bytes_max: ANSWER_BYTES_MAX,
             };
             let answer = self.outgoing.send(ask).await;
@@ -123,13 +164,13 @@ impl Calls {
             counted(if used_up { "limited" } else { result_of(status) });
             failed = match answer {
                 Err(unanswered) => NoAnswer::Unanswered(unanswered.to_string()),
-                Ok(_) if used_up => NoAnswer::Limited,
+                Ok(_) if used_up => NoAnswer::Limited { after: said.and_then(until_reset) },
                 Ok(_) if is_passing(status) => {
                     NoAnswer::Unanswered(format!("it answered {status}"))
                 }
                 Ok(answer) => {
                     self.breaker().succeeded();
-                    if status != 401 || renewed || attempt + 1 == ATTEMPTS_MAX {
+                    if status != 401 || renewed {
                         return Ok(answer);
                     }
                     renewed = true;
@@ -138,25 +179,27 @@ impl Calls {
                     shown = another;
                     let of_another = self.headers(&shown, !body.is_empty());
                     headers = of_another.ok_or(NoAnswer::Unsendable)?;
+                    (attempt, attempts_max) = (attempt + 1, attempts_max + 1);
                     continue;
                 }
             };
-            if failed == NoAnswer::Limited {
+            attempt += 1;
+            if matches!(failed, NoAnswer::Limited { .. }) {
                 self.breaker().succeeded();
                 continue;
             }
             self.breaker().failed(Instant::now());
-            if attempt + 1 < ATTEMPTS_MAX {
+            if attempt < attempts_max {
                 let chance = rand::rng().random_range(0.5..=1.0);
-                tokio::time::sleep((AGAIN_AFTER * (1 << attempt)).mul_f64(chance)).await;
+                tokio::time::sleep((AGAIN_AFTER * (1 << (attempt - 1))).mul_f64(chance)).await;
             }
         }
         Err(failed)
     }
 
     /// A point for one call, once there is one and Twitch is to be asked at all.
-    async fn point(&self) -> Result<Point, NoAnswer> {
-        let until = Instant::now() + POINT_LIMIT;
+    async fn point(&self, patience: Duration) -> Result<Point, NoAnswer> {
+        let until = Instant::now() + patience;
         loop {
             let taken = self.points.take().await;
             match taken {
@@ -172,7 +215,7 @@ impl Calls {
                     let spread = SPREAD.mul_f64(rand::rng().random_range(0.0..=1.0));
                     let wait = wait.to_std().unwrap_or_default() + spread;
                     if Instant::now() + wait > until {
-                        return Err(NoAnswer::Limited);
+                        return Err(NoAnswer::Limited { after: Some(wait) });
                     }
                     let ms = wait.as_millis() as u64;
                     tracing::trace!(ms, "Twitch allows no more calls for now");
@@ -203,6 +246,11 @@ impl Calls {
         }
         Some(headers)
     }
+}
+
+/// How long until more calls are allowed.
+fn until_reset(said: Said) -> Option<Duration> {
+    (said.reset_at? - Utc::now()).to_std().ok()
 }
 
 fn is_passing(status: u16) -> bool {

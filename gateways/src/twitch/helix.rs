@@ -1,22 +1,18 @@
-//! Helix: who somebody is, who moderates the channel, and saying something in chat. Goes out.
-
-mod saying;
+//! Helix: who somebody is, and who moderates the channel. Goes out.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::Method;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::Url;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use sqlx::PgPool;
 
 use super::Settings;
-use super::accounts::Accounts;
-use super::oauth::{Grant, TwitchError, answered};
+use super::calls::{Calls, Credentials, NoAnswer};
+use super::oauth::{Grant, TwitchError, is_passing};
 use crate::outgoing::Outgoing;
-
-pub use self::saying::{Said, TEXT_CHARS_MAX};
 
 /// The scope that lets us list the moderators, which the broadcaster grants.
 pub const MODERATION_READ: &str = "moderation:read";
@@ -28,9 +24,8 @@ const PAGES_MAX: usize = 50;
 /// Asks Helix in the name of our application.
 pub struct Helix {
     settings: Settings,
-    outgoing: Outgoing,
-    /// Whose right is used where the configuration brings none.
-    accounts: Option<Arc<Accounts>>,
+    outgoing: Arc<Outgoing>,
+    pool: PgPool,
 }
 
 /// A person on Twitch.
@@ -59,18 +54,14 @@ struct Moderator {
 }
 
 impl Helix {
-    pub fn new(settings: Settings) -> Self {
-        Helix::with_accounts(settings, None)
+    pub fn new(settings: Settings, pool: PgPool) -> Self {
+        Helix { settings, outgoing: Arc::default(), pool }
     }
 
-    /// One that also says something under the account that is connected for it.
-    pub fn with_accounts(settings: Settings, accounts: Option<Arc<Accounts>>) -> Self {
-        Helix { settings, outgoing: Outgoing::default(), accounts }
-    }
-
-    /// Who granted this.
+    /// Who granted this. Whoever logs in has points of their own, which nobody else takes, so they are counted nowhere.
     pub async fn user(&self, grant: &Grant) -> Result<User, TwitchError> {
-        let users: Page<User> = self.get(self.settings.helix_url.at(&["users"]), grant).await?;
+        let url = self.settings.helix_url.at(&["users"]);
+        let users: Page<User> = get(&self.calls(grant), url).await?;
         users.data.into_iter().next().ok_or(TwitchError::Garbled)
     }
 
@@ -80,6 +71,7 @@ impl Helix {
         grant: &Grant,
         broadcaster: &str,
     ) -> Result<Vec<String>, TwitchError> {
+        let calls = self.calls(grant).shared(self.pool.clone(), broadcaster);
         let (mut found, mut after) = (Vec::new(), None::<String>);
         for _ in 0..PAGES_MAX {
             let mut url = self.settings.helix_url.at(&["moderation", "moderators"]);
@@ -87,7 +79,7 @@ impl Helix {
                 .append_pair("broadcaster_id", broadcaster)
                 .append_pair("first", PAGE)
                 .extend_pairs(after.iter().map(|cursor| ("after", cursor)));
-            let page: Page<Moderator> = self.get(url, grant).await?;
+            let page: Page<Moderator> = get(&calls, url).await?;
             found.extend(page.data.into_iter().map(|moderator| moderator.user_id));
             match page.pagination.cursor.filter(|cursor| !cursor.is_empty()) {
                 None => return Ok(found),
@@ -97,17 +89,24 @@ impl Helix {
         Ok(found)
     }
 
-    async fn get<T: DeserializeOwned>(&self, url: Url, grant: &Grant) -> Result<T, TwitchError> {
-        let headers = self.headers(grant.bearer()?)?;
-        let answer = answered(&self.outgoing, Method::GET, url, headers, Bytes::new()).await?;
-        serde_json::from_slice(&answer.body).map_err(|_| TwitchError::Garbled)
+    fn calls(&self, grant: &Grant) -> Calls {
+        let credentials = Credentials::fixed(&self.settings.client_id, grant.secret());
+        Calls::new(credentials).over(Arc::clone(&self.outgoing))
     }
+}
 
-    /// Helix wants the application named beside whoever asks.
-    fn headers(&self, bearer: HeaderValue) -> Result<HeaderMap, TwitchError> {
-        let client_id = HeaderValue::from_str(&self.settings.client_id);
-        let client_id = client_id.map_err(|_| TwitchError::Garbled)?;
-        let named = (HeaderName::from_static("client-id"), client_id);
-        Ok(HeaderMap::from_iter([(AUTHORIZATION, bearer), named]))
+/// Asks once: whoever wants to know asks again.
+async fn get<T: DeserializeOwned>(calls: &Calls, url: Url) -> Result<T, TwitchError> {
+    let answer = calls.ask_once_soon(Method::GET, url, Bytes::new()).await;
+    let answer = answer.map_err(|error| match error {
+        NoAnswer::Unsendable => TwitchError::Garbled,
+        error => TwitchError::Unreachable(error.to_string()),
+    })?;
+    match answer.status {
+        status if status.is_success() => {
+            serde_json::from_slice(&answer.body).map_err(|_| TwitchError::Garbled)
+        }
+        status if is_passing(status) => Err(TwitchError::Unreachable(status.to_string())),
+        status => Err(TwitchError::Refused(status)),
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 use oauth2::basic::{
     BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
@@ -26,10 +26,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Settings;
-use crate::outgoing::{Answer, Ask, Outgoing};
+use crate::outgoing::{Answer, Ask, Outgoing, Secret};
 
 mod device;
 pub mod hourly;
+mod validating;
 
 pub use self::device::{Device, Polled};
 
@@ -181,21 +182,6 @@ impl OAuth {
         Ok(Grant { refresh_token, ..fresh })
     }
 
-    /// Whose grant it is, and whether it is still good.
-    pub async fn validate(&self, grant: &Grant) -> Result<Validated, TwitchError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, secret_header("OAuth", grant.access_token.secret())?);
-        let url = self.settings.id_url.at(&["validate"]);
-        let answer = self.ask(Question::Validate, Method::GET, url, headers, Bytes::new()).await?;
-        let validated: Validated =
-            serde_json::from_slice(&answer.body).map_err(|_| TwitchError::Garbled)?;
-        match validated.client_id == self.settings.client_id {
-            true => Ok(validated),
-            // A grant for somebody else's application proves nothing to ours.
-            false => Err(TwitchError::Refused(StatusCode::FORBIDDEN)),
-        }
-    }
-
     /// Takes the grant back. One that was not good any more is as well.
     pub async fn revoke(&self, grant: &Grant) -> Result<(), TwitchError> {
         let form = url_encoded(&[
@@ -280,6 +266,11 @@ impl Grant {
         secret_header("Bearer", self.access_token.secret())
     }
 
+    /// What Helix is asked with in the name of whoever granted this.
+    pub(super) fn secret(&self) -> Secret {
+        Secret::new(self.access_token.secret().as_str())
+    }
+
     /// When it is over, if it was given at `now` and Twitch said how long it lasts.
     pub fn ends_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         hourly::ends_at(now, self.expires_in)
@@ -335,21 +326,6 @@ impl From<RequestTokenError<TwitchError, Failure>> for TwitchError {
     }
 }
 
-/// Asks Twitch, and gives what it answered where it did what was asked.
-pub(super) async fn answered(
-    outgoing: &Outgoing,
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Answer, TwitchError> {
-    let answer = asked(outgoing, method, url, headers, body).await?;
-    match answer.status.is_success() {
-        true => Ok(answer),
-        false => Err(TwitchError::Refused(answer.status)),
-    }
-}
-
 /// Asks Twitch, and gives what it answered where something follows from it.
 async fn asked(
     outgoing: &Outgoing,
@@ -369,7 +345,7 @@ async fn asked(
 }
 
 /// Whether a status says something about Twitch and nothing about what was sent.
-fn is_passing(status: StatusCode) -> bool {
+pub(super) fn is_passing(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
         || status.is_redirection()

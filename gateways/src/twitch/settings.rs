@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::accounts::{self, Role};
 use super::eventsub::{self, Transport};
 use super::irc;
+use super::missed;
+use super::saying::Over;
 use crate::outgoing::{BaseUrl, Secret};
 
 /// The application that was registered at Twitch, and the addresses of Twitch.
@@ -24,6 +26,8 @@ pub struct Settings {
     pub eventsub: eventsub::Settings,
     /// Whether chat is read over IRC too.
     pub irc: irc::Settings,
+    /// How often Twitch is asked for what it did not tell.
+    pub missed: missed::Settings,
 }
 
 /// Under which account, and with what right, something is said in chat.
@@ -33,8 +37,11 @@ pub struct Speaker {
     /// The Twitch user id of the account that speaks.
     pub sender_id: String,
     /// A bearer of our application with `user:write:chat`, or the application's own with `user:bot` and `channel:bot`.
-    /// Without it, what the account granted with `tapedeck connect`.
+    /// Over IRC, one of the account with `chat:edit` and `chat:read`. Without it, what the account granted with
+    /// `tapedeck connect`.
     pub token: Secret,
+    /// By which way it is said.
+    pub over: Over,
 }
 
 /// With what Twitch is asked for what it tells us.
@@ -55,6 +62,7 @@ impl Default for Settings {
             chat: Speaker::default(),
             eventsub: eventsub::Settings::default(),
             irc: irc::Settings::default(),
+            missed: missed::Settings::default(),
         }
     }
 }
@@ -75,7 +83,9 @@ impl Settings {
             return None;
         }
         match (settings.transport, settings.is_read_by_another(broadcaster)) {
-            (Transport::Webhook, _) => self.is_registered().then_some(Hearing::Account(Role::App)),
+            (Transport::Webhook | Transport::Conduit, _) => {
+                self.is_registered().then_some(Hearing::Account(Role::App))
+            }
             (Transport::Websocket, true) => Some(Hearing::Account(Role::Bot)),
             (Transport::Websocket, false) => Some(Hearing::Account(Role::Broadcaster)),
         }
@@ -101,7 +111,13 @@ impl Settings {
         if self.client_id.is_empty() && !self.client_secret.is_empty() {
             return Some("twitch.client_secret is set, and client_id is empty");
         }
-        if let Some(words) = self.eventsub.refusal().or_else(|| self.irc.refusal()) {
+        let parts = [self.eventsub.refusal(), self.irc.refusal(), self.missed.refusal()];
+        if let Some(words) = parts.into_iter().flatten().next() {
+            return Some(words);
+        }
+        if self.chat.over == Over::Irc
+            && let Some(words) = self.irc.unnamed()
+        {
             return Some(words);
         }
         if !self.chat.is_on() {
@@ -174,7 +190,8 @@ mod tests {
     #[test]
     fn a_speaker_has_an_application() {
         let with = |id: &str, sender: &str, token: &str| {
-            let chat = Speaker { sender_id: sender.to_owned(), token: Secret::new(token) };
+            let (sender_id, token) = (sender.to_owned(), Secret::new(token));
+            let chat = Speaker { sender_id, token, over: Over::Helix };
             Settings { chat, ..app(id, "") }
         };
         let whole = with("client", "1234", "hush");
@@ -190,5 +207,10 @@ mod tests {
         ] {
             assert!(wrong.refusal().is_some(), "{wrong:?}");
         }
+        let mut over_irc = with("client", "1234", "hush");
+        over_irc.chat.over = Over::Irc;
+        assert!(over_irc.refusal().is_some(), "over IRC a channel has a name");
+        over_irc.irc.channel = "goldenreel".to_owned();
+        assert_eq!(over_irc.refusal(), None, "whether or not it is read there");
     }
 }

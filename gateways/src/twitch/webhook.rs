@@ -13,7 +13,6 @@ use axum::routing::post;
 use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
-use futures::future::try_join_all;
 
 use journal::ingest::{PublishError, Publisher};
 use journal::{Envelope, crash};
@@ -73,6 +72,11 @@ enum NotReceived {
     Refused(#[from] Refusal),
     #[error(transparent)]
     Unknown(#[from] VersionError),
+}
+
+/// Where Twitch posts to, where the world reaches us at `public_url`.
+pub fn callback(public_url: &str) -> String {
+    format!("{}{PATH}", public_url.trim_end_matches('/'))
 }
 
 pub fn router(webhook: Webhook) -> Router {
@@ -241,12 +245,17 @@ impl Webhook {
         }
     }
 
+    /// One after the other: that a redemption is settled is told once its points are, so that nobody who knows the one looks
+    /// for the other in vain.
     async fn send(&self, envelopes: &[Envelope]) -> Result<(), PublishError> {
-        let all = try_join_all(envelopes.iter().map(|envelope| self.publisher.send(envelope)));
-        match timeout(PUBLISH_LIMIT, all).await {
-            Ok(sent) => sent.map(|_| ()),
-            Err(_) => Err(PublishError::Unavailable(format!("no answer in {PUBLISH_LIMIT:?}"))),
-        }
+        let all = async {
+            for envelope in envelopes {
+                self.publisher.send(envelope).await?;
+            }
+            Ok(())
+        };
+        let late = || PublishError::Unavailable(format!("no answer in {PUBLISH_LIMIT:?}"));
+        timeout(PUBLISH_LIMIT, all).await.unwrap_or_else(|_| Err(late()))
     }
 }
 

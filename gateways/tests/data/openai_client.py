@@ -1,4 +1,4 @@
-"""OpenAI's own client against the fake in tests/it/fakes/openai.rs: what it understands, the fake says rightly.
+"""OpenAI's own client against the fake in src/sandbox/openai.rs: what it understands, the fake says rightly.
 
 The test that starts this (tests/it/openai/vendor.rs) has told the fake what to do, in the order of the calls here.
 """

@@ -1,4 +1,4 @@
-// A chat client of others (tmi.js) against the fake in tests/it/fakes/irc.rs: what it understands, the fake says rightly.
+// A chat client of others (tmi.js) against the fake in src/sandbox/irc.rs: what it understands, the fake says rightly.
 //
 // The test that starts this (tests/it/twitch/irc/vendor.rs) does at each line that is printed what comes next.
 const tmi = require('tmi.js');
@@ -27,10 +27,16 @@ async function main() {
   });
   client.log = quiet;
   client.on('roomstate', (name, state) => say('room', name, state['room-id']));
-  client.on('chat', (name, tags, text, self) =>
+  client.on('chat', (name, tags, text, self) => self ? say('said', text) :
     say('chat', tags['display-name'], tags.id, tags['user-id'], JSON.stringify(tags.badges), self, text));
   client.on('action', (name, tags, text) => say('action', tags['user-id'], text));
-  client.on('cheer', (name, tags, text) => say('cheer', tags.bits, text));
+  client.on('cheer', (name, tags, text) => {
+    say('cheer', tags.bits, text);
+    client.say(name, 'thank you').catch((reason) => say('not said:', reason));
+  });
+  client.on('raw_message', ({ command, tags }) => {
+    if (command === 'USERSTATE' && tags.id) say('taken', tags['display-name']);
+  });
   client.on('timeout', (name, user, reason, seconds) => say('timeout', user, seconds));
   client.on('messagedeleted', (name, user, text, tags) => say('deleted', user, tags['target-msg-id']));
   client.on('clearchat', (name) => {

@@ -1,4 +1,4 @@
-// The client libraries that many tools of streamers are built on (@twurple) against the fake in tests/it/fakes/eventsub:
+// The client libraries that many tools of streamers are built on (@twurple) against the fake in src/sandbox/eventsub:
 // what they understand, the fake says rightly.
 //
 // node twitch_client.mjs FOLDER CLIENT_ID TOKEN, with TWURPLE_MOCK_API_PORT in the environment. The test that starts this

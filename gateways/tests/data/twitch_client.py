@@ -1,4 +1,4 @@
-"""A Twitch client of others (twitchAPI) against the fake in tests/it/fakes/eventsub.rs: what it understands, the fake says
+"""A Twitch client of others (twitchAPI) against the fake in src/sandbox/eventsub.rs: what it understands, the fake says
 rightly.
 
 The test that starts this (tests/it/twitch/vendor.rs) does at each line that is printed what comes next.

@@ -11,15 +11,15 @@ use gateways::outgoing::Secret;
 use gateways::twitch::accounts::{
     Account, Accounts, ConnectError, Forgotten, NoGrant, Role, State, scopes, store,
 };
-use gateways::twitch::helix::{Helix, Said};
 use gateways::twitch::oauth::Polled;
+use gateways::twitch::saying::{Mouth, Said};
 use gateways::twitch::{Grant, Settings};
 use reqwest::StatusCode;
 use sqlx::PgPool;
 
-use crate::fakes::twitch::{CLIENT_ID, CLIENT_SECRET, Twitch};
 use crate::http::{BROADCASTER, Serving};
 use crate::world::{World, pool, until};
+use gateways::sandbox::twitch::{CLIENT_ID, CLIENT_SECRET, Twitch};
 
 const BOT: &str = "9000";
 
@@ -75,7 +75,7 @@ async fn state(pool: &PgPool, role: Role) -> State {
 }
 
 /// Time passes: grants were given a while ago, and are to be looked at.
-async fn time_passes(pool: &PgPool) {
+pub async fn time_passes(pool: &PgPool) {
     let pass = "UPDATE twitch_accounts SET granted_at = granted_at - interval '1 minute',
                 check_at = clock_timestamp() WHERE granted IS NOT NULL";
     sqlx::query(pass).execute(pool).await.expect("time passes");
@@ -83,7 +83,7 @@ async fn time_passes(pool: &PgPool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_processes_that_replace_a_grant_at_once_one_asks_twitch_and_both_secrets_are_kept() {
-    let (world, twitch) = (World::start().await, Twitch::start().await);
+    let (world, twitch) = (World::start().await, Twitch::start().await.expect("a fake Twitch"));
     let config = config(&world, &twitch);
     let one = accounts(&config, &world.pool);
     let other = accounts(&config, &pool(&world.servers.database_url).await);
@@ -125,7 +125,7 @@ async fn of_two_processes_that_replace_a_grant_at_once_one_asks_twitch_and_both_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_comes_when_its_account_was_forgotten_is_revoked() {
-    let (world, twitch) = (World::start().await, Twitch::start().await);
+    let (world, twitch) = (World::start().await, Twitch::start().await.expect("a fake Twitch"));
     let config = config(&world, &twitch);
     let accounts = accounts(&config, &world.pool);
     assert_eq!(accounts.forget(Role::Bot).await.expect("an answer"), Forgotten::None);
@@ -158,7 +158,7 @@ async fn a_grant_that_comes_when_its_account_was_forgotten_is_revoked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_connected_as_somebody_else_and_what_was_granted_for_it_is_revoked() {
-    let (world, twitch) = (World::start().await, Twitch::start().await);
+    let (world, twitch) = (World::start().await, Twitch::start().await.expect("a fake Twitch"));
     let config = config(&world, &twitch);
     let accounts = accounts(&config, &world.pool);
     for (role, person, wrong) in [
@@ -196,7 +196,7 @@ async fn nobody_is_connected_as_somebody_else_and_what_was_granted_for_it_is_rev
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_application_is_granted_its_own_once_and_the_same_for_all_processes() {
-    let (world, twitch) = (World::start().await, Twitch::start().await);
+    let (world, twitch) = (World::start().await, Twitch::start().await.expect("a fake Twitch"));
     let config = config(&world, &twitch);
     let one = accounts(&config, &world.pool);
     let other = accounts(&config, &pool(&world.servers.database_url).await);
@@ -212,7 +212,7 @@ async fn the_application_is_granted_its_own_once_and_the_same_for_all_processes(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_twitch_is_no_revocation_and_a_revocation_ends_nothing_else() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     twitch.moderate(&["21", "22", "23"]);
     let serving = Serving::undirected(|config| {
         config.twitch = settings_at(&twitch);
@@ -228,8 +228,13 @@ async fn an_outage_of_twitch_is_no_revocation_and_a_revocation_ends_nothing_else
     let accounts = accounts(&config, pool);
     connected(&accounts, &twitch, &config, Role::Broadcaster, BROADCASTER).await;
     connected(&accounts, &twitch, &config, Role::Bot, BOT).await;
+    // Time passes all the while: a look that is still under way says when the next one is, over whatever was said here.
     let is = async |role, wanted| {
-        until(&format!("{role} is {wanted:?}"), async || state(pool, role).await == wanted).await;
+        until(&format!("{role} is {wanted:?}"), async || {
+            time_passes(pool).await;
+            state(pool, role).await == wanted
+        })
+        .await;
     };
 
     twitch.is_down(true);
@@ -238,8 +243,9 @@ async fn an_outage_of_twitch_is_no_revocation_and_a_revocation_ends_nothing_else
     is(Role::Bot, State::Unreachable).await;
     assert!(accounts.current(Role::Bot).await.is_ok(), "it is used on");
     assert!(is_ready_and_notes(&serving, "Twitch cannot be asked about it").await);
-    twitch.is_down(false);
+    // In this order: whoever reaches Twitch again reaches it with what has ended.
     twitch.hours_pass();
+    twitch.is_down(false);
     time_passes(pool).await;
     is(Role::Broadcaster, State::Good).await;
     is(Role::Bot, State::Good).await;
@@ -248,10 +254,16 @@ async fn an_outage_of_twitch_is_no_revocation_and_a_revocation_ends_nothing_else
     until("the moderators are listed", async || serving.world.count(listed).await == 3).await;
 
     // What ends soon is replaced before it does.
-    let soon = "UPDATE twitch_accounts SET expires_at = clock_timestamp() + interval '5 minutes'";
-    sqlx::query(soon).execute(pool).await.expect("hours pass");
-    time_passes(pool).await;
-    until("both are replaced", async || twitch.refreshed() == 4).await;
+    let edition = "SELECT max(edition) FROM twitch_accounts WHERE granted IS NOT NULL";
+    let edition = serving.world.count(edition).await;
+    let soon = "UPDATE twitch_accounts SET expires_at = clock_timestamp() + interval '5 minutes'
+                WHERE granted IS NOT NULL AND edition <= $1";
+    until("both are replaced", async || {
+        sqlx::query(soon).bind(edition).execute(pool).await.expect("hours pass");
+        time_passes(pool).await;
+        twitch.refreshed() == 4
+    })
+    .await;
     is(Role::Bot, State::Good).await;
 
     twitch.disconnect(BOT);
@@ -268,26 +280,26 @@ async fn an_outage_of_twitch_is_no_revocation_and_a_revocation_ends_nothing_else
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_said_by_the_connected_bot_also_when_its_grant_is_over() {
-    let (world, twitch) = (World::start().await, Twitch::start().await);
+    let (world, twitch) = (World::start().await, Twitch::start().await.expect("a fake Twitch"));
     let config = config(&world, &twitch);
     let accounts = accounts(&config, &world.pool);
-    let helix = Helix::with_accounts(config.twitch.clone(), Some(Arc::clone(&accounts)));
-    assert_eq!(helix.say(BROADCASTER, "nobody hears it").await, Said::Nobody);
+    let mouth = Mouth::new(config.twitch.clone(), Some(Arc::clone(&accounts)), world.pool.clone());
+    assert_eq!(mouth.say(BROADCASTER, "nobody hears it").await, Said::Nobody);
     let mut bot = accounts.bot();
     connected(&accounts, &twitch, &config, Role::Bot, BOT).await;
     assert!(bot.has_changed().expect("open"), "lines of the bot are known to be ours");
     assert_eq!(bot.borrow_and_update().as_deref(), Some(BOT));
-    assert!(matches!(helix.say(BROADCASTER, "hello").await, Said::Sent { .. }));
+    assert!(matches!(mouth.say(BROADCASTER, "hello").await, Said::Sent { .. }));
     twitch.hours_pass();
     time_passes(&world.pool).await;
-    assert!(matches!(helix.say(BROADCASTER, "again").await, Said::Sent { .. }));
+    assert!(matches!(mouth.say(BROADCASTER, "again").await, Said::Sent { .. }));
     let said = ["hello", "again"].map(|words| (BOT.to_owned(), words.to_owned()));
     assert_eq!((twitch.said(), twitch.refreshed()), (said.to_vec(), 1));
     // Who can mend it has time to: it is tried again.
     twitch.disconnect(BOT);
     time_passes(&world.pool).await;
-    let later = helix.say(BROADCASTER, "taken back").await;
-    let Said::Later { reason, .. } = helix.say(BROADCASTER, "taken back").await else {
+    let later = mouth.say(BROADCASTER, "taken back").await;
+    let Said::Later { reason, .. } = mouth.say(BROADCASTER, "taken back").await else {
         panic!("{later:?}");
     };
     assert!(reason.contains("tapedeck connect bot"), "{reason}");

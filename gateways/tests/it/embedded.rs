@@ -14,8 +14,7 @@ use rustix::process::{Pid, Signal};
 use sqlx::{Connection, PgConnection};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-const TAPEDECK: &str = env!("CARGO_BIN_EXE_tapedeck");
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::world::{PATIENCE, TAPEDECK};
 
 /// A folder for a test that starts servers in it more than once; the last start removes it.
 fn options() -> Options {

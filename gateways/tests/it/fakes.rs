@@ -1,12 +1,8 @@
-//! Systems outside, on loopback. Each speaks the real protocol; OpenAI's is itself checked with the vendor's own client.
-//!
-//! They are here and not in the product, because nothing in the product uses them.
+//! Systems outside that only tests need, and the clients of others that take what is in `gateways::sandbox` for the real thing.
 
-pub mod eventsub;
+pub mod browser;
 pub mod helix;
-pub mod irc;
-pub mod openai;
+pub mod lines;
 pub mod points;
 pub mod s3;
-pub mod twitch;
 pub mod vendors;

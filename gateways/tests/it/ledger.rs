@@ -1,7 +1,7 @@
 //! The ledger as people use it: statements that are proved, points given to many and taken back, balances brought from
 //! another bot, names erased. Where points moved, `tapedeck audit` has the last word.
 
-mod erasure;
+pub mod erasure;
 mod gifts;
 mod grants;
 mod imports;

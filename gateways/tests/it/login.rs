@@ -1,4 +1,4 @@
-//! Logging in with Twitch, on a whole Tapedeck and a fake Twitch (`fakes/twitch.rs`).
+//! Logging in with Twitch, on a whole Tapedeck and a fake Twitch (`src/sandbox/twitch.rs`).
 
 mod forged;
 mod keeping;
@@ -19,9 +19,10 @@ use gateways::twitch::Settings;
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::fakes::twitch::{CLIENT_ID, CLIENT_SECRET, REDIRECT, Twitch};
+use crate::fakes::browser::consent;
 use crate::http::{BROADCASTER, Serving};
 use crate::world::{PATIENCE, cheer, until};
+use gateways::sandbox::twitch::{CLIENT_ID, CLIENT_SECRET, REDIRECT, Twitch};
 
 const MODERATOR: &str = "7";
 
@@ -85,9 +86,9 @@ impl Browser {
     }
 
     /// Somebody who has logged in.
-    async fn logged_in(serving: &Serving, twitch: &Twitch, person: &str) -> Self {
+    async fn logged_in(serving: &Serving, person: &str) -> Self {
         let mut browser = Browser::new(serving);
-        let back = browser.consented(twitch, person, "").await;
+        let back = browser.consented(person, "").await;
         let seen = browser.get(&back).await;
         assert_eq!(seen.status, StatusCode::SEE_OTHER, "{}", seen.text);
         assert!(browser.cookies.contains_key("tapedeck_session"));
@@ -95,10 +96,10 @@ impl Browser {
     }
 
     /// Begins a login and says yes at Twitch; the path that Twitch sends the browser back to.
-    async fn consented(&mut self, twitch: &Twitch, person: &str, query: &str) -> String {
+    async fn consented(&mut self, person: &str, query: &str) -> String {
         let begun = self.get(&format!("/api/v1/login{query}")).await;
         assert_eq!(begun.status, StatusCode::SEE_OTHER, "{}", begun.text);
-        let back = twitch.consent(&begun.location(), person).await;
+        let back = consent(&begun.location(), person).await;
         back.strip_prefix("http://localhost").expect("our own address").to_owned()
     }
 
@@ -151,11 +152,11 @@ impl Browser {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_logs_in_sees_who_they_are_and_logs_out() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
     serving.world.asker().await.ask(cheer("5001", "c", 70)).await;
     let mut browser = Browser::new(&serving);
-    let back = browser.consented(&twitch, "5001", "?return_to=/overlay%3Fa=1").await;
+    let back = browser.consented("5001", "?return_to=/overlay%3Fa=1").await;
     let seen = browser.get(&back).await;
     assert_eq!((seen.status, seen.location()), (StatusCode::SEE_OTHER, "/overlay?a=1".to_owned()));
     assert!(!browser.cookies.contains_key("tapedeck_login"), "it is used up");
@@ -192,10 +193,10 @@ async fn somebody_logs_in_sees_who_they_are_and_logs_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_logs_in_and_refreshes_with_a_bearer() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
     let mut program = Browser::new(&serving);
-    let back = program.consented(&twitch, BROADCASTER, "").await;
+    let back = program.consented(BROADCASTER, "").await;
     let json_wanted = [("accept", "application/json")];
     let seen = program.ask(Method::GET, &back, &json_wanted, Value::Null).await.json();
     assert_eq!((&seen["role"], &seen["scopes"]), (&json!("broadcaster"), &json!(["admin"])));
@@ -252,9 +253,9 @@ async fn a_program_logs_in_and_refreshes_with_a_bearer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_by_itself() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |config| config.requests_per_minute.anonymous = 100).await;
-    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let mut browser = Browser::logged_in(&serving, "5001").await;
     let stale = browser.cookies.clone();
     let over = "UPDATE sessions SET expires_at = clock_timestamp() - interval '1 second',
                                     check_at = clock_timestamp()";

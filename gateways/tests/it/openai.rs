@@ -1,6 +1,6 @@
 //! OpenAI as provider: what becomes of a viewer's points and words, whatever the other side does.
 //!
-//! The other side is a fake on loopback (`fakes/openai.rs`), which OpenAI's own client takes for the real one (`vendor.rs`).
+//! The other side is a fake on loopback (`src/sandbox/openai.rs`), which OpenAI's own client takes for the real one (`vendor.rs`).
 
 mod ending;
 mod secrecy;
@@ -22,10 +22,10 @@ use projections::generations::{self, One};
 use std::sync::Mutex;
 use uuid::Uuid;
 
-use crate::fakes::openai::{self as fake, Deed};
 use crate::generation::{is_idle, options, turn, waits};
 use crate::redemption::{self, comes_to, points, redemption};
 use crate::world::{Asker, Parts, World, broker};
+use gateways::sandbox::openai::{self as fake, Deed};
 
 /// What one picture of the fake costs by the default price list.
 const COST: i64 = fake::INPUT_TOKENS * 10 + fake::OUTPUT_TOKENS * 40;
@@ -53,7 +53,7 @@ impl Studio {
     }
 
     async fn with(options: Options, change: impl FnOnce(&mut Settings)) -> (Self, Parts) {
-        let (world, fake) = (World::start().await, fake::OpenAi::start().await);
+        let (world, fake) = (World::start().await, fake::OpenAi::start().await.expect("a fake"));
         let mut parts = world.run();
         parts.processes(redemption()).await;
         let mut settings = settings(&fake, fake::KEY);

@@ -1,6 +1,5 @@
 //! The real binary in many processes, which a test kills and starts again.
 
-use std::net::TcpListener;
 use std::process::Stdio;
 
 use gateways::config::{CONNECT_FILE, Connect};
@@ -117,6 +116,6 @@ impl Process {
 }
 
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listener = gateways::embedded::free_port().expect("a free port");
     listener.local_addr().expect("bound").port()
 }

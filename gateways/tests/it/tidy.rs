@@ -1,5 +1,6 @@
 //! The shape of the tree: what may depend on what, how long things may be, and what must not be in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 400;
@@ -90,6 +91,20 @@ fn nothing_is_left_open_and_no_module_is_a_drawer() {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let drawers = ["utils", "util", "helpers", "helper", "common", "manager"];
         assert!(!drawers.contains(&stem), "{} is a drawer", path.display());
+    }
+}
+
+#[test]
+fn no_migration_is_edited_that_databases_have() {
+    let list = root().join("gateways/tests/data/migrations.txt");
+    let list = std::fs::read_to_string(list).expect("the list");
+    let listed: BTreeMap<&str, &str> = list.lines().filter_map(|row| row.split_once(' ')).collect();
+    for migration in journal::MIGRATOR.iter() {
+        let (number, sum) = (format!("{:04}", migration.version), hex::encode(&migration.checksum));
+        match listed.get(number.as_str()) {
+            Some(landed) => assert_eq!(*landed, sum, "write another migration; {number} stays"),
+            None => panic!("a new migration: append to tests/data/migrations.txt {number} {sum}"),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use gateways::http::keys::{self, Scope};
 use serde_json::json;
 use tokio::process::Command;
 
+use crate::processes::free_port;
 use crate::world::{PATIENCE, TAPEDECK, World, until};
 
 /// A collector that keeps the bodies it was sent, as protobuf.
@@ -31,9 +32,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> usize {
 async fn a_trace_goes_from_the_request_through_the_broker_to_the_decision() {
     let world = World::start().await;
     let (endpoint, received) = collector().await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let listen = listener.local_addr().expect("an address").to_string();
-    drop(listener);
+    let listen = format!("127.0.0.1:{}", free_port());
     let passwords = world.servers.nats_passwords.iter();
     let passwords = passwords.map(|(role, password)| {
         (format!("TAPEDECK_NATS_PASSWORDS__{}", role.to_uppercase()), password)

@@ -1,10 +1,14 @@
 //! EventSub against a fake of it on loopback: what is told arrives once, and what is not told is known.
 
+mod caching;
+mod conduits;
 mod dying;
 mod expiring;
 mod irc;
 mod limiting;
 mod listening;
+mod missed;
+mod night;
 mod rotating;
 mod serving;
 mod subscribing;
@@ -15,8 +19,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::rules::Rules;
 use gateways::chat::Lines;
+use gateways::config::Config;
 use gateways::http::health::projections_behind;
 use gateways::outgoing::Secret;
+use gateways::twitch::accounts::{Accounts, Bearer, Role};
 use gateways::twitch::eventsub::Settings;
 use gateways::twitch::eventsub::wanted::CATALOGUE;
 use gateways::twitch::{Credentials, EventSub, Inbound, Secrets, Webhook};
@@ -27,8 +33,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::fakes::eventsub::{self as fake, CLIENT, Options, TOKEN};
+use crate::accounts::settings_at;
 use crate::world::{Parts, World, until};
+use gateways::sandbox::eventsub::{self as fake, CLIENT, Options, TOKEN};
+use gateways::sandbox::twitch::{CLIENT_ID, Twitch};
 
 const BROADCASTER: &str = "1000";
 const KINDS: usize = CATALOGUE.len();
@@ -53,7 +61,7 @@ impl Desk {
     }
 
     async fn with(options: Options, change: impl FnOnce(&mut Settings)) -> (Self, Parts) {
-        Self::at(fake::EventSub::start(options).await, change).await
+        Self::at(fake::EventSub::start(options).await.expect("a fake Twitch"), change).await
     }
 
     async fn at(fake: fake::EventSub, change: impl FnOnce(&mut Settings)) -> (Self, Parts) {
@@ -90,6 +98,20 @@ impl Desk {
             versions: None,
         };
         (Desk { world, fake, webhooks, eventsub }, parts)
+    }
+
+    /// Asks from now on with what the broadcaster has granted at `twitch`, once they have.
+    fn asks_for_an_account(&mut self, twitch: &Twitch) -> (Config, Arc<Accounts>) {
+        let config = Config {
+            broadcaster_id: BROADCASTER.to_owned(),
+            sealing_key_file: Some(self.world.servers.data.join("sealing.key")),
+            twitch: settings_at(twitch),
+            ..Config::default()
+        };
+        let accounts = Accounts::new(&config, self.world.pool.clone()).expect("a key").expect("on");
+        let bearer = Bearer::Account { accounts: accounts.clone(), role: Role::Broadcaster };
+        self.eventsub.credentials = Credentials { client_id: CLIENT_ID.to_owned(), bearer };
+        (config, accounts)
     }
 
     fn listen(&self) -> Listener {

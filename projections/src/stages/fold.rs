@@ -10,7 +10,7 @@ use journal::Recorded;
 use super::muted_column;
 use crate::alerts;
 
-pub(super) const TABLES: [&str; 5] = [
+pub(super) const TABLES: [&str; 6] = [
     "CREATE TABLE stages (
          stage        text        PRIMARY KEY,
          position     bigint      NOT NULL,
@@ -46,6 +46,7 @@ pub(super) const TABLES: [&str; 5] = [
          PRIMARY KEY (stage, alert)
      )",
     "CREATE INDEX showings_in_line ON showings (stage, priority DESC, place) WHERE state = 'waiting'",
+    "CREATE INDEX showings_by_age ON showings (stage, kind, queued_at) WHERE state = 'waiting'",
     "CREATE INDEX showings_by_state ON showings (stage, state, position)",
     "CREATE UNIQUE INDEX showings_by_position ON showings (stage, position)",
 ];

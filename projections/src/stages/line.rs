@@ -82,20 +82,27 @@ pub async fn line(
     .bind(stage)
     .fetch_optional(reading.connection())
     .await?;
-    let first = sqlx::query_as(
-        "SELECT alert, kind, attempts FROM showings
-         WHERE stage = $1 AND state = 'waiting' AND kind = ANY($2)
-         ORDER BY priority DESC, place LIMIT 1",
-    )
-    .bind(stage)
-    .bind(kinds)
-    .fetch_optional(reading.connection())
-    .await?;
+    // Where nobody shows anything, the whole line would be read for nothing.
+    let first = match kinds {
+        [] => None,
+        _ => {
+            sqlx::query_as(
+                "SELECT alert, kind, attempts FROM showings
+             WHERE stage = $1 AND state = 'waiting' AND kind = ANY($2)
+             ORDER BY priority DESC, place LIMIT 1",
+            )
+            .bind(stage)
+            .bind(kinds)
+            .fetch_optional(reading.connection())
+            .await?
+        }
+    };
     let expired = sqlx::query_scalar(
-        "SELECT s.alert FROM showings s
-         JOIN UNNEST($2::text[], $3::timestamptz[]) AS old (kind, before) ON old.kind = s.kind
-         WHERE s.stage = $1 AND s.state = 'waiting' AND s.queued_at < old.before
-         ORDER BY s.place LIMIT $4",
+        "SELECT aged.alert FROM UNNEST($2::text[], $3::timestamptz[]) AS old (kind, before),
+         LATERAL (SELECT alert, place FROM showings
+                  WHERE stage = $1 AND state = 'waiting' AND kind = old.kind AND queued_at < old.before
+                  ORDER BY queued_at LIMIT $4) AS aged
+         ORDER BY aged.place LIMIT $4",
     )
     .bind(stage)
     .bind(too_old.iter().map(|(kind, _)| *kind).collect::<Vec<_>>())

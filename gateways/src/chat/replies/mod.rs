@@ -6,7 +6,7 @@
 //!
 //! Two ways lead out. The chat that is shown on screen has every reply, as a line of our own; Twitch has it where
 //! `[twitch.chat]` says under which account. Both are told at least once: on screen the same reply is one line, because
-//! its id is the reply's; for Twitch see [`crate::twitch::helix`].
+//! its id is the reply's; for Twitch see [`crate::twitch::saying`].
 
 pub mod lease;
 mod run;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::twitch::helix::TEXT_CHARS_MAX;
+use crate::twitch::saying::TEXT_CHARS_MAX;
 
 /// The longest template, in characters: with what is put into it, it still fits into a line.
 const TEMPLATE_CHARS_MAX: usize = 300;

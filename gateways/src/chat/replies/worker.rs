@@ -17,7 +17,7 @@ use super::lease::{self, Lease, Taken};
 use super::words::Wordsmith;
 use crate::chat::{Frame, Line, Lines, Part, Who};
 use crate::generation::worker::{Clock, backoff, later, reported, short};
-use crate::twitch::helix::{Helix, Said};
+use crate::twitch::saying::{Mouth, Said};
 
 /// How long the to-do list may take to show what was reported.
 const SEEN_LIMIT: Duration = Duration::from_secs(10);
@@ -25,6 +25,8 @@ const SEEN_LIMIT: Duration = Duration::from_secs(10);
 const PARKED: TimeDelta = TimeDelta::hours(1);
 /// Twitch may ask to wait for longer; then the reply is tried in vain.
 const AFTER_MAX: Duration = Duration::from_secs(300);
+/// Nothing is leased again sooner where nothing was tried.
+const NOT_YET_MIN: Duration = Duration::from_secs(1);
 /// Who speaks on screen, where no account does.
 const NOBODY: &str = "tapedeck";
 
@@ -35,7 +37,7 @@ pub struct Worker {
     pub replies: Replies,
     pub lines: Lines,
     /// Without it nothing is said at Twitch.
-    pub helix: Option<Arc<Helix>>,
+    pub mouth: Option<Arc<Mouth>>,
     pub words: Wordsmith,
     pub settings: Settings,
     /// The Twitch user id that we speak under, where the configuration names it.
@@ -48,7 +50,13 @@ pub struct Worker {
 /// What came of an attempt.
 enum Came {
     Delivered(Receipt),
-    Later { after: Option<Duration>, reason: String },
+    /// Again at this moment; without one, not any more.
+    Later {
+        at: Option<DateTime<Utc>>,
+        reason: String,
+    },
+    /// Nothing was tried: it is no attempt, and may be one after so long.
+    NotYet(Duration),
     GaveUp(String),
 }
 
@@ -78,6 +86,10 @@ impl Worker {
                     Ok(text) => self.say(lease, &text, now).await,
                     Err(reason) => Came::GaveUp(reason),
                 };
+                if let Came::NotYet(after) = came {
+                    lease::unsaid(pool, lease).await?;
+                    return Ok(lease::park(pool, lease, later((self.clock)(), after)).await?);
+                }
                 let envelope = self.report(lease, came)?;
                 reported(pool, &self.publisher, &self.replies, envelope).await?
             }
@@ -97,14 +109,26 @@ impl Worker {
         Ok(())
     }
 
+    /// Whether nobody wants to read it any more at `at`.
+    fn is_late(&self, lease: &Lease, at: DateTime<Utc>) -> bool {
+        at - lease.due_at > TimeDelta::seconds(i64::from(self.settings.late_after_s))
+    }
+
+    /// When it is tried again, where that is not after `after` at the earliest; nothing where it is not any more.
+    fn again_at(&self, lease: &Lease, after: Option<Duration>) -> Option<DateTime<Utc>> {
+        let wait = backoff(lease.attempt, report_id(lease.reply, lease.attempt));
+        let at = later((self.clock)(), wait.max(after.unwrap_or_default().min(AFTER_MAX)));
+        (lease.attempt < self.settings.attempts_max && !self.is_late(lease, at)).then_some(at)
+    }
+
     /// What is to be said, or why nothing is.
     async fn text(
         &self,
         lease: &Lease,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Result<String, String>> {
-        let late = now - lease.due_at;
-        if late > TimeDelta::seconds(i64::from(self.settings.late_after_s)) {
+        if self.is_late(lease, now) {
+            let late = now - lease.due_at;
             return Ok(Err(format!("it was {} seconds late", late.num_seconds())));
         }
         let text = self.words.line(lease, now).await?;
@@ -112,19 +136,27 @@ impl Worker {
     }
 
     async fn say(&self, lease: &Lease, text: &str, now: DateTime<Utc>) -> Came {
-        let Some(helix) = &self.helix else {
+        let Some(mouth) = &self.mouth else {
             return self.say_on_screen(lease, text, now).await;
         };
-        let (way, id) = match helix.say(&lease.chat, text).await {
+        let (way, id) = match mouth.say(&lease.chat, text).await {
             Said::Nobody => return self.say_on_screen(lease, text, now).await,
             Said::Sent { id } => (Way::Twitch, id),
             Said::Before => (Way::TwitchBefore, lease.reply.to_string()),
+            Said::NotYet { after, reason } => {
+                let after = after.clamp(NOT_YET_MIN, AFTER_MAX);
+                if self.is_late(lease, later((self.clock)(), after)) {
+                    self.show_only(lease, text, now).await;
+                    return Came::GaveUp(reason);
+                }
+                return Came::NotYet(after);
+            }
             Said::Later { after, reason } => {
-                // There is no later any more.
-                if lease.attempt >= self.settings.attempts_max {
+                let at = self.again_at(lease, after);
+                if at.is_none() {
                     self.show_only(lease, text, now).await;
                 }
-                return Came::Later { after, reason };
+                return Came::Later { at, reason };
             }
             Said::Refused { reason } => {
                 self.show_only(lease, text, now).await;
@@ -145,7 +177,7 @@ impl Worker {
         let id = lease.reply.to_string();
         match self.show(lease, &id, text, now).await {
             Ok(()) => Came::Delivered(Receipt { way: Way::Overlay, id }),
-            Err(error) => Came::Later { after: None, reason: error.to_string() },
+            Err(error) => Came::Later { at: self.again_at(lease, None), reason: error.to_string() },
         }
     }
 
@@ -163,7 +195,7 @@ impl Worker {
         text: &str,
         at: DateTime<Utc>,
     ) -> Result<(), crate::chat::lines::NotKept> {
-        let connected = || self.helix.as_ref()?.connected_speaker();
+        let connected = || self.mouth.as_ref()?.connected_speaker();
         let viewer = Who {
             id: self.sender.clone().or_else(connected).unwrap_or_else(|| NOBODY.to_owned()),
             name: Some(self.settings.name.clone()),
@@ -184,20 +216,19 @@ impl Worker {
     fn report(&self, lease: &Lease, came: Came) -> anyhow::Result<Envelope> {
         let (reply, attempt) = (lease.reply, lease.attempt);
         let entry = report_id(reply, attempt);
+        let gave_up =
+            |reason: &str| ("gave_up", Command::GiveUp { entry, attempt, reason: short(reason) });
         let (result, command) = match came {
             Came::Delivered(receipt) => ("delivered", Command::Deliver { entry, attempt, receipt }),
-            Came::Later { after, reason } if attempt < self.settings.attempts_max => {
-                let wait = backoff(attempt, entry).max(after.unwrap_or_default().min(AFTER_MAX));
-                let (reason, retry_at) = (short(&reason), later((self.clock)(), wait));
+            Came::NotYet(_) => bail!("nothing was tried, so nothing came of it"),
+            Came::Later { at: Some(retry_at), reason } => {
+                let reason = short(&reason);
                 ("retry", Command::FailAttempt { entry, attempt, reason, retry_at })
             }
-            Came::Later { reason, .. } => {
-                let reason = short(&format!("after {attempt} attempts: {reason}"));
-                ("gave_up", Command::GiveUp { entry, attempt, reason })
+            Came::Later { at: None, reason } => {
+                gave_up(&format!("after {attempt} attempts: {reason}"))
             }
-            Came::GaveUp(reason) => {
-                ("gave_up", Command::GiveUp { entry, attempt, reason: short(&reason) })
-            }
+            Came::GaveUp(reason) => gave_up(&reason),
         };
         metrics::counter!("tapedeck_replies_total", "result" => result).increment(1);
         if result != "delivered" {

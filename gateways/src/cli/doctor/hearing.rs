@@ -1,4 +1,5 @@
-//! Whether Twitch tells us what happens, over EventSub and over IRC, and since when it may not have.
+//! Whether Twitch tells us what happens, over EventSub and over IRC, since when it may not have, and whether it says later
+//! what it did not tell.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::{Page, gaps};
@@ -9,11 +10,13 @@ use crate::config::Config;
 use crate::twitch::eventsub::record::{self, Feed};
 use crate::twitch::eventsub::round::State;
 use crate::twitch::irc;
+use crate::twitch::missed::standing::{self, Standing, Verdict};
 use crate::twitch::secrets::listed::{self, Listed};
 use crate::twitch::settings::Hearing;
 
 const CHECK: &str = "EventSub";
 const IRC: &str = "IRC";
+const MISSED: &str = "missed";
 const SECRET: &str = "secret";
 const START: &str = "start `tapedeck serve` or `tapedeck up`";
 /// By then all subscriptions were made again, if Twitch answers.
@@ -29,6 +32,7 @@ pub(super) async fn examine(pool: &PgPool, config: &Config) -> anyhow::Result<Ve
         findings.push(secrets(&listed::list(pool).await?, Utc::now()));
     }
     findings.extend(irc(pool, config).await?);
+    findings.extend(standing::all(pool, config).await?.into_iter().map(missed));
     if (hearing.is_some() || config.twitch.irc.enabled)
         && let Ok(list) = gaps::list(pool, true, Page::of(1)).await
         && list.open > 0
@@ -101,6 +105,17 @@ async fn irc(pool: &PgPool, config: &Config) -> anyhow::Result<Option<Finding>> 
         }
         _ => wrong(IRC, words, "it is tried again by itself; look at https://status.twitch.com"),
     }))
+}
+
+/// Whether something is told that was asked for later.
+fn missed(standing: Standing) -> Finding {
+    let Standing { verdict, words, mend, .. } = standing;
+    let mend = mend.unwrap_or_default();
+    match verdict {
+        Verdict::Well => well(MISSED, words),
+        Verdict::Partial => note(MISSED, words, &mend),
+        Verdict::Wrong => wrong(MISSED, words, &mend),
+    }
 }
 
 fn of(feed: &Feed, now: DateTime<Utc>) -> Vec<Finding> {

@@ -9,16 +9,17 @@ use journal::ingest::Publisher;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
-use super::Role;
 use super::parts::Parts;
 use super::talking;
 use crate::chat::Lines;
 use crate::config::Config;
 use crate::sealing::Sealer;
-use crate::twitch::accounts::Bearer;
+use crate::twitch::accounts::{Bearer, Role};
+use crate::twitch::cache::Cache;
+use crate::twitch::eventsub::run::APPLICATION;
 use crate::twitch::settings::Hearing;
 use crate::twitch::{
-    Accounts, Credentials, EventSub, Inbound, Irc, Secret, Secrets, Versions, Webhook,
+    Accounts, Credentials, EventSub, Inbound, Irc, Missed, Secret, Secrets, Versions, Webhook,
 };
 
 /// Listens to Twitch, in this process or in another one that does.
@@ -27,12 +28,12 @@ pub(super) async fn begin(
     pool: &PgPool,
     broker: &Broker,
     configs: watch::Receiver<Arc<Config>>,
-    (versions, accounts): (Option<Arc<Versions>>, Option<&Arc<Accounts>>),
+    (versions, accounts, cache): (Option<Arc<Versions>>, Option<&Arc<Accounts>>, Arc<Cache>),
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
     let knows = (versions, accounts);
     begin_eventsub(config, pool, broker, configs.clone(), knows, parts).await?;
-    begin_irc(config, pool, broker, configs, accounts, parts).await
+    begin_irc(config, pool, broker, configs, (accounts, cache), parts).await
 }
 
 /// Has EventSub tell us, if the configuration says under which account.
@@ -56,6 +57,8 @@ async fn begin_eventsub(
     let credentials = Credentials { client_id: config.twitch.client_id.clone(), bearer };
     let publisher = parts.publisher(broker).await?;
     let webhook = current("hearing", pool, broker, configs, accounts, parts).await?;
+    let missed = missed(config, pool, &publisher, &webhook, (&credentials, accounts));
+    parts.comes_in("missed", missed.run(parts.intake.clone()));
     let eventsub = EventSub {
         pool: pool.clone(),
         publisher,
@@ -72,8 +75,44 @@ async fn begin_eventsub(
     Ok(())
 }
 
+/// Asks for what it did not tell: with what whoever listens asks with, or, where that is the application, with what the
+/// broadcaster has granted, who alone may know who follows.
+fn missed(
+    config: &Config,
+    pool: &PgPool,
+    publisher: &Publisher,
+    webhook: &watch::Receiver<Arc<Webhook>>,
+    (credentials, accounts): (&Credentials, Option<&Arc<Accounts>>),
+) -> Missed {
+    let settings = &config.twitch.eventsub;
+    let reader = match settings.user_id.as_str() {
+        "" => config.broadcaster_id.clone(),
+        user_id => user_id.to_owned(),
+    };
+    let (open, own) = match (&credentials.bearer, accounts) {
+        (Bearer::Account { role: Role::App, .. }, Some(accounts)) => {
+            let bearer = Bearer::Account { accounts: accounts.clone(), role: Role::Broadcaster };
+            let own = Credentials { bearer, ..credentials.clone() };
+            let application = (credentials.clone(), APPLICATION.to_owned());
+            (application, (own, config.broadcaster_id.clone()))
+        }
+        _ => ((credentials.clone(), reader.clone()), (credentials.clone(), reader)),
+    };
+    Missed {
+        pool: pool.clone(),
+        publisher: publisher.clone(),
+        webhook: webhook.clone(),
+        settings: config.twitch.missed,
+        helix_url: config.twitch.helix_url.clone(),
+        open,
+        own,
+        broadcaster: config.broadcaster_id.clone(),
+        sources: Missed::sources(&settings.leave_out),
+    }
+}
+
 /// With what Twitch is asked for it, where anybody can grant it.
-fn bearer(config: &Config, accounts: Option<&Arc<Accounts>>) -> Option<Bearer> {
+pub(super) fn bearer(config: &Config, accounts: Option<&Arc<Accounts>>) -> Option<Bearer> {
     Some(match config.twitch.hearing(&config.broadcaster_id)? {
         Hearing::Fixed(secret) => Bearer::Fixed(secret),
         Hearing::Account(role) => Bearer::Account { accounts: accounts?.clone(), role },
@@ -86,7 +125,7 @@ async fn begin_irc(
     pool: &PgPool,
     broker: &Broker,
     configs: watch::Receiver<Arc<Config>>,
-    accounts: Option<&Arc<Accounts>>,
+    (accounts, cache): (Option<&Arc<Accounts>>, Arc<Cache>),
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
     if !config.twitch.irc.enabled {
@@ -98,10 +137,7 @@ async fn begin_irc(
         webhook: current("hearing IRC", pool, broker, configs, accounts, parts).await?,
         settings: config.twitch.irc.clone(),
         broadcaster: config.broadcaster_id.clone(),
-        helix: bearer(config, accounts).map(|bearer| {
-            let client_id = config.twitch.client_id.clone();
-            (Credentials { client_id, bearer }, config.twitch.helix_url.clone())
-        }),
+        cache,
     };
     parts.comes_in("irc", irc.run(parts.intake.clone()));
     Ok(())
@@ -154,13 +190,13 @@ pub(super) fn webhook(
 
 /// The versions of the secret that signs webhooks; nothing where they cannot be sealed.
 pub(super) async fn versions(
-    roles: &[Role],
+    roles: &[super::Role],
     config: &Config,
     pool: &PgPool,
     configs: watch::Receiver<Arc<Config>>,
     parts: &mut Parts,
 ) -> Option<Arc<Versions>> {
-    if !roles.contains(&Role::Gateway) && !roles.contains(&Role::Eventsub) {
+    if !roles.contains(&super::Role::Gateway) && !roles.contains(&super::Role::Eventsub) {
         return None;
     }
     let path = config.sealing_key_path()?;

@@ -6,11 +6,14 @@ use anyhow::{Context, bail};
 use journal::broker::{Broker, Role as User};
 use journal::streams::{self, Step, StreamsFile};
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use super::REACH_LIMIT;
 use crate::config::{Config, NotReachable, open_database};
+use crate::http::health;
 
 const REACH_AGAIN_AFTER: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Waits until both servers answer, migrates the database, and makes the streams that are missing.
 pub(super) async fn reach(config: &Config, broker: &Broker) -> anyhow::Result<PgPool> {
@@ -57,6 +60,27 @@ async fn make_streams(broker: &Broker) -> anyhow::Result<()> {
         tracing::info!(%step, "streams");
     }
     Ok(())
+}
+
+/// Waits until every projection answers, within the limit for starting: on a new database they are
+/// made first.
+pub(super) async fn built(pool: &PgPool, stop: &CancellationToken) {
+    let all = async {
+        let wanted = projections::all().len();
+        loop {
+            let live = health::projections_behind(pool).await;
+            if live.is_ok_and(|live| live.len() >= wanted) {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        waited = tokio::time::timeout(REACH_LIMIT, all) => if waited.is_err() {
+            tracing::warn!("projections are still being built; queries wait for them");
+        },
+    }
 }
 
 /// Tries until it succeeds or the limit for starting is reached.

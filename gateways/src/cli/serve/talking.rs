@@ -16,7 +16,7 @@ use crate::chat::replies::words::Wordsmith;
 use crate::config::Config;
 use crate::twitch::Accounts;
 use crate::twitch::chat::Listening;
-use crate::twitch::helix::Helix;
+use crate::twitch::saying::Mouth;
 
 /// The worker of this process.
 pub(super) async fn worker(
@@ -29,8 +29,8 @@ pub(super) async fn worker(
     let positions = Positions::start(pool.clone(), broker).await?;
     let speaker = &config.twitch.chat;
     let may_speak = speaker.is_on() || accounts.is_some();
-    let helix = || Arc::new(Helix::with_accounts(config.twitch.clone(), accounts));
-    let helix = may_speak.then(helix);
+    let mouth = || Arc::new(Mouth::new(config.twitch.clone(), accounts, pool.clone()));
+    let mouth = may_speak.then(mouth);
     tracing::info!(at_twitch = speaker.is_on(), "what is asked in chat is answered");
     let (texts, help) = (config.replies.texts.clone(), config.chat.help.clone());
     Ok(Worker {
@@ -38,7 +38,7 @@ pub(super) async fn worker(
         replies: Replies::start(broker).await?,
         lines: Lines::start(broker).await?,
         sender: speaker.is_on().then(|| speaker.sender_id.clone()),
-        helix,
+        mouth,
         words: Wordsmith { pool: pool.clone(), positions, texts, help },
         settings: config.replies.clone(),
         clock: Arc::new(Utc::now),

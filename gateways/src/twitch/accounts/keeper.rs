@@ -28,7 +28,7 @@ pub async fn run(
     config: watch::Receiver<Arc<Config>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let helix = Helix::new(accounts.settings.clone());
+    let helix = Helix::new(accounts.settings.clone(), accounts.pool.clone());
     while !stop.is_cancelled() {
         let now = Arc::clone(&config.borrow());
         let keeper = Keeper { accounts: &accounts, helix: &helix, config: &now };

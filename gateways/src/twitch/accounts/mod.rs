@@ -60,6 +60,8 @@ pub struct Held {
     pub grant: Grant,
     pub edition: i64,
     pub user_id: String,
+    pub login: String,
+    pub scopes: Vec<String>,
     expires_at: Option<DateTime<Utc>>,
 }
 
@@ -72,6 +74,8 @@ pub enum NoGrant {
     OtherApplication(Role),
     #[error("the {0} account took back what it had granted: `tapedeck connect {0}`")]
     TakenBack(Role),
+    #[error("the {0} account has not granted {1}: `tapedeck connect {0}`")]
+    Lacks(Role, &'static str),
     #[error("what the {0} account granted does not open: {1}")]
     Sealed(Role, Unopened),
     #[error("Twitch cannot be asked for a new grant now: {0}")]
@@ -174,7 +178,8 @@ impl Accounts {
         let text = self.sealer.open(&label(role, &account.user_id), granted).map_err(sealed)?;
         let grant = serde_json::from_slice(&text).map_err(|_| sealed(Unopened))?;
         let (edition, user_id) = (account.edition, account.user_id.clone());
-        Ok(Held { grant, edition, user_id, expires_at: account.expires_at })
+        let (login, scopes) = (account.login.clone(), account.scopes.clone());
+        Ok(Held { grant, edition, user_id, login, scopes, expires_at: account.expires_at })
     }
 
     fn seal(&self, role: Role, user_id: &str, grant: &Grant) -> Result<Vec<u8>, Unopened> {

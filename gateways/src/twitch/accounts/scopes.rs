@@ -7,9 +7,12 @@ use crate::config::Config;
 use crate::twitch::eventsub::Transport;
 use crate::twitch::eventsub::wanted::CATALOGUE;
 use crate::twitch::helix::MODERATION_READ;
+use crate::twitch::saying::Over;
 use crate::twitch::settings::Hearing;
 
 const SPEAK: &[&str] = &["user:write:chat"];
+/// Saying something over IRC, and hearing what became of it.
+const SPEAK_OVER_IRC: [&[&str]; 2] = [&["chat:edit"], &["chat:read"]];
 const LIST_MODERATORS: &[&str] = &[MODERATION_READ];
 /// What an application reads a chat with, beside what the reader's own right is: from the reader, and from whose chat it
 /// is.
@@ -30,7 +33,11 @@ pub struct Need {
 pub fn needs(config: &Config, role: Role) -> Vec<Need> {
     let mut needs = hearing(config, role);
     if speaks(config) == Some(role) {
-        needs.push(Need { one_of: SPEAK, feature: "answers in chat" });
+        let feature = "answers in chat";
+        match config.twitch.chat.over {
+            Over::Helix => needs.push(Need { one_of: SPEAK, feature }),
+            Over::Irc => needs.extend(SPEAK_OVER_IRC.map(|one_of| Need { one_of, feature })),
+        }
     }
     if role == Role::Broadcaster && config.login.moderators_from_twitch {
         needs.push(Need { one_of: LIST_MODERATORS, feature: "Twitch's list of moderators" });
@@ -80,13 +87,13 @@ fn hearing(config: &Config, role: Role) -> Vec<Need> {
         // Over a WebSocket, all is asked for by one account.
         let granted_by = match settings.transport {
             Transport::Websocket => heard_by,
-            Transport::Webhook if is_chat => reader,
-            Transport::Webhook => Role::Broadcaster,
+            Transport::Webhook | Transport::Conduit if is_chat => reader,
+            Transport::Webhook | Transport::Conduit => Role::Broadcaster,
         };
         if granted_by == role {
             needs.push(Need { one_of: kind.scopes, feature: kind.name });
         }
-        if is_chat && settings.transport == Transport::Webhook {
+        if is_chat && settings.transport != Transport::Websocket {
             let both = [(reader, READ_AS_APPLICATION), (Role::Broadcaster, READ_BY_APPLICATION)];
             let ours = both.into_iter().filter(|(granted_by, _)| *granted_by == role);
             needs.extend(ours.map(|(_, one_of)| Need { one_of, feature: kind.name }));
@@ -123,6 +130,11 @@ mod tests {
         assert_eq!(asked_of(&unsaid, Role::Broadcaster), all, "whoever connects is asked");
         assert_eq!(asked_of(&config, Role::Bot), ["user:write:chat"]);
         assert_eq!(asked_of(&config, Role::App), [""; 0]);
+        let mut over_irc = config.clone();
+        over_irc.twitch.chat.over = Over::Irc;
+        assert_eq!(asked_of(&over_irc, Role::Bot), ["chat:edit", "chat:read"]);
+        let write = ["user:write:chat".to_owned()];
+        assert_eq!(missing(&needs(&over_irc, Role::Bot), &write).len(), 2);
 
         config.twitch.eventsub.leave_out = vec!["channel.cheer".to_owned()];
         assert!(!asked_of(&config, Role::Broadcaster).contains(&"bits:read"));

@@ -50,6 +50,10 @@ pub struct Queue<T> {
     bytes: Arc<AtomicUsize>,
 }
 
+/// How much was taken in and is not stored yet.
+#[derive(Clone)]
+pub struct Backlog(Arc<AtomicUsize>);
+
 /// Hands it on.
 pub struct HandsOn<T> {
     waiting: mpsc::Receiver<Waiting<T>>,
@@ -82,7 +86,17 @@ pub fn queue<T: News>(
     (queue, HandsOn { waiting, bytes, webhook, stored, alone, stop }, stored_now)
 }
 
+impl Backlog {
+    pub fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
 impl<T: News> Queue<T> {
+    pub fn backlog(&self) -> Backlog {
+        Backlog(Arc::clone(&self.bytes))
+    }
+
     /// Whether it was taken in. It is not where too much waits, and is lost then.
     pub fn told(&self, told: T, at: DateTime<Utc>) -> bool {
         let bytes = told.bytes();

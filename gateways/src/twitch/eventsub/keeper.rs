@@ -3,7 +3,7 @@
 //! What must not be forgotten is a command first and a row second: while a command waits for NATS, the row stays as it
 //! is, so that whoever follows on a death begins at what is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::gaps::{self, Unsent};
 use super::plan::Place;
-use super::record::Row;
+use super::record::{self, Row};
 use super::round::{self, Order, Report, State};
 use super::session::Note;
 use super::settings::Transport;
 use super::subscriptions::Subscriptions;
 use super::times;
-use super::wanted::Wanted;
+use super::wanted::{SHARD_DISABLED, Wanted, of_conduit};
 use crate::twitch::secrets::twins;
 use crate::twitch::secrets::versions::{VersionError, Versions};
 
@@ -87,6 +87,7 @@ struct Running {
 impl Keeper {
     /// Keeps until told to stop, or, over the WebSocket, until the session has ended.
     pub async fn run(self) -> anyhow::Result<()> {
+        let former = record::find(&self.row.pool, &self.row.broadcaster).await?;
         let before = self.row.begin(self.transport, Utc::now()).await?;
         let mut keeping = Keeping {
             place: None,
@@ -107,6 +108,16 @@ impl Keeper {
                 keeping.lose(&before.kinds, heard_at, NOBODY);
             }
             (Transport::Websocket, None) => {}
+            (Transport::Conduit, heard_at) => match former.map(|former| former.transport) {
+                // Others may listen all the while: whoever conducts says what was lost.
+                Some(former) if former == Transport::Conduit.name() => {
+                    keeping.fed = before.kinds.into_iter().collect();
+                }
+                Some(former) if former == Transport::Websocket.name() => {
+                    keeping.lose(&before.kinds, heard_at.unwrap_or_else(Utc::now), NOBODY);
+                }
+                _ => keeping.lose(&before.kinds, Utc::now(), "told by a conduit from now on"),
+            },
             (Transport::Webhook, _) => {
                 keeping.fed = before.kinds.into_iter().collect();
                 keeping.place = keeping.keeper.webhook_place();
@@ -193,6 +204,11 @@ impl Keeping {
                 }
                 self.is("connected", None).await;
             }
+            Note::Whole { place } => {
+                (self.place, self.next) = (Some(place), Instant::now());
+                self.is("connected", None).await;
+            }
+            Note::ShardDisabled => self.next = Instant::now(),
             Note::Lost { since, reason } => {
                 let fed: Vec<String> = std::mem::take(&mut self.fed).into_iter().collect();
                 self.lose(&fed, since, &reason);
@@ -220,7 +236,10 @@ impl Keeping {
     fn begin(&mut self, fresh: bool) {
         let Some(place) = self.place.clone() else { return };
         let asked = self.asked;
-        let (wanted, exclusive) = (self.keeper.wanted.clone(), self.keeper.exclusive);
+        let (mut wanted, exclusive) = (self.keeper.wanted.clone(), self.keeper.exclusive);
+        if let Place::Conduit { id, client_id, .. } = &place {
+            wanted.push(of_conduit(client_id, id));
+        }
         let order = Order { wanted, place, exclusive, fresh };
         let subscriptions = Arc::clone(&self.keeper.subscriptions);
         let task = async move { round::carry_out(&subscriptions, &order).await };
@@ -234,18 +253,23 @@ impl Keeping {
         let enabled = |status: &&round::Status| {
             status.state == State::Enabled && !revoked.contains(&status.wanted.kind)
         };
+        // What a conduit says of itself is no news of the channel.
+        let news = || report.statuses.iter().filter(|one| one.wanted.kind != SHARD_DISABLED);
         if !report.statuses.is_empty() {
-            let now: BTreeSet<String> =
-                report.statuses.iter().filter(enabled).map(kind_of).collect();
-            for status in report.statuses.iter().filter(|status| !enabled(status)) {
-                // Twitch said nothing of it: it was well when it was last looked at.
-                if self.fed.contains(&status.wanted.kind) {
-                    let since = self.looked_at.unwrap_or(report.at);
-                    let why = status.why.clone().unwrap_or_else(|| "not enabled".to_owned());
-                    self.lose(&[kind_of(status)], since, &why);
-                }
+            let now: BTreeSet<String> = news().filter(enabled).map(kind_of).collect();
+            let ended = |status: &&round::Status| {
+                !enabled(status) && self.fed.contains(&status.wanted.kind)
+            };
+            let mut lost: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+            for status in news().filter(ended) {
+                let why = status.why.as_deref().unwrap_or("not enabled");
+                lost.entry(why).or_default().push(kind_of(status));
             }
-            for (kinds, at) in together(report.statuses.iter().filter(enabled)) {
+            for (why, kinds) in lost {
+                // Twitch said nothing of it: it was well when it was last looked at.
+                self.lose(&kinds, self.looked_at.unwrap_or(report.at), why);
+            }
+            for (kinds, at) in together(news().filter(enabled)) {
                 let (broadcaster, at) = (&self.keeper.row.broadcaster, gaps::kept(at));
                 let restored = gaps::restore(broadcaster, &kinds, at);
                 self.heard_at = self.heard_at.max(Some(at));

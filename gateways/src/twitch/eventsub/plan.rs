@@ -35,6 +35,8 @@ pub struct Transport {
     pub callback: Option<String>,
     #[serde(default)]
     pub session_id: Option<String>,
+    #[serde(default)]
+    pub conduit_id: Option<String>,
 }
 
 /// Where it is to be sent.
@@ -44,6 +46,8 @@ pub enum Place {
     Webhook { callback: String, version: Option<Version> },
     /// With the ids that the session had before Twitch had us reconnect: its subscriptions go on.
     Session { id: String, before: Vec<String> },
+    /// Over the shards of this conduit, of this application; and where webhooks of ours would be posted to.
+    Conduit { id: String, client_id: String, callback: String },
 }
 
 /// How a subscription is.
@@ -116,6 +120,7 @@ impl Place {
         match self {
             Place::Webhook { .. } => "webhook",
             Place::Session { .. } => "websocket",
+            Place::Conduit { .. } => "conduit",
         }
     }
 
@@ -124,26 +129,44 @@ impl Place {
         match self {
             Place::Webhook { callback, version: None } => Some(callback.clone()),
             Place::Webhook { callback, version: Some(version) } => Some(version.callback(callback)),
-            Place::Session { .. } => None,
+            Place::Session { .. } | Place::Conduit { .. } => None,
         }
     }
 
     /// The name of the version that `existing` was made with, empty where it has none; nothing where it is not ours.
     pub fn version_of<'a>(&self, existing: &'a Existing) -> Option<&'a str> {
         let Place::Webhook { callback: base, .. } = self else { return None };
-        let rest = existing.transport.callback.as_ref()?.strip_prefix(base.as_str())?;
-        if rest.is_empty() { Some("") } else { rest.strip_prefix("?v=") }
+        version_at(base, existing)
     }
 
     fn has(&self, existing: &Existing) -> bool {
-        let Transport { callback, session_id, .. } = &existing.transport;
+        let Transport { callback, session_id, conduit_id, .. } = &existing.transport;
         match self {
             Place::Webhook { .. } => callback.is_some() && *callback == self.address(),
             Place::Session { id, before } => {
                 session_id.as_ref().is_some_and(|session| session == id || before.contains(session))
             }
+            Place::Conduit { id, .. } => conduit_id.as_ref() == Some(id),
         }
     }
+
+    /// Whether what comes of `existing`, which is told in another way, would count beside what is told here.
+    fn is_told_beside(&self, existing: &Existing, exclusive: bool) -> bool {
+        match (self, existing.transport.method.as_str()) {
+            (Place::Conduit { callback, .. }, "webhook") => {
+                exclusive || version_at(callback, existing).is_some()
+            }
+            (Place::Webhook { .. } | Place::Session { .. }, "conduit") => exclusive,
+            _ => false,
+        }
+    }
+}
+
+/// The name of the version in the address that `existing` is posted to, empty where it has none; nothing where it is
+/// posted elsewhere than to `base`.
+fn version_at<'a>(base: &str, existing: &'a Existing) -> Option<&'a str> {
+    let rest = existing.transport.callback.as_ref()?.strip_prefix(base)?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix("?v=") }
 }
 
 /// What makes of `existing` what is `wanted` at `place`, with as few calls as can be. What is dead and in the way is
@@ -153,7 +176,9 @@ impl Place {
 /// both tell the same for a moment ([`crate::twitch::secrets::twins`]).
 ///
 /// With `exclusive`, whatever the application has at another address is deleted too. Dead ones of other WebSocket sessions
-/// are left to Twitch, which forgets them within the hour; so are conduits.
+/// are left to Twitch, which forgets them within the hour. What a webhook and a conduit both tell would count twice: where a
+/// conduit is to tell us, webhooks go before anything is made, those at our own address even where not all is ours, and where
+/// anything else is to tell us, with `exclusive`, what conduits tell.
 pub fn plan(wanted: &[Wanted], existing: &[Existing], place: &Place, exclusive: bool) -> Plan {
     let mut plan = Plan::default();
     let mut here: BTreeMap<Wanted, Vec<&Existing>> = BTreeMap::new();
@@ -167,7 +192,10 @@ pub fn plan(wanted: &[Wanted], existing: &[Existing], place: &Place, exclusive: 
         }
         let delete = |why| Step::Delete { id: one.id.clone(), why };
         if one.transport.method != place.method() {
-            plan.left += 1;
+            match place.is_told_beside(one, exclusive) {
+                true => plan.steps.push(delete(Why::Elsewhere)),
+                false => plan.left += 1,
+            }
         } else if place.has(one) {
             here.entry(one.names()).or_default().push(one);
         } else if place.version_of(one).is_some() {

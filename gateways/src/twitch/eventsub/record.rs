@@ -12,6 +12,8 @@ use super::settings::Transport;
 /// How it is.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub struct Feed {
+    /// Who listens, or listened last.
+    pub listener: Uuid,
     pub transport: String,
     /// `connecting`, `connected`, `subscribed` (webhooks), `stopped`.
     pub state: String,
@@ -29,7 +31,7 @@ pub struct Feed {
     pub report: Option<Report>,
 }
 
-const COLUMNS: &str = "SELECT transport, state, why, since, heard_at, kinds, asked, answered, report FROM eventsub_feeds";
+const COLUMNS: &str = "SELECT listener, transport, state, why, since, heard_at, kinds, asked, answered, report FROM eventsub_feeds";
 
 /// How the feed of `broadcaster` is, if anybody ever listened.
 pub async fn find(pool: &PgPool, broadcaster: &str) -> sqlx::Result<Option<Feed>> {
@@ -54,8 +56,10 @@ pub struct Row {
 }
 
 impl Row {
-    /// Begins to listen; gives what whoever listened before left.
+    /// Begins to listen; gives what whoever listened before left. Where no conduit is to tell us, its shards are nobody's
+    /// from then on: whoever holds one, because they run as they were configured before, leaves it.
     pub async fn begin(&self, transport: Transport, at: DateTime<Utc>) -> sqlx::Result<Feed> {
+        let mut tx = self.pool.begin().await?;
         sqlx::query(
             "INSERT INTO eventsub_feeds (broadcaster, transport, state, since, listener)
              VALUES ($1, $2, 'connecting', $3, $4)
@@ -66,10 +70,18 @@ impl Row {
         .bind(transport.name())
         .bind(at)
         .bind(self.listener)
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        if transport != Transport::Conduit {
+            sqlx::query("DELETE FROM eventsub_shards WHERE broadcaster = $1")
+                .bind(&self.broadcaster)
+                .execute(&mut *tx)
+                .await?;
+        }
         let query = format!("{COLUMNS} WHERE broadcaster = $1");
-        sqlx::query_as(&query).bind(&self.broadcaster).fetch_one(&self.pool).await
+        let feed = sqlx::query_as(&query).bind(&self.broadcaster).fetch_one(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(feed)
     }
 
     /// Whether nobody else has begun to listen since we did.

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
 use journal::ingest::Publisher;
 use journal::leader::{self, Lock};
 use sqlx::{PgConnection, PgPool};
@@ -14,6 +13,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::conduits::calls::Conduits;
+use super::conduits::rows::Rows;
+use super::conduits::{Conductor, Holder};
 use super::intake;
 use super::keeper::Keeper;
 use super::record::Row;
@@ -21,7 +23,7 @@ use super::session::Session;
 use super::settings::{Settings, Transport};
 use super::subscriptions::Subscriptions;
 use super::wanted::wanted;
-use crate::observe;
+use crate::leading::{self, FAILED_WAIT};
 use crate::outgoing::BaseUrl;
 use crate::twitch::accounts::NoGrant;
 use crate::twitch::calls::{Calls, Credentials};
@@ -29,17 +31,15 @@ use crate::twitch::secrets::Versions;
 use crate::twitch::webhook::{self, Webhook};
 
 /// The account of the application itself, where no person is meant.
-const APPLICATION: &str = "application";
+pub const APPLICATION: &str = "application";
 /// The name of the lock.
 const NAME: &str = "eventsub";
-const FAILED_WAIT: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 const REFUSED_WAIT: Duration = Duration::from_secs(30);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// For so long we listen on while PostgreSQL does not say whose turn it is; what is told waits. A turn that is not
 /// confirmed is over after nine seconds ([`leader::wait`]), and it is asked for more often.
 const REGAIN_LIMIT: Duration = Duration::from_secs(60);
-const STOP_LIMIT: Duration = Duration::from_secs(12);
 const NOTES_MAX: usize = 256;
 
 /// What listening needs.
@@ -64,27 +64,33 @@ impl EventSub {
     /// Listens until told to stop, from when somebody has granted what it takes.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.granted(&stop).await;
-        while !stop.is_cancelled() {
-            let leads = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                leads = leader::wait(&self.pool, Lock::Work(NAME)) => leads,
-            };
-            let led = match leads {
-                Ok(leader) => self.lead(leader, &stop).await,
-                Err(error) => Err(error.into()),
-            };
-            if stop.is_cancelled() {
-                return led;
-            }
-            if let Err(error) = led {
-                observe::begins_again("EventSub", &error);
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(FAILED_WAIT) => {}
-            }
+        let (led, held) = tokio::join!(self.take_turns(&stop), self.hold(&stop));
+        led.and(held)
+    }
+
+    /// Holds shards of a conduit, which every process does.
+    async fn hold(&self, stop: &CancellationToken) -> anyhow::Result<()> {
+        if self.settings.transport != Transport::Conduit {
+            return Ok(());
         }
-        Ok(())
+        let holder = Holder {
+            id: Uuid::new_v4(),
+            rows: self.rows(),
+            publisher: self.publisher.clone(),
+            webhook: self.webhook.clone(),
+            settings: self.settings.clone(),
+        };
+        holder.run(stop.clone()).await
+    }
+
+    fn rows(&self) -> Rows {
+        Rows { pool: self.pool.clone(), broadcaster: self.broadcaster.clone() }
+    }
+
+    /// Does what one process does of all, whenever it is our turn.
+    async fn take_turns(&self, stop: &CancellationToken) -> anyhow::Result<()> {
+        let work = |leader| self.lead(leader, stop);
+        leading::lead(&self.pool, (NAME, "EventSub"), stop, work).await
     }
 
     /// Waits until there is something to ask Twitch with.
@@ -112,30 +118,8 @@ impl EventSub {
         let broadcaster = self.broadcaster.clone();
         let row = Row { pool: self.pool.clone(), broadcaster, listener: Uuid::new_v4() };
         let (alone, is_alone) = watch::channel(true);
-        let mut tasks = self.tasks(&row, is_alone, &ending);
-        let leading = keep_leading(leader, row, alone);
-        let failed = tokio::select! {
-            // Looked at first: the order to stop also ends the tasks, which is then no failure.
-            biased;
-            () = stop.cancelled() => None,
-            error = leading => Some(error),
-            Some(ended) = tasks.join_next() => match ended? {
-                Ok(()) => Some(anyhow::anyhow!("a part of it ended by itself")),
-                Err(error) => Some(error),
-            },
-        };
-        ending.cancel();
-        let all = async {
-            while let Some(ended) = tasks.join_next().await {
-                ended??;
-            }
-            anyhow::Ok(())
-        };
-        match (timeout(STOP_LIMIT, all).await, failed) {
-            (_, Some(error)) => Err(error),
-            (Ok(ended), None) => ended,
-            (Err(_), None) => bail!("it did not stop in time"),
-        }
+        let tasks = self.tasks(&row, is_alone, &ending);
+        leading::together(tasks, keep_leading(leader, row, alone), stop, &ending).await
     }
 
     fn tasks(
@@ -144,29 +128,57 @@ impl EventSub {
         alone: watch::Receiver<bool>,
         stop: &CancellationToken,
     ) -> JoinSet<anyhow::Result<()>> {
-        let Settings { transport, exclusive, ref user_id, ref leave_out, .. } = self.settings;
+        let Settings { transport, exclusive, ref leave_out, .. } = self.settings;
         let mut tasks = JoinSet::new();
         let (notes, noted) = mpsc::channel(NOTES_MAX);
-        let (queue, hands_on, stored) = intake::queue(self.webhook.clone(), alone, stop.clone());
+        let (queue, hands_on, mut stored) =
+            intake::queue(self.webhook.clone(), alone, stop.clone());
         let base_url = self.helix_url.clone();
-        let reader = if user_id.is_empty() { &self.broadcaster } else { user_id };
-        // Webhooks are asked for with the application's own token, a WebSocket's with one of an account.
-        let account = if transport == Transport::Webhook { APPLICATION } else { reader };
-        let calls = Calls::new(self.credentials.clone()).shared(self.pool.clone(), account);
+        let reader = self.settings.reader(&self.broadcaster);
+        // A WebSocket's are asked for with a token of an account, all others with the application's own.
+        let account = if transport == Transport::Websocket { reader } else { APPLICATION };
+        let calls = || Calls::new(self.credentials.clone()).shared(self.pool.clone(), account);
+        let mut conductor = None;
+        if transport == Transport::Conduit {
+            let (sender, of_shards) = watch::channel(None);
+            stored = of_shards;
+            conductor = Some(Conductor {
+                rows: self.rows(),
+                publisher: self.publisher.clone(),
+                conduits: Conduits::new(calls(), base_url.clone()),
+                client_id: self.credentials.client_id.clone(),
+                callback: webhook::callback(&self.public_url),
+                shards: self.settings.shards,
+                exclusive,
+                notes: notes.clone(),
+                stored: sender,
+                stop: stop.clone(),
+            });
+        }
         let keeper = Keeper {
             row: row.clone(),
             publisher: self.publisher.clone(),
-            subscriptions: Arc::new(Subscriptions::new(calls, base_url, self.secret.clone())),
+            subscriptions: Arc::new(Subscriptions::new(
+                calls(),
+                base_url.clone(),
+                self.secret.clone(),
+            )),
             transport,
             wanted: wanted(&self.broadcaster, reader, leave_out),
             exclusive,
-            callback: format!("{}{}", self.public_url.trim_end_matches('/'), webhook::PATH),
+            callback: webhook::callback(&self.public_url),
             versions: self.versions.clone(),
             notes: noted,
             stored,
             stop: stop.clone(),
         };
         match transport {
+            Transport::Conduit => {
+                tasks.spawn(keeper.run());
+                if let Some(conductor) = conductor {
+                    tasks.spawn(conductor.run());
+                }
+            }
             Transport::Websocket => {
                 let session = Session::new(self.settings.clone(), queue, notes, stop.clone());
                 tasks.spawn(session.run());

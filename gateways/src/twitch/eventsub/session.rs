@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{Frame, Told};
 use super::intake::Queue;
 use super::line::{End, Heard, Line, Word};
+use super::plan::Place;
 use super::settings::Settings;
 use super::times;
+use super::wanted::SHARD_DISABLED;
 use crate::outgoing::Outgoing;
 
 /// How long Twitch keeps a session for whom it told to reconnect.
@@ -47,6 +49,12 @@ pub enum Note {
     Revoked {
         kind: String,
     },
+    /// Every shard of a conduit tells somebody who listens.
+    Whole {
+        place: Place,
+    },
+    /// Twitch tells nothing over a shard of ours any more.
+    ShardDisabled,
     /// Something was told, and there was no room for it.
     Dropped {
         kind: String,
@@ -263,6 +271,9 @@ impl Session {
     }
 
     async fn told(&self, told: Told, at: DateTime<Utc>) {
+        if told.kind == SHARD_DISABLED {
+            return self.note(Note::ShardDisabled).await;
+        }
         let (kind, revoked) = (told.kind.clone(), told.message_type == "revocation");
         if !self.queue.told(told, at) {
             tracing::error!(kind, "more was told than can wait, and is lost");

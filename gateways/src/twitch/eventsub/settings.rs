@@ -10,6 +10,8 @@ use crate::outgoing::Secret;
 
 /// What Twitch allows.
 const KEEPALIVE_S: std::ops::RangeInclusive<u64> = 10..=600;
+/// Twitch takes 20,000. Each is a connection, of one process.
+const SHARDS: std::ops::RangeInclusive<i32> = 1..=100;
 /// Every process looks at the secrets within two seconds; and a leaked one must not be good for long.
 const GRACE_S: std::ops::RangeInclusive<u64> = 2..=86_400;
 
@@ -17,7 +19,7 @@ const GRACE_S: std::ops::RangeInclusive<u64> = 2..=86_400;
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     pub transport: Transport,
-    /// Over the WebSocket, one of the account `user_id`, with the rights that the types need; for webhooks, an app's.
+    /// Over the WebSocket, one of the account `user_id`, with the rights that the types need; for webhooks and conduits, an app's.
     /// Without it, what the account granted with `tapedeck connect`.
     pub token: Secret,
     /// Whose token it is; the broadcaster's, if left out.
@@ -29,6 +31,8 @@ pub struct Settings {
     pub leave_out: Vec<String>,
     /// The application is Tapedeck's alone: what it has subscribed to at another address is removed.
     pub exclusive: bool,
+    /// Over how many shards a conduit tells us: as many processes can hold one.
+    pub shards: i32,
     /// How long a secret of webhooks is believed after the last subscription that was made with it is gone.
     pub secret_grace_s: u64,
 }
@@ -42,6 +46,8 @@ pub enum Transport {
     Websocket,
     /// By requests to `public_url`.
     Webhook,
+    /// Over connections that several processes open, each of which is told a part.
+    Conduit,
 }
 
 impl Transport {
@@ -49,6 +55,7 @@ impl Transport {
         match self {
             Transport::Websocket => "websocket",
             Transport::Webhook => "webhook",
+            Transport::Conduit => "conduit",
         }
     }
 }
@@ -68,6 +75,7 @@ impl Default for Settings {
             keepalive_s: 10,
             leave_out: Vec::new(),
             exclusive: true,
+            shards: 2,
             secret_grace_s: 600,
         }
     }
@@ -77,6 +85,11 @@ impl Settings {
     /// Whether it is another account than the broadcaster's that we ask under, and that reads the chat.
     pub fn is_read_by_another(&self, broadcaster: &str) -> bool {
         !self.user_id.is_empty() && self.user_id != broadcaster
+    }
+
+    /// Who reads the chat.
+    pub fn reader<'a>(&'a self, broadcaster: &'a str) -> &'a str {
+        if self.user_id.is_empty() { broadcaster } else { &self.user_id }
     }
 
     /// Why these settings cannot be worked with.
@@ -92,6 +105,9 @@ impl Settings {
         }
         if !GRACE_S.contains(&self.secret_grace_s) {
             return Some("twitch.eventsub.secret_grace_s: 2 to 86400, a day");
+        }
+        if !SHARDS.contains(&self.shards) {
+            return Some("twitch.eventsub.shards: 1 to 100");
         }
         let known = |name: &String| CATALOGUE.iter().any(|kind| kind.name == name);
         if !self.leave_out.iter().all(known) {
@@ -164,6 +180,7 @@ mod tests {
         assert!(Settings { token: Secret::new("a b"), ..whole() }.refusal().is_some());
         assert!(Settings { user_id: "my name".to_owned(), ..whole() }.refusal().is_some());
         assert!(Settings { keepalive_s: 9, ..whole() }.refusal().is_some());
+        assert!(Settings { shards: 0, ..whole() }.refusal().is_some());
         assert!(Settings { secret_grace_s: 1, ..whole() }.refusal().is_some());
         assert!(Settings { secret_grace_s: 86_401, ..whole() }.refusal().is_some());
         let leave_out = vec!["channel.ad_break.begin".to_owned()];

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use super::plan::{Existing, Place};
 use super::wanted::Wanted;
@@ -35,7 +37,8 @@ struct Counters {
 }
 
 /// How many calls were made, those among them that were made again included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, Deserialize, ToSchema)]
+#[schema(as = EventsubCalls)]
 pub struct Made {
     pub pages: u32,
     pub creations: u32,
@@ -58,7 +61,8 @@ pub struct Listed {
 }
 
 /// What all of them cost together, and may at most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, Deserialize, ToSchema)]
+#[schema(as = EventsubCost)]
 pub struct Cost {
     pub total: i64,
     pub max: i64,
@@ -94,9 +98,16 @@ struct Page {
 }
 
 #[derive(Default, Deserialize)]
-struct Pagination {
+pub(super) struct Pagination {
     #[serde(default)]
     cursor: Option<String>,
+}
+
+impl Pagination {
+    /// Where the next page begins, if there is one.
+    pub fn next(self) -> Option<String> {
+        self.cursor.filter(|cursor| !cursor.is_empty())
+    }
 }
 
 impl Subscriptions {
@@ -125,20 +136,17 @@ impl Subscriptions {
             }
             self.made.pages.fetch_add(1, Ordering::Relaxed);
             let answer = self.calls.ask(Method::GET, url, Bytes::new()).await?;
-            if !answer.status.is_success() {
-                return Err(refused(&answer));
-            }
-            let page = page(&answer)?;
+            let page: Page = read(&answer)?;
             listed.cost = Cost { total: page.total_cost, max: page.max_total_cost };
             // One that cannot be read is none that we know to be ours.
-            let read = |one| serde_json::from_value::<Existing>(one).ok();
-            listed.existing.extend(page.data.into_iter().filter_map(read));
-            match page.pagination.cursor.filter(|cursor| !cursor.is_empty()) {
+            let known = |one| serde_json::from_value::<Existing>(one).ok();
+            listed.existing.extend(page.data.into_iter().filter_map(known));
+            match page.pagination.next() {
                 None => return Ok(listed),
-                Some(next) if Some(&next) == after.as_ref() => {
+                next if next == after => {
                     return Err(Failed::Unreachable("its pages go round in a circle".to_owned()));
                 }
-                Some(next) => after = Some(next),
+                next => after = next,
             }
         }
         Err(Failed::Unreachable(format!("its list has more than {PAGES_MAX} pages")))
@@ -152,6 +160,7 @@ impl Subscriptions {
                 json!({"method": "webhook", "callback": place.address(), "secret": secret})
             }
             Place::Session { id, .. } => json!({"method": "websocket", "session_id": id}),
+            Place::Conduit { id, .. } => json!({"method": "conduit", "conduit_id": id}),
         };
         let body = json!({
             "type": wanted.kind,
@@ -162,10 +171,7 @@ impl Subscriptions {
         let url = self.base_url.at(&["eventsub", "subscriptions"]);
         self.made.created.fetch_add(1, Ordering::Relaxed);
         let answer = self.calls.ask(Method::POST, url, Bytes::from(body.to_string())).await?;
-        if !answer.status.is_success() {
-            return Err(refused(&answer));
-        }
-        let page = page(&answer)?;
+        let page: Page = read(&answer)?;
         let cost = Cost { total: page.total_cost, max: page.max_total_cost };
         let one = page.data.into_iter().next();
         let made = one.and_then(|one| serde_json::from_value(one).ok());
@@ -191,11 +197,15 @@ impl From<NoAnswer> for Failed {
     }
 }
 
-fn page(answer: &Answer) -> Result<Page, Failed> {
+/// What it says where it does not refuse.
+pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failed> {
+    if !answer.status.is_success() {
+        return Err(refused(answer));
+    }
     serde_json::from_slice(&answer.body).map_err(|_| garbled())
 }
 
-fn garbled() -> Failed {
+pub(super) fn garbled() -> Failed {
     Failed::Unreachable("its answer cannot be read".to_owned())
 }
 

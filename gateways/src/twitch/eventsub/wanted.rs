@@ -83,6 +83,16 @@ impl Wanted {
     }
 }
 
+/// The type with which Twitch says that it tells nothing over a shard any more.
+pub const SHARD_DISABLED: &str = "conduit.shard.disabled";
+
+/// What is wanted of a conduit itself.
+pub fn of_conduit(client_id: &str, conduit: &str) -> Wanted {
+    let condition = [("client_id", client_id), ("conduit_id", conduit)];
+    let condition = condition.map(|(key, id)| (key.to_owned(), id.to_owned())).into();
+    Wanted { kind: SHARD_DISABLED.to_owned(), version: "1".to_owned(), condition }
+}
+
 /// All that is wanted of the channel of `broadcaster`, without the types in `leave_out`, read by the account `reader`.
 pub fn wanted(broadcaster: &str, reader: &str, leave_out: &[String]) -> Vec<Wanted> {
     let kinds = CATALOGUE.iter().filter(|kind| !leave_out.iter().any(|name| name == kind.name));

@@ -24,14 +24,14 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 const REASON_CHARS_MAX: usize = 150;
 /// What Twitch says where a login is not good. It closes the connection then.
-const LOGIN_REFUSED: [&str; 4] = [
+pub const LOGIN_REFUSED: [&str; 4] = [
     "Login authentication failed",
     "Login unsuccessful",
     "Improperly formatted auth",
     "Invalid NICK",
 ];
 /// What it says, as `msg-id`, where a channel cannot be read.
-const CHANNEL_REFUSED: [&str; 3] = ["msg_channel_suspended", "msg_banned", "tos_ban"];
+pub const CHANNEL_REFUSED: [&str; 3] = ["msg_channel_suspended", "msg_banned", "tos_ban"];
 
 /// What is heard on which connection.
 #[derive(Debug)]

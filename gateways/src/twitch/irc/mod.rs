@@ -1,4 +1,5 @@
-//! Chat over IRC: the second way in beside EventSub, with the same meaning. Comes in; nothing is said this way.
+//! Chat over IRC: the second way in beside EventSub, with the same meaning. Comes in; what is said goes out by
+//! `twitch::saying`, over connections of its own.
 //!
 //! `wire` takes bytes apart into lines of a bounded length, `said` one line into its parts, and `heard` makes of it what
 //! `twitch::chat` makes of a notification, by the same function, under the same names: the id of a line is its natural

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
 use journal::ingest::Publisher;
 use journal::leader::{self, Lock};
 use sqlx::{PgConnection, PgPool};
@@ -19,20 +18,17 @@ use super::record::Row;
 use super::session::Session;
 use super::settings::Settings;
 use super::whois::Whois;
-use crate::observe;
-use crate::outgoing::BaseUrl;
-use crate::twitch::calls::Credentials;
+use crate::leading::{self, FAILED_WAIT};
+use crate::twitch::cache::Cache;
 use crate::twitch::eventsub::intake;
 use crate::twitch::webhook::Webhook;
 
 /// The name of the lock.
 const NAME: &str = "irc";
-const FAILED_WAIT: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// For so long we read on while PostgreSQL does not say whose turn it is.
 const REGAIN_LIMIT: Duration = Duration::from_secs(60);
-const STOP_LIMIT: Duration = Duration::from_secs(12);
 const NOTES_MAX: usize = 256;
 
 /// What reading needs.
@@ -44,62 +40,23 @@ pub struct Irc {
     pub webhook: watch::Receiver<Arc<Webhook>>,
     pub settings: Settings,
     pub broadcaster: String,
-    /// Where it is asked who is called a name, if anywhere.
-    pub helix: Option<(Credentials, BaseUrl)>,
+    /// Who is asked who is called a name, if anybody.
+    pub cache: Arc<Cache>,
 }
 
 impl Irc {
     /// Reads until told to stop.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        loop {
-            let leads = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                leads = leader::wait(&self.pool, Lock::Work(NAME)) => leads,
-            };
-            let led = match leads {
-                Ok(leader) => self.lead(leader, &stop).await,
-                Err(error) => Err(error.into()),
-            };
-            if stop.is_cancelled() {
-                return led;
-            }
-            if let Err(error) = led {
-                observe::begins_again("IRC", &error);
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(FAILED_WAIT) => {}
-            }
-        }
+        let work = |leader| self.lead(leader, &stop);
+        leading::lead(&self.pool, (NAME, "IRC"), &stop, work).await
     }
 
     /// Reads while we are the one.
     async fn lead(&self, leader: PgConnection, stop: &CancellationToken) -> anyhow::Result<()> {
         let ending = stop.child_token();
         let _cut = ending.clone().drop_guard();
-        let mut tasks = self.tasks(&ending);
-        let failed = tokio::select! {
-            // Looked at first: the order to stop also ends the tasks, which is then no failure.
-            biased;
-            () = stop.cancelled() => None,
-            error = self.keep_leading(leader) => Some(error),
-            Some(ended) = tasks.join_next() => match ended? {
-                Ok(()) => Some(anyhow::anyhow!("a part of it ended by itself")),
-                Err(error) => Some(error),
-            },
-        };
-        ending.cancel();
-        let all = async {
-            while let Some(ended) = tasks.join_next().await {
-                ended??;
-            }
-            anyhow::Ok(())
-        };
-        match (timeout(STOP_LIMIT, all).await, failed) {
-            (_, Some(error)) => Err(error),
-            (Ok(ended), None) => ended,
-            (Err(_), None) => bail!("it did not stop in time"),
-        }
+        let tasks = self.tasks(&ending);
+        leading::together(tasks, self.keep_leading(leader), stop, &ending).await
     }
 
     fn tasks(&self, stop: &CancellationToken) -> JoinSet<anyhow::Result<()>> {
@@ -109,7 +66,7 @@ impl Irc {
         // Nothing waits for its turn: what two read is one.
         let (_, alone) = watch::channel(true);
         let (queue, hands_on, stored) = intake::queue(self.webhook.clone(), alone, stop.clone());
-        let whois = Whois::new(self.helix.clone());
+        let whois = Whois::new(self.cache.clone());
         let of = (self.settings.clone(), self.broadcaster.clone());
         let session = Session::new(of, queue, notes, whois, stop.clone());
         let keeper = Keeper { row, publisher: self.publisher.clone(), notes: noted, stored };

@@ -1,4 +1,5 @@
-//! What `[twitch.irc]` of the configuration says: whether chat is read over IRC too, where, and under which account.
+//! What `[twitch.irc]` of the configuration says: where IRC is and which channel, and whether chat is read there, under
+//! which account.
 
 use std::time::Duration;
 
@@ -66,10 +67,13 @@ impl Settings {
         if !self.login.is_empty() && self.token.is_empty() {
             return Some("twitch.irc.login is set, and token is empty");
         }
-        if self.enabled && !is_login(&self.channel) {
-            return Some("twitch.irc.channel is the broadcaster's login, of a-z, 0-9 and _");
-        }
-        None
+        if self.enabled { self.unnamed() } else { None }
+    }
+
+    /// Why no channel can be joined.
+    pub fn unnamed(&self) -> Option<&'static str> {
+        let words = "twitch.irc.channel is the broadcaster's login, of a-z, 0-9 and _";
+        (!is_login(&self.channel)).then_some(words)
     }
 
     /// As whom we log in, and with which password.

@@ -1,91 +1,64 @@
-//! Who is called a name: EventSub names whoever a line mentions by id, IRC does not, so Helix is asked. Goes out.
+//! Who is called a name: EventSub names whoever a line mentions by id, IRC does not, so the cache is asked, and behind it
+//! Helix.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::Method;
 use journal::ViewerName;
-use serde::Deserialize;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::outgoing::BaseUrl;
-use crate::twitch::calls::{Calls, Credentials};
+use crate::twitch::cache::asking::Told;
+use crate::twitch::cache::kept::{NAME_GOOD_FOR, Name};
+use crate::twitch::cache::{Cache, Terms};
 use crate::twitch::chat::Asking;
 
 /// Longer than this no line waits for an answer. Whom Twitch does not name in time is nobody whom we know.
 const LIMIT: Duration = Duration::from_secs(2);
-/// How many are asked for at once: a flood of names must not use up what Helix allows for everything.
-const AT_ONCE: usize = 2;
-const LOGIN_CHARS_MAX: usize = 25;
+/// After this, what Twitch said before is good enough.
+const TWITCH_LIMIT: Duration = Duration::from_millis(1_500);
+/// How many are asked for at once. What is asked for together is one call, and calls keep their distance.
+const AT_ONCE: usize = 64;
 
-/// Knows people by their login, where Helix may be asked.
+/// Knows people by their login.
 pub struct Whois {
-    helix: Option<(Calls, BaseUrl)>,
+    cache: Arc<Cache>,
     places: Semaphore,
 }
 
-#[derive(Deserialize)]
-struct Users {
-    data: Vec<User>,
-}
-
-#[derive(Deserialize)]
-struct User {
-    id: String,
-    login: String,
-    display_name: String,
-}
-
 impl Whois {
-    pub fn new(helix: Option<(Credentials, BaseUrl)>) -> Self {
-        let helix = helix.map(|(credentials, base_url)| (Calls::new(credentials), base_url));
-        Whois { helix, places: Semaphore::new(AT_ONCE) }
+    pub fn new(cache: Arc<Cache>) -> Self {
+        Whois { cache, places: Semaphore::new(AT_ONCE) }
     }
 
     /// Finds out whom a line names, if what it asks for depends on that and nobody here knows them.
     pub async fn introduce(&self, asking: &mut Asking, pool: &PgPool) {
-        let Some((calls, base_url)) = &self.helix else { return };
         let name = match asking.stranger(pool).await {
-            Ok(Some(name)) if is_login(name) => name.to_lowercase(),
-            Ok(_) => return,
+            Ok(Some(name)) => Name::login(name),
             // Whoever makes a command of it asks again, and waits.
-            Err(_) => return,
+            Ok(None) | Err(_) => return,
         };
+        let Some(name) = name else { return };
         let found = timeout(LIMIT, async {
             let _place = self.places.acquire().await.ok()?;
-            find(calls, base_url, &name).await
+            let terms = Terms { good_for: NAME_GOOD_FOR, limit: TWITCH_LIMIT };
+            self.cache.users(std::slice::from_ref(&name), terms).await.pop()
         });
+        let login = Some(name.text().to_owned());
         match found.await {
-            Ok(Some(viewer)) => asking.introduce(viewer),
-            Ok(None) => {}
+            Ok(Some(Told::Known(user))) => {
+                let name = Some(user.display_name);
+                asking.introduce(ViewerName { id: user.id, login, name });
+            }
+            // Whoever was erased is nobody: that they are known to be meant keeps the line from being for whoever had
+            // this login before.
+            Ok(Some(Told::Erased(id))) => asking.introduce(ViewerName { id, login, name: None }),
+            Ok(Some(Told::Untold(error))) => {
+                tracing::warn!(%error, "Helix does not say who is named in a line of chat");
+            }
+            Ok(Some(Told::Absent) | None) => {}
             Err(_) => tracing::warn!("Helix did not say in time who is named in a line of chat"),
         }
     }
-}
-
-async fn find(calls: &Calls, base_url: &BaseUrl, login: &str) -> Option<ViewerName> {
-    let mut url = base_url.at(&["users"]);
-    url.query_pairs_mut().append_pair("login", login);
-    let answer = match calls.ask(Method::GET, url, Bytes::new()).await {
-        Ok(answer) if answer.status.is_success() => answer,
-        Ok(answer) => {
-            let status = answer.status.as_u16();
-            tracing::warn!(status, "Helix does not say who is named in a line of chat");
-            return None;
-        }
-        Err(error) => {
-            tracing::warn!(%error, "Helix cannot be asked who is named in a line of chat");
-            return None;
-        }
-    };
-    let users: Users = serde_json::from_slice(&answer.body).ok()?;
-    let user = users.data.into_iter().find(|user| user.login.eq_ignore_ascii_case(login))?;
-    Some(ViewerName { id: user.id, login: Some(user.login), name: Some(user.display_name) })
-}
-
-fn is_login(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    (1..=LOGIN_CHARS_MAX).contains(&name.len()) && name.bytes().all(plain)
 }

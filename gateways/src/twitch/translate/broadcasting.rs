@@ -1,6 +1,6 @@
 //! What happens to the channel: live and not, its title, follows, raids and hype trains.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 
 use domain::broadcast::{Command, HypeTrain as Train, Moment};
 use journal::{Envelope, ViewerName};
@@ -55,11 +55,13 @@ impl Translator<'_> {
         Ok(vec![self.broadcast(&update.broadcaster_user_id, &command)?])
     }
 
+    /// Named by the second in which it was made: Helix, which is asked for what was not told, knows no fractions.
     pub(super) fn follow(&self) -> Result<Vec<Envelope>, Untranslatable> {
         let follow: Follow = self.read()?;
         let viewer = somebody(follow.user.named())?;
         let (broadcaster, at) = (&follow.broadcaster_user_id, follow.followed_at);
-        let key = format!("follow:{broadcaster}:{}:{}", viewer.id, at.to_rfc3339());
+        let second = at.trunc_subsecs(0).to_rfc3339();
+        let key = format!("follow:{broadcaster}:{}:{second}", viewer.id);
         let moment = Moment::Followed { viewer: viewer.id.clone() };
         let envelope = self.note(&key, broadcaster, at, moment)?;
         Ok(vec![Envelope { names: vec![viewer], ..envelope }])

@@ -119,7 +119,8 @@ impl Translator<'_> {
         self.settle(&checked(self.read()?)?)
     }
 
-    /// Notes the settlement, and credits the points of a fulfilled reward that has any, once for each redemption.
+    /// Credits the points of a fulfilled reward that has any, once for each redemption, and notes the settlement. It is noted
+    /// last: what is noted and not credited was worth nothing then, and stays so whatever it is worth later.
     fn settle(&self, redemption: &Redemption) -> Result<Vec<Envelope>, Untranslatable> {
         let fulfilled = match redemption.status.as_str() {
             "fulfilled" => true,
@@ -151,7 +152,7 @@ impl Translator<'_> {
             cost: reward.cost,
         };
         let credit = self.credit(&format!("redemption:{id}:points"), viewer, facts)?;
-        Ok(vec![note, credit])
+        Ok(vec![credit, note])
     }
 }
 

@@ -99,10 +99,11 @@ fn a_deed_with_a_natural_key_is_one_deed_under_any_message_id() {
 }
 
 #[test]
-fn the_same_follow_written_with_other_fraction_digits_is_the_same_follow() {
+fn the_same_follow_written_with_other_fractions_of_a_second_is_the_same_follow() {
     let id = |at: &str| with("follow", "followed_at", json!(at)).unwrap()[0].id;
     assert_eq!(id("2026-11-21T20:14:59.5Z"), id("2026-11-21T20:14:59.500Z"));
-    assert_ne!(id("2026-11-21T20:14:59.5Z"), id("2026-11-21T20:14:59.6Z"));
+    assert_eq!(id("2026-11-21T20:14:59.5Z"), id("2026-11-21T20:14:59Z"));
+    assert_ne!(id("2026-11-21T20:14:59.5Z"), id("2026-11-21T20:15:00.5Z"));
 }
 
 #[test]
@@ -119,8 +120,9 @@ fn other_deeds_are_named_by_their_message() {
 fn a_fulfilled_redemption_is_credited_once_whether_at_once_or_by_an_update() {
     let at_once = translated("m-1", &data("redemption_add_skips_queue.json")).unwrap();
     let updated = translated("m-2", &data("redemption_fulfilled.json")).unwrap();
-    assert_eq!(at_once[2].id, updated[1].id);
-    assert_eq!(at_once[2].aggregate_type, "account");
+    assert_eq!((at_once[1].id, at_once[2].id), (updated[0].id, updated[1].id));
+    // The points come first: what is noted as settled, and was not credited, was worth nothing.
+    assert_eq!(at_once[1].aggregate_type, "account");
     let ids: std::collections::BTreeSet<_> = at_once.iter().map(|one| one.id).collect();
     assert_eq!(ids.len(), 3);
 }

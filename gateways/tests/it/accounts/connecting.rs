@@ -33,7 +33,7 @@ pub async fn said(mut command: Command) -> (Option<i32>, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broadcaster_opens_a_link_says_yes_and_is_connected() {
-    let (world, twitch) = (World::start().await, Twitch::start().await);
+    let (world, twitch) = (World::start().await, Twitch::start().await.expect("a fake Twitch"));
     let site = Site::new(&world.servers, &world.pool).await;
     let run = async |arguments: &[&str]| said(tapedeck(&site, &world, &twitch, arguments)).await;
 

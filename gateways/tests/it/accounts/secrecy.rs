@@ -13,17 +13,18 @@ use tokio::process::Command;
 
 use super::connecting::{at_the_fake, said, tapedeck};
 use super::*;
-use crate::fakes::eventsub::{EventSub, Options};
+use crate::fakes::browser::consent;
 use crate::processes::Site;
 use crate::world::{PATIENCE, to_account};
+use gateways::sandbox::eventsub::{EventSub, Options};
 
 /// Everything that others than the owner of a secret may come to see, by name.
 type Places = Vec<(&'static str, String)>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_clear_in_the_database_a_stream_a_log_an_answer_or_on_a_terminal() {
-    let (world, twitch) = (World::start().await, Twitch::start().await);
-    let fake = EventSub::start_beside(Options::default(), &twitch).await;
+    let (world, twitch) = (World::start().await, Twitch::start().await.expect("a fake Twitch"));
+    let fake = EventSub::start_beside(Options::default(), &twitch).await.expect("a fake Twitch");
     let site = Site::new(&world.servers, &world.pool).await;
     let roles: Vec<String> = Part::ALL.iter().map(ToString::to_string).collect();
     let mut serve = site.serve("all", &roles.join(","));
@@ -32,7 +33,7 @@ async fn no_secret_is_in_clear_in_the_database_a_stream_a_log_an_answer_or_on_a_
         .env("TAPEDECK_LOG", "trace")
         .env("TAPEDECK_TWITCH__HELIX_URL", fake.base_url())
         .env("TAPEDECK_TWITCH__EVENTSUB__WEBSOCKET_URL", fake.websocket_url())
-        .env("TAPEDECK_LOGIN__REDIRECT_URL", crate::fakes::twitch::REDIRECT)
+        .env("TAPEDECK_LOGIN__REDIRECT_URL", gateways::sandbox::twitch::REDIRECT)
         .spawn()
         .expect("it starts");
     site.answers().await;
@@ -50,7 +51,7 @@ async fn no_secret_is_in_clear_in_the_database_a_stream_a_log_an_answer_or_on_a_
     until("the bot answers", async || !twitch.said().is_empty()).await;
     assert_eq!(twitch.said()[0].0, BOT);
 
-    let (mut answers, mut secrets) = visit(&site, &twitch).await;
+    let (mut answers, mut secrets) = visit(&site).await;
     renew_everything(&world, &twitch).await;
     let config = config(&world, &twitch);
     accounts(&config, &world.pool).current(Role::App).await.expect("granted");
@@ -162,7 +163,7 @@ async fn places(world: &World, terminal: &str, answers: &str) -> Places {
 }
 
 /// Somebody logs in, a webhook comes, and a service gets a credential: all answers, and our own secrets.
-async fn visit(site: &Site, twitch: &Twitch) -> (String, Vec<String>) {
+async fn visit(site: &Site) -> (String, Vec<String>) {
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
     let client = client.timeout(PATIENCE).build().expect("a client");
     let (mut answers, mut secrets) = (String::new(), Vec::new());
@@ -175,7 +176,7 @@ async fn visit(site: &Site, twitch: &Twitch) -> (String, Vec<String>) {
     };
     let attempt = secret_of(&begun, "tapedeck_login");
     let to = begun.headers()["location"].to_str().expect("text").to_owned();
-    let back = twitch.consent(&to, "5001").await;
+    let back = consent(&to, "5001").await;
     let back = back.strip_prefix("http://localhost").expect("our own").to_owned();
     let asked = client.get(format!("{}{back}", site.url("").as_str().trim_end_matches('/')));
     let seen = asked.header("cookie", format!("tapedeck_login={attempt}")).send().await;

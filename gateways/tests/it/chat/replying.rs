@@ -1,6 +1,8 @@
 //! Workers that answer, one step at a time: at Twitch (a fake of it) and on screen, whatever the other side does and
 //! wherever a worker dies.
 
+mod over_irc;
+
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,7 +12,7 @@ use gateways::chat::replies::words::Wordsmith;
 use gateways::chat::replies::{Settings, Texts, Worker};
 use gateways::chat::{Lines, lines};
 use gateways::outgoing::Secret;
-use gateways::twitch::helix::Helix;
+use gateways::twitch::saying::Mouth;
 use gateways::twitch::{self, Speaker};
 use journal::broker::Role;
 use journal::positions::Positions;
@@ -49,25 +51,30 @@ impl Desk {
     }
 
     async fn worker_with(&self, token: &str) -> Worker {
-        let broker = broker(&self.world.servers);
-        let clock = Arc::clone(&self.now);
-        let helix = self.helix.as_ref().map(|fake| {
-            let sender_id = fake::SENDER.to_owned();
-            Arc::new(Helix::new(twitch::Settings {
+        let mouth = self.helix.as_ref().map(|fake| {
+            let (sender_id, token) = (fake::SENDER.to_owned(), Secret::new(token));
+            let settings = twitch::Settings {
                 client_id: fake::CLIENT.to_owned(),
                 helix_url: fake.base_url().try_into().expect("a base"),
-                chat: Speaker { sender_id, token: Secret::new(token) },
+                chat: Speaker { sender_id, token, ..Speaker::default() },
                 ..twitch::Settings::default()
-            }))
+            };
+            Arc::new(Mouth::new(settings, None, self.world.pool.clone()))
         });
+        self.worker_by(mouth).await
+    }
+
+    async fn worker_by(&self, mouth: Option<Arc<Mouth>>) -> Worker {
+        let broker = broker(&self.world.servers);
+        let clock = Arc::clone(&self.now);
         let positions = Positions::start(self.world.pool.clone(), &broker).await;
         let help = domain::chat::Settings::default().help;
         Worker {
             publisher: self.world.publisher().await,
             replies: Replies::start(&broker).await.expect("the gateway gets in"),
             lines: Lines::start(&broker).await.expect("the chat's user gets in"),
-            sender: helix.is_some().then(|| fake::SENDER.to_owned()),
-            helix,
+            sender: mouth.is_some().then(|| fake::SENDER.to_owned()),
+            mouth,
             words: Wordsmith {
                 pool: self.world.pool.clone(),
                 positions: positions.expect("positions"),

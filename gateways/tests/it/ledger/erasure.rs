@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use gateways::http::keys::Scope;
+use gateways::twitch::cache::bucket::{Bucket, HELIX};
+use gateways::twitch::cache::kept::User;
+use journal::broker::Role;
 use journal::{ViewerName, names};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -36,6 +40,20 @@ async fn name_of(world: &World, viewer: &str) -> Option<String> {
     name.flatten()
 }
 
+fn user(id: &str, login: &str) -> User {
+    let (id, login, display_name) = (id.to_owned(), login.to_owned(), login.to_owned());
+    User { id, login, display_name, image: None, as_of: chrono::Utc::now() }
+}
+
+/// How many keys of the bucket name this viewer.
+pub async fn kept(world: &World, viewer: &str) -> usize {
+    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    let bucket = admin.get_stream(HELIX).await.expect("it is there");
+    let keys: Vec<(String, usize)> =
+        bucket.info_with_subjects(">").await.expect("keys").try_collect().await.expect("keys");
+    keys.iter().filter(|(key, _)| key.rsplit('.').next() == Some(viewer)).count()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erased_name_is_gone_everywhere_and_stays_away_while_every_sum_stays() {
     let world = World::start().await;
@@ -55,7 +73,13 @@ async fn an_erased_name_is_gone_everywhere_and_stays_away_while_every_sum_stays(
     };
     assert_eq!(of(&shown.expect("alerts"), "5001").data["message"], "Cheer100");
 
+    let bucket = Bucket::new(world.broker.clone());
+    let renamed = user("5001", "reeldeal_tv");
+    bucket.keep(&[user("5001", "reeldeal"), renamed, user("5002", "betamaxine")]).await;
     let erased = json_of(&world, &["viewers", "erase", "5001", "--json"]).await;
+    assert_eq!(erased["cache_cleared"], true);
+    assert_eq!(kept(&world, "5001").await, 0, "every login of theirs is taken out");
+    assert_eq!(kept(&world, "5002").await, 2);
     assert_eq!(erased["letters_scrubbed"].as_array().map(Vec::len), Some(1), "{erased}");
     assert_eq!(erased["letters_left"], serde_json::json!([]));
     asker.ask(named(cheer("5001", "e", 11), "5001", "ReelDealAgain")).await;

@@ -18,10 +18,10 @@ async fn checked(serving: &Serving) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_twitch_ends_no_session_and_a_revoked_grant_does() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
-    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
-    let mut other = Browser::logged_in(&serving, &twitch, "5002").await;
+    let mut browser = Browser::logged_in(&serving, "5001").await;
+    let mut other = Browser::logged_in(&serving, "5002").await;
 
     twitch.is_down(true);
     let before = twitch.calls("validate");
@@ -35,7 +35,7 @@ async fn an_outage_of_twitch_ends_no_session_and_a_revoked_grant_does() {
     let mut late = Browser::new(&serving);
     let begun = late.get("/api/v1/login").await;
     twitch.is_down(false);
-    let back = twitch.consent(&begun.location(), "5002").await.replace("http://localhost", "");
+    let back = consent(&begun.location(), "5002").await.replace("http://localhost", "");
     twitch.is_down(true);
     let seen = late.get(&back).await;
     assert_eq!(seen.code(), (503, "twitch_unavailable".to_owned()));
@@ -72,9 +72,9 @@ async fn an_outage_of_twitch_ends_no_session_and_a_revoked_grant_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_whose_hours_are_over_is_refreshed_and_both_its_secrets_kept() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
-    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let mut browser = Browser::logged_in(&serving, "5001").await;
     // Twice: the second refresh needs the secret that the first one gave.
     for _ in 0..2 {
         twitch.hours_pass();
@@ -89,16 +89,16 @@ async fn a_grant_whose_hours_are_over_is_refreshed_and_both_its_secrets_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_of_ours_that_is_wrong_logs_nobody_out() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
-    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let mut browser = Browser::logged_in(&serving, "5001").await;
     twitch.has_another_secret(true);
     twitch.hours_pass();
     let asked = twitch.calls("token");
     an_hour_passes(&serving).await;
     until("a new grant was asked for", async || twitch.calls("token") > asked).await;
     let mut late = Browser::new(&serving);
-    let back = late.consented(&twitch, "5002", "").await;
+    let back = late.consented("5002", "").await;
     assert_eq!(late.get(&back).await.code(), (503, "twitch_unavailable".to_owned()));
 
     // Whoever runs this puts the right one in.
@@ -112,9 +112,9 @@ async fn a_secret_of_ours_that_is_wrong_logs_nobody_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_comes_when_its_session_is_over_is_revoked_too() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
-    Browser::logged_in(&serving, &twitch, "5001").await;
+    Browser::logged_in(&serving, "5001").await;
     let gate = twitch.holds_back("token");
     twitch.hours_pass();
     an_hour_passes(&serving).await;
@@ -130,13 +130,13 @@ async fn a_grant_that_comes_when_its_session_is_over_is_revoked_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn moderators_are_those_whom_twitch_lists_once_the_broadcaster_lets_us_read_it() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     twitch.moderate(&["21", "22", "5001"]);
     let serving = serving(&twitch, |config| config.login.moderators_from_twitch = true).await;
-    let mut viewer = Browser::logged_in(&serving, &twitch, "5001").await;
+    let mut viewer = Browser::logged_in(&serving, "5001").await;
     assert_eq!(viewer.get("/api/v1/session").await.json()["role"], "viewer");
     let mut broadcaster = Browser::new(&serving);
-    let back = broadcaster.consented(&twitch, BROADCASTER, "?as=broadcaster").await;
+    let back = broadcaster.consented(BROADCASTER, "?as=broadcaster").await;
     assert_eq!(broadcaster.get(&back).await.status, StatusCode::SEE_OTHER);
     let role = async |viewer: &mut Browser| {
         viewer.get("/api/v1/session").await.json()["role"].as_str().expect("a role").to_owned()
@@ -154,22 +154,22 @@ async fn moderators_are_those_whom_twitch_lists_once_the_broadcaster_lets_us_rea
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewer_has_ten_sessions_and_one_in_each_browser() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
     let mut browsers = Vec::new();
     for _ in 0..10 {
-        browsers.push(Browser::logged_in(&serving, &twitch, "5001").await);
+        browsers.push(Browser::logged_in(&serving, "5001").await);
     }
     let goes_on = async |secret: &str| serving.get(secret, "/session").await.0 == StatusCode::OK;
     // The same browser once more: its session before is over, and no other.
     let secrets: Vec<String> = browsers.iter().map(Browser::secret).collect();
     let mut last = browsers.pop().expect("ten");
-    let back = last.consented(&twitch, "5001", "").await;
+    let back = last.consented("5001", "").await;
     assert_eq!(last.get(&back).await.status, StatusCode::SEE_OTHER);
     assert!(!goes_on(&secrets[9]).await && goes_on(&last.secret()).await);
     assert!(goes_on(&secrets[0]).await && goes_on(&secrets[8]).await);
     // Another browser: the oldest is over.
-    let eleventh = Browser::logged_in(&serving, &twitch, "5001").await;
+    let eleventh = Browser::logged_in(&serving, "5001").await;
     assert!(!goes_on(&secrets[0]).await && goes_on(&eleventh.secret()).await);
     assert!(goes_on(&secrets[1]).await);
     until("the others are revoked at Twitch", async || twitch.granted("5001") == 10).await;
@@ -180,17 +180,17 @@ async fn a_viewer_has_ten_sessions_and_one_in_each_browser() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twitchs_list_of_moderators_is_good_for_a_day_once_the_broadcaster_is_gone() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     twitch.moderate(&["5001"]);
     let serving = serving(&twitch, |config| config.login.moderators_from_twitch = true).await;
     let mut broadcaster = Browser::new(&serving);
-    let back = broadcaster.consented(&twitch, BROADCASTER, "?as=broadcaster").await;
+    let back = broadcaster.consented(BROADCASTER, "?as=broadcaster").await;
     assert_eq!(broadcaster.get(&back).await.status, StatusCode::SEE_OTHER);
     let read = "SELECT count(*) FROM listed_moderators";
     until("the list was read", async || serving.world.count(read).await == 1).await;
     broadcaster.send(Method::DELETE, "/api/v1/session", Value::Null).await;
     let mut viewer = Browser::new(&serving);
-    let back = viewer.consented(&twitch, "5001", "").await;
+    let back = viewer.consented("5001", "").await;
     let as_program = [("accept", "application/json")];
     let seen = viewer.ask(Method::GET, &back, &as_program, Value::Null).await.json();
     assert_eq!(seen["role"], "moderator", "the list is of today, and the login says so");

@@ -15,10 +15,10 @@ async fn poll(browser: &mut Browser, query: &str) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_own_feed_has_every_entry_once_and_goes_on_where_it_was() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
     let asker = serving.world.asker().await;
-    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let mut browser = Browser::logged_in(&serving, "5001").await;
 
     // Over a WebSocket, with the cookie alone and from our own page.
     let url = format!("ws://{}/api/v1/me/feed/ws", serving.listen);
@@ -69,9 +69,9 @@ async fn the_own_feed_has_every_entry_once_and_goes_on_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_own_feed_ends_with_the_session_and_is_for_people() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
-    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let mut browser = Browser::logged_in(&serving, "5001").await;
     let key = serving.key(&[Scope::Admin]).await;
     let (status, body) = serving.get(&key, "/me/feed").await;
     assert_eq!((status, &body["error"]["code"]), (StatusCode::FORBIDDEN, &json!("no_session")));
@@ -99,11 +99,11 @@ async fn the_own_feed_ends_with_the_session_and_is_for_people() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_no_moderator_any_more_reads_no_further() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |config| config.login.moderators_from_twitch = true).await;
     let admit = "INSERT INTO moderators VALUES ('5001', clock_timestamp())";
     sqlx::query(admit).execute(&serving.world.pool).await.expect("Twitch lists them");
-    let browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let browser = Browser::logged_in(&serving, "5001").await;
     let reader = serving.request(Method::GET, &browser.secret(), "/feed").send().await;
     let reader = reader.expect("an answer");
     assert_eq!(reader.status(), StatusCode::OK);

@@ -5,16 +5,16 @@ use super::*;
 /// The state was begun here, and not in that browser, not twice, and not never.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_is_good_once_and_in_its_own_browser() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
     let refused = (400, "login_state".to_owned());
 
     // Another browser has the whole address: an attacker logs a victim in, or steals a code.
     let mut browser = Browser::new(&serving);
-    let back = browser.consented(&twitch, "5001", "").await;
+    let back = browser.consented("5001", "").await;
     let mut other = Browser::new(&serving);
     assert_eq!(other.get(&back).await.code(), refused, "without any login of its own");
-    other.consented(&twitch, "5002", "").await;
+    other.consented("5002", "").await;
     assert_eq!(other.get(&back).await.code(), refused, "with a login of its own");
     assert!(!other.cookies.contains_key("tapedeck_session"));
 
@@ -29,7 +29,7 @@ async fn a_state_is_good_once_and_in_its_own_browser() {
         let path = format!("/api/v1/login/callback{path}");
         assert_eq!(browser.get(&path).await.code(), refused, "{path}");
     }
-    let slow = browser.consented(&twitch, "5001", "").await;
+    let slow = browser.consented("5001", "").await;
     let pass = "UPDATE login_attempts SET expires_at = clock_timestamp() - interval '1 second'";
     let admin = sqlx::PgPool::connect(&serving.world.servers.admin_database_url).await;
     sqlx::query(pass).execute(&admin.expect("the admin")).await.expect("ten minutes pass");
@@ -39,14 +39,14 @@ async fn a_state_is_good_once_and_in_its_own_browser() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_is_good_once_and_a_denial_is_no_login() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
     let mut browser = Browser::new(&serving);
-    let used = browser.consented(&twitch, "5001", "").await;
+    let used = browser.consented("5001", "").await;
     assert_eq!(browser.get(&used).await.status, StatusCode::SEE_OTHER);
     browser.cookies.clear();
     // The used code under a good state of a new login.
-    let fresh = browser.consented(&twitch, "5001", "").await;
+    let fresh = browser.consented("5001", "").await;
     let part = |url: &str, name: &str| {
         let url = reqwest::Url::parse(&format!("http://x{url}")).expect("a URL");
         url.query_pairs().find(|(n, _)| n == name).expect("it is there").1.into_owned()
@@ -56,7 +56,7 @@ async fn a_code_is_good_once_and_a_denial_is_no_login() {
     assert_eq!(browser.get(&replayed).await.code(), (403, "login_refused".to_owned()));
     assert_eq!(browser.get(&fresh).await.code(), (400, "login_state".to_owned()), "used up");
 
-    let denied = browser.consented(&twitch, "nobody", "").await;
+    let denied = browser.consented("nobody", "").await;
     assert_eq!(browser.get(&denied).await.code(), (403, "login_denied".to_owned()));
     assert!(!browser.cookies.contains_key("tapedeck_session"));
     serving.stop().await;
@@ -64,14 +64,14 @@ async fn a_code_is_good_once_and_a_denial_is_no_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_that_others_begin_without_end_keep_nobody_out() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
     let fill = "INSERT INTO login_attempts
                 SELECT sha256(n::text::bytea), sha256('b'), '/', clock_timestamp() + n * interval '1 ms'
                        + interval '1 minute'
                 FROM generate_series(1, 20000) n";
     sqlx::query(fill).execute(&serving.world.pool).await.expect("filled");
-    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let mut browser = Browser::logged_in(&serving, "5001").await;
     assert_eq!(browser.get("/api/v1/session").await.status, StatusCode::OK);
     let open = "SELECT count(*) FROM login_attempts";
     assert_eq!(serving.world.count(open).await, 19_999, "the oldest went, and one is used up");
@@ -82,7 +82,7 @@ async fn logins_that_others_begin_without_end_keep_nobody_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_in_a_request_changes_where_twitch_sends_people_back_to() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
     let mut browser = Browser::new(&serving);
     let evil = "https%3A%2F%2Fevil.example";
@@ -102,9 +102,9 @@ async fn nothing_in_a_request_changes_where_twitch_sends_people_back_to() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_site_does_nothing_with_a_browsers_cookie() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
-    let mut browser = Browser::logged_in(&serving, &twitch, BROADCASTER).await;
+    let mut browser = Browser::logged_in(&serving, BROADCASTER).await;
     let path = "/api/v1/accounts/5001/credits";
     let body = || json!({"points": 5, "note": "a test"});
     let own = browser.base.clone();
@@ -130,14 +130,14 @@ async fn another_site_does_nothing_with_a_browsers_cookie() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_begins_too_many_logins_waits() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |config| {
         config.login.attempts_per_minute = 3;
         config.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
     })
     .await;
     let mut patient = Browser::new(&serving);
-    let back = patient.consented(&twitch, "5001", "").await;
+    let back = patient.consented("5001", "").await;
     let mut browser = Browser::new(&serving);
     for _ in 0..2 {
         assert_eq!(browser.get("/api/v1/login").await.status, StatusCode::SEE_OTHER);

@@ -69,9 +69,9 @@ async fn ask(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewer_has_their_own_account_on_every_endpoint_and_nothing_else() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
-    let viewer = Browser::logged_in(&serving, &twitch, "5001").await.secret();
+    let viewer = Browser::logged_in(&serving, "5001").await.secret();
     for (method, path) in endpoints(&serving).await {
         let named = (method.as_str(), path.as_str());
         if OPEN.contains(&named) {
@@ -97,10 +97,10 @@ async fn a_viewer_has_their_own_account_on_every_endpoint_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_role_may_do_what_it_is_for() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
-    let moderator = Browser::logged_in(&serving, &twitch, MODERATOR).await.secret();
-    let broadcaster = Browser::logged_in(&serving, &twitch, BROADCASTER).await.secret();
+    let moderator = Browser::logged_in(&serving, MODERATOR).await.secret();
+    let broadcaster = Browser::logged_in(&serving, BROADCASTER).await.secret();
     let key = serving.key(&[Scope::Admin]).await;
     until("the stage is open", async || {
         serving.get(&key, "/stages/main").await.0 == StatusCode::OK
@@ -116,6 +116,8 @@ async fn each_role_may_do_what_it_is_for() {
         ("get", "/stages/{name}", 200),
         ("get", "/stages/{name}/alerts", 200),
         ("get", "/replies", 200),
+        ("get", "/eventsub", 200),
+        ("post", "/eventsub/sync", 403),
         ("post", "/stages/{name}/clear", 201),
         ("post", "/stages/{name}/pause", 201),
         ("post", "/stages/{name}/replay", 404),
@@ -151,9 +153,9 @@ async fn each_role_may_do_what_it_is_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_undone_wants_a_login_of_a_moment_ago() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
-    let mut browser = Browser::logged_in(&serving, &twitch, BROADCASTER).await;
+    let mut browser = Browser::logged_in(&serving, BROADCASTER).await;
     let path = "/api/v1/viewers/5001/names";
     let erased = browser.send(Method::DELETE, path, Value::Null).await;
     assert_eq!(erased.status, StatusCode::OK, "{}", erased.text);
@@ -172,10 +174,10 @@ async fn what_cannot_be_undone_wants_a_login_of_a_moment_ago() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewer_gives_as_themselves_and_history_names_them() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
     serving.world.asker().await.ask(cheer("5001", "c", 70)).await;
-    let mut browser = Browser::logged_in(&serving, &twitch, "5001").await;
+    let mut browser = Browser::logged_in(&serving, "5001").await;
     let gift = json!({"to": "5002", "points": 30});
     let given = browser.send(Method::POST, "/api/v1/accounts/5001/gifts", gift.clone()).await;
     assert_eq!(given.json()["status"], "arrived", "{}", given.text);
@@ -183,7 +185,7 @@ async fn a_viewer_gives_as_themselves_and_history_names_them() {
     assert_eq!(stolen.status, StatusCode::FORBIDDEN);
     assert_eq!(serving.world.available("5001").await, 40);
     // Another session of the same viewer, with the same key: the same gift.
-    let mut again = Browser::logged_in(&serving, &twitch, "5001").await;
+    let mut again = Browser::logged_in(&serving, "5001").await;
     let gift = json!({"to": "5002", "points": 30});
     let repeated = again.send(Method::POST, "/api/v1/accounts/5001/gifts", gift).await;
     assert_eq!(repeated.json()["gift"], given.json()["gift"]);
@@ -194,7 +196,7 @@ async fn a_viewer_gives_as_themselves_and_history_names_them() {
     assert_eq!(held["actor"], "viewer:5001");
     // What became of it can be asked later, as an answer of 202 says; by others it cannot.
     let path = format!("/commands/{}", given.json()["gift"].as_str().expect("an id"));
-    let other = Browser::logged_in(&serving, &twitch, "5002").await.secret();
+    let other = Browser::logged_in(&serving, "5002").await.secret();
     let unknown = format!("/commands/{}", Uuid::new_v4());
     for (secret, path, status, decided) in [
         (&browser.secret(), &path, 200, "accepted"),
@@ -218,10 +220,10 @@ async fn a_viewer_gives_as_themselves_and_history_names_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moderator_spends_nobodys_points_by_trying_a_request_again() {
-    let twitch = Twitch::start().await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
     let serving = serving(&twitch, |_| {}).await;
-    let moderator = Browser::logged_in(&serving, &twitch, MODERATOR).await.secret();
-    let broadcaster = Browser::logged_in(&serving, &twitch, BROADCASTER).await.secret();
+    let moderator = Browser::logged_in(&serving, MODERATOR).await.secret();
+    let broadcaster = Browser::logged_in(&serving, BROADCASTER).await.secret();
     let key = serving.key(&[Scope::Admin]).await;
     let mut ended = Vec::new();
     for viewer in ["5001", MODERATOR] {

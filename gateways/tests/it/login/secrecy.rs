@@ -9,7 +9,7 @@ use crate::world::{TAPEDECK, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_of_a_login_is_in_the_database_an_event_the_log_or_an_answer() {
-    let (world, twitch) = (World::start().await, Twitch::start().await);
+    let (world, twitch) = (World::start().await, Twitch::start().await.expect("a fake Twitch"));
     let site = Site::new(&world.servers, &world.pool).await;
     let mut serve = site.serve("gate", "gateway,processor,relay,projections,processes");
     let sealing = world.servers.data.join("sealing.key");
@@ -30,7 +30,7 @@ async fn no_secret_of_a_login_is_in_the_database_an_event_the_log_or_an_answer()
     let mut browser = Browser { client, cookies: BTreeMap::new(), base };
     let (mut answers, mut ours) = (String::new(), Vec::new());
     for _ in 0..2 {
-        let back = browser.consented(&twitch, "5001", "").await;
+        let back = browser.consented("5001", "").await;
         ours.push(browser.cookies["tapedeck_login"].clone());
         let seen = browser.get(&back).await;
         assert_eq!(seen.status, StatusCode::SEE_OTHER, "{}", seen.text);

@@ -9,7 +9,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn words_are_judged_and_then_drawn_and_the_background_is_cut_out() {
-    let fake = fake::OpenAi::start().await;
+    let fake = fake::OpenAi::start().await.expect("a fake");
     let made = made(&provider(&fake, LONG), &friend()).await.expect("a picture");
     assert_eq!((made.media_type.as_str(), made.cost_micros), ("image/png", COST));
     assert!(made.name.is_some_and(|name| name.len() > 2));
@@ -32,7 +32,7 @@ async fn words_are_judged_and_then_drawn_and_the_background_is_cut_out() {
 
 #[tokio::test]
 async fn whatever_comes_has_a_kind_a_cost_and_an_end() {
-    let fake = fake::OpenAi::start().await;
+    let fake = fake::OpenAi::start().await.expect("a fake");
     let hasty = provider(&fake, Duration::from_secs(4));
     let patient = provider(&fake, LONG);
     let tall = || {
@@ -84,7 +84,7 @@ async fn whatever_comes_has_a_kind_a_cost_and_an_end() {
 
 #[tokio::test]
 async fn without_a_clear_judgement_nothing_is_drawn_and_nothing_spent() {
-    let fake = fake::OpenAi::start().await;
+    let fake = fake::OpenAi::start().await.expect("a fake");
     let hasty = provider(&fake, Duration::from_secs(4));
     let deeds = [
         (Deed::Fail(500), true),

@@ -20,7 +20,7 @@ fn is_secret(text: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_is_in_no_event_no_row_no_log_and_no_answer() {
-    let (world, fake) = (World::start().await, fake::OpenAi::start().await);
+    let (world, fake) = (World::start().await, fake::OpenAi::start().await.expect("a fake"));
     let site = Site::new(&world.servers, &world.pool).await;
     fake.judges([Deed::Fail(401)]);
     fake.draws([Deed::Policy, Deed::Fail(500)]);
@@ -99,7 +99,7 @@ async fn doctor(fake: &fake::OpenAi, key: &str, model: &str) -> (String, Output)
 
 #[tokio::test]
 async fn the_doctor_says_whether_openai_would_draw_and_spends_nothing() {
-    let fake = fake::OpenAi::start().await;
+    let fake = fake::OpenAi::start().await.expect("a fake");
     let wrong = "sk-proj-wrong-nowhere-0123";
     for (key, model, state, words) in [
         (fake::KEY, fake::MODEL, "well", "answers to this key"),
@@ -119,7 +119,7 @@ async fn the_doctor_says_whether_openai_would_draw_and_spends_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_says_who_draws() {
-    let fake = fake::OpenAi::start().await;
+    let fake = fake::OpenAi::start().await.expect("a fake");
     let openai = settings(&fake, fake::KEY);
     let serving = Serving::with(&gateways::cli::serve::Role::ALL, |config| {
         config.generation.provider = ProviderKind::OpenAi;

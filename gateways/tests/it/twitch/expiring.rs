@@ -1,28 +1,19 @@
 //! A grant that is over in the middle of everything.
 
-use gateways::config::Config;
-use gateways::twitch::accounts::{Accounts, Bearer, Role, State, store};
+use gateways::twitch::accounts::{Role, State, store};
 use gateways::twitch::eventsub::record;
 
 use super::*;
-use crate::accounts::{connected, settings_at};
-use crate::fakes::twitch::{CLIENT_ID, Twitch};
+use crate::accounts::connected;
+use gateways::sandbox::twitch::Twitch;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_is_over_in_the_middle_is_replaced_once_and_nothing_is_lost_but_the_gap() {
-    let twitch = Twitch::start().await;
-    let fake = fake::EventSub::start_beside(Options::default(), &twitch).await;
+    let twitch = Twitch::start().await.expect("a fake Twitch");
+    let fake =
+        fake::EventSub::start_beside(Options::default(), &twitch).await.expect("a fake Twitch");
     let (mut desk, parts) = Desk::at(fake, |settings| settings.token = Secret::default()).await;
-    let config = Config {
-        broadcaster_id: BROADCASTER.to_owned(),
-        sealing_key_file: Some(desk.world.servers.data.join("sealing.key")),
-        twitch: settings_at(&twitch),
-        ..Config::default()
-    };
-    let accounts = Accounts::new(&config, desk.world.pool.clone()).expect("a key").expect("on");
-    let bearer = Bearer::Account { accounts: accounts.clone(), role: Role::Broadcaster };
-    desk.eventsub.credentials = Credentials { client_id: CLIENT_ID.to_owned(), bearer };
-
+    let (config, accounts) = desk.asks_for_an_account(&twitch);
     let listener = desk.listen();
     connected(&accounts, &twitch, &config, Role::Broadcaster, BROADCASTER).await;
     desk.subscribed().await;

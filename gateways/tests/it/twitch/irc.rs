@@ -9,11 +9,14 @@ use futures::StreamExt;
 use gateways::chat::Frame;
 use gateways::chat::lines::{self, Lines};
 use gateways::twitch::Irc;
+use gateways::twitch::cache::Cache;
+use gateways::twitch::calls::Calls;
 use gateways::twitch::irc::Settings;
 use gateways::twitch::irc::record;
 
 use super::*;
-use crate::fakes::irc::{self as fake, CHANNEL, ROOM, privmsg};
+use crate::fakes::lines::privmsg;
+use gateways::sandbox::irc::{self as fake, CHANNEL, ROOM};
 
 /// Somebody who reads chat over IRC.
 fn read(desk: &Desk, fake: &fake::Irc) -> Listener {
@@ -22,10 +25,12 @@ fn read(desk: &Desk, fake: &fake::Irc) -> Listener {
 
 fn read_with(desk: &Desk, fake: &fake::Irc, change: impl FnOnce(&mut Irc)) -> Listener {
     let stop = CancellationToken::new();
-    let EventSub { pool, publisher, webhook, .. } = desk.eventsub.clone();
+    let EventSub { pool, publisher, webhook, credentials, helix_url, .. } = desk.eventsub.clone();
+    let helix = Some((Calls::new(credentials), helix_url));
+    let cache = Arc::new(Cache::new(desk.world.broker.clone(), pool.clone(), helix));
     let broadcaster = BROADCASTER.to_owned();
     let settings = irc_settings(fake);
-    let mut irc = Irc { pool, publisher, webhook, settings, broadcaster, helix: None };
+    let mut irc = Irc { pool, publisher, webhook, settings, broadcaster, cache };
     change(&mut irc);
     Listener { task: tokio::spawn(irc.run(stop.clone())), stop }
 }

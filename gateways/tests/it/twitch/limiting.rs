@@ -39,20 +39,26 @@ async fn two_processes_use_what_twitch_allows_and_never_more_and_after_a_refusal
     let mut callers = caller(&world, &helix, &stop).await;
     callers.extend(caller(&world, &helix, &stop).await);
 
-    // The first minute had begun before; two whole ones follow.
+    // The first minute had begun before. In which of those that follow so many calls can be made depends on what else the
+    // machine does; that all are made then, and none more in any of them, on us.
     let first = helix.minute() + 1;
-    until("two minutes are over", async || helix.minute() == first + 2).await;
-    let spent = [first, first + 1].map(|minute| helix.spent(minute));
-    assert_eq!(helix.refused(), 0, "somebody asked for more than there is: {spent:?}");
+    let is_used = |minute: &i64| helix.spent(*minute) >= MOST * 9 / 10;
+    until("all is used in two minutes", async || {
+        (first..helix.minute()).filter(is_used).count() >= 2
+    })
+    .await;
+    assert_eq!(helix.refused(), 0, "somebody asked for more than there is");
     let counted = "SELECT count(*) FROM helix_points WHERE free < most AND most = 800";
     assert_eq!(world.count(counted).await, 1, "they are not counted together");
-    for spent in spent {
-        assert!(spent >= MOST * 9 / 10, "{spent} of {MOST} were used");
-    }
 
-    until("the third has begun", async || helix.spent(first + 2) > MOST / 10).await;
+    until("another is under way", async || helix.spent(helix.minute()) > MOST / 10).await;
+    let stopped = helix.minute();
     helix.inject();
-    until("it is over, and they call again", async || helix.spent(first + 3) > 0).await;
+    until("it is over, and they call again", async || {
+        let minute = helix.minute();
+        minute > stopped && helix.spent(minute) > 0
+    })
+    .await;
     assert_eq!(helix.calls_while_stopped(), 0, "somebody did not wait for the reset");
     assert_eq!(helix.refused(), 0);
     stop.cancel();

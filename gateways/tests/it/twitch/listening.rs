@@ -1,79 +1,12 @@
 //! Connections that end in every way there is, and go on where Twitch lets them.
 
-use chrono::{DateTime, Utc};
 use gateways::audit;
 
 use super::*;
 use crate::world::PATIENCE;
 
-/// Signs of life each second, so that their loss is seen soon.
-fn lively() -> Options {
-    Options { keepalive_s: 1, ..Options::default() }
-}
-
-/// How a connection ends.
-#[derive(Clone, Copy, Debug)]
-enum Ending {
-    Code(u16),
-    Cut,
-    Silence,
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn however_a_connection_ends_what_was_told_is_there_once_and_the_gap_is_exact_to_the_second()
-{
-    let (desk, parts) = Desk::start(lively()).await;
-    let listener = desk.listen();
-    desk.subscribed().await;
-    let codes = [4000, 4001, 4002, 4003, 4004, 4005, 4006, 4007].map(Ending::Code);
-    let mut told = 0;
-    let mut gaps: Vec<(DateTime<Utc>, DateTime<Utc>)> = Vec::new();
-    for (n, ending) in codes.into_iter().chain([Ending::Cut, Ending::Silence]).enumerate() {
-        for id in ["first", "first", "second"] {
-            assert!(desk.cheers(&format!("{n}-{id}")), "{ending:?}");
-        }
-        told += 2;
-        desk.credited(told).await;
-        let connections = desk.fake.connections();
-        let lost_at = Utc::now();
-        match ending {
-            Ending::Code(code) => desk.fake.close(code),
-            Ending::Cut => desk.fake.cut(),
-            Ending::Silence => desk.fake.hush(),
-        }
-        until("somebody is there again", async || desk.fake.connections() > connections).await;
-        until("all is told again", async || {
-            let tells = desk.fake.subs().into_iter().filter(|sub| {
-                sub.status == "enabled"
-                    && sub.transport["session_id"] == format!("session-{}", connections + 1)
-            });
-            tells.count() == KINDS
-        })
-        .await;
-        gaps.push((lost_at, Utc::now()));
-    }
-    let found = desk.gaps(gaps.len()).await;
-    for (gap, (since, until)) in found.iter().zip(&gaps) {
-        assert_eq!(gap.kinds.len(), KINDS, "{gap:?}");
-        assert!(gap.since <= *until && gap.until.expect("over") >= *since, "{gap:?}");
-        // A connection that fell silent may have been dead since its last word, a second before.
-        let silent = gap.reason.starts_with("keepalive lost");
-        let before = chrono::TimeDelta::milliseconds(if silent { 2_500 } else { 1_500 });
-        let late = gap.since - *since;
-        assert!(late >= -before && late < before, "{gap:?} began at {since}");
-        assert!(close(gap.until.expect("over"), *until), "{gap:?} ended at {until}");
-    }
-    let reasons: Vec<&str> = found.iter().map(|gap| gap.reason.as_str()).collect();
-    assert_eq!(reasons[2], "closed by Twitch: 4002, failed ping-pong");
-    assert!(reasons[8].contains("connection"), "{reasons:?}");
-    assert!(reasons[9].starts_with("keepalive lost"), "{reasons:?}");
-    listener.stop().await;
-    parts.stop().await;
-    audited(&desk.world, found.len()).await;
-}
-
-/// The audit agrees, and its report says how many gaps there were.
-pub async fn audited(world: &World, gaps: usize) {
+/// The audit agrees, and its report, which is given, says how many gaps there were.
+pub async fn audited(world: &World, gaps: usize) -> String {
     let parts = world.run();
     world.caught_up().await;
     world.relayed().await;
@@ -81,10 +14,11 @@ pub async fn audited(world: &World, gaps: usize) {
     let options = audit::Options { patience: PATIENCE, ..Default::default() };
     let report = audit::run(&world.pool, &world.broker, &options, &progress).await;
     let report = report.expect("an audit");
-    assert!(report.agrees, "{}", report.text());
     let text = report.text();
+    assert!(report.agrees, "{text}");
     assert!(text.contains(&format!("{gaps} gap")), "{text}");
     parts.stop().await;
+    text
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,7 +76,7 @@ fn unlike(n: i64) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_secret_under_load_refuses_nothing_authentic_and_the_old_one_ends_with_its_grace() {
     let world = World::start().await;
-    let fake = Arc::new(fake::EventSub::start(Options::default()).await);
+    let fake = Arc::new(fake::EventSub::start(Options::default()).await.expect("a fake Twitch"));
     let first = &Site::new(&world.servers, &world.pool).await;
     let second = &first.beside();
     // Nobody chose a secret: it is ours.
@@ -144,7 +144,7 @@ async fn another_secret_under_load_refuses_nothing_authentic_and_the_old_one_end
     .await;
     let secrets: BTreeSet<String> = fake.secrets().into_iter().map(|(_, secret)| secret).collect();
     assert_eq!(secrets.len(), 3);
-    let current = fake.secret_of(CHEER);
+    let current = fake.secret_of(CHEER).expect("a subscription");
     for (n, secret) in secrets.iter().enumerate() {
         let answers = fake.answers_to(secret, &format!("late-{n}"), &unlike(-1)).await;
         let expected = if *secret == current { 204 } else { 403 };

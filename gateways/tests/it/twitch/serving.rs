@@ -2,18 +2,21 @@
 
 use gateways::cli::serve::Role;
 use gateways::config::{CONNECT_FILE, Connect};
+use gateways::http::keys::Scope;
+use reqwest::StatusCode;
 use tokio::process::Command;
 
 use super::*;
-use crate::fakes::irc::{CHANNEL, privmsg};
+use crate::fakes::lines::privmsg;
 use crate::http::Serving;
 use crate::world::{PATIENCE, TAPEDECK};
+use gateways::sandbox::irc::CHANNEL;
 
 /// What a command prints, and its exit code.
 async fn tapedeck(
     serving: &Serving,
     fake: &fake::EventSub,
-    chat: &crate::fakes::irc::Irc,
+    chat: &gateways::sandbox::irc::Irc,
     arguments: &[&str],
 ) -> (Option<i32>, String) {
     let data = &serving.world.servers.data;
@@ -31,6 +34,7 @@ async fn tapedeck(
     let mut command = Command::new(TAPEDECK);
     command.env("TAPEDECK_DATA", data).args(arguments).kill_on_drop(true).current_dir(data);
     command.env_remove("DATABASE_URL").env_remove("NATS_URL");
+    command.env("TAPEDECK_PUBLIC_URL", format!("http://{}", serving.listen));
     command.env("TAPEDECK_TWITCH__EVENTSUB__TOKEN", TOKEN);
     command.env("TAPEDECK_TWITCH__CLIENT_ID", CLIENT);
     command.env("TAPEDECK_TWITCH__HELIX_URL", fake.base_url());
@@ -45,8 +49,8 @@ async fn tapedeck(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what_is_not() {
-    let fake = fake::EventSub::start(Options::default()).await;
-    let chat = crate::fakes::irc::Irc::start().await;
+    let fake = fake::EventSub::start(Options::default()).await.expect("a fake Twitch");
+    let chat = gateways::sandbox::irc::Irc::start().await.expect("a fake");
     fake.forbids("channel.follow");
     let roles = Role::ALL.into_iter().filter(|role| *role != Role::Directing);
     let serving = Serving::with(&roles.collect::<Vec<_>>(), |config| {
@@ -65,8 +69,13 @@ async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what
     assert_eq!(chat.says(&privmsg("line-1", "5002", "!balance", "")), 1);
     let asked = "SELECT count(*) FROM events WHERE event_type = 'asked'";
     until("it is asked", async || serving.world.count(asked).await == 1).await;
-    let ready = serving.client.get(format!("http://{}/readyz", serving.listen)).send().await;
-    let ready: Value = ready.expect("an answer").json().await.expect("JSON");
+    let mut ready = Value::Null;
+    until("it was asked who follows", async || {
+        let answer = serving.client.get(format!("http://{}/readyz", serving.listen)).send().await;
+        ready = answer.expect("an answer").json().await.expect("JSON");
+        ready["notes"].to_string().contains("followers: never told yet; Twitch refuses it")
+    })
+    .await;
     let note = json!({"name": "irc", "ok": true, "words": "joined"});
     assert!(ready["notes"].as_array().expect("notes").contains(&note), "{ready}");
 
@@ -75,9 +84,26 @@ async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what
     let line = text.lines().find(|line| line.contains("channel.follow")).expect("a line");
     assert!(line.contains("failing"), "{text}");
     assert!(text.contains("moderator:read:followers") && text.contains("connected"), "{text}");
+    let reads = serving.key(&[Scope::EventsubRead]).await;
+    let (status, now) = serving.get(&reads, "/eventsub").await;
+    assert_eq!(status, StatusCode::OK, "{now}");
+    let types = now["types"].as_array().expect("types");
+    let follow = types.iter().find(|one| one["type"] == "channel.follow").expect("it is wanted");
+    assert_eq!((types.len(), &follow["state"]), (KINDS, &json!("failing")), "{now}");
+    assert_eq!(
+        (&now["listener"]["state"], &now["round"]["failing"]),
+        (&json!("connected"), &json!(1))
+    );
+    let (_, text) = tapedeck(&serving, &fake, &chat, &["eventsub", "list", "--json"]).await;
+    let said: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(said["types"], now["types"], "the terminal says the same");
     let (code, text) = tapedeck(&serving, &fake, &chat, &["doctor"]).await;
     assert!(code == Some(1) && text.contains("18 of 19 enabled; channel.follow"), "{text}");
     assert!(text.contains("#goldenreel, joined since "), "{text}");
+    let missed = "WRONG  missed         followers: never told yet; Twitch refuses it";
+    assert!(text.contains(missed) && text.contains("twitch.eventsub.token"), "{text}");
+    assert!(text.contains("/webhooks/twitch answers, and Twitch posts to https:// only"), "{text}");
+    assert!(text.contains("none is connected to the stage main"), "{text}");
     fake.allows("channel.follow");
     let (code, text) = tapedeck(&serving, &fake, &chat, &["eventsub", "sync"]).await;
     assert!(code == Some(0) && text.contains("19 enabled, 0 pending, 0 failing"), "{text}");
@@ -85,6 +111,11 @@ async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what
         text.contains("Calls: 2, of which to list 1, to make 1, to remove 0, and once more 0"),
         "{text}"
     );
+    fake.calls();
+    let orders = serving.key(&[Scope::EventsubWrite]).await;
+    let (status, done) = serving.post(&orders, "/eventsub/sync", "x", Value::Null).await;
+    assert_eq!((status, &done["done"]), (StatusCode::OK, &json!(true)), "{done}");
+    assert_eq!((&done["round"]["enabled"], fake.calls().len()), (&json!(KINDS), 1), "{done}");
     let (code, text) = tapedeck(&serving, &fake, &chat, &["gaps"]).await;
     assert_eq!((code, text.as_str()), (Some(0), "No gaps.\n"));
     fake.close(4000);

@@ -11,7 +11,7 @@ use gateways::twitch::eventsub::subscriptions::Subscriptions;
 use gateways::twitch::eventsub::wanted::{Wanted, wanted};
 
 use super::*;
-use crate::fakes::eventsub::{Deed, Sub};
+use gateways::sandbox::eventsub::{Deed, Sub};
 
 const CALLBACK: &str = "https://tapes.example/webhooks/twitch";
 
@@ -52,8 +52,9 @@ fn tokened(fake: &fake::EventSub) -> Subscriptions {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_250_subscriptions_over_pages_those_that_are_wanted_remain_with_as_few_calls_as_can_be()
 {
-    let fake =
-        fake::EventSub::start(Options { page: 20, cost_each: 1, ..Options::default() }).await;
+    let fake = fake::EventSub::start(Options { page: 20, cost_each: 1, ..Options::default() })
+        .await
+        .expect("a fake Twitch");
     let Order { wanted, .. } = order();
     // 5 are well, 4 of these a second time; 3 are dead; 11 are missing; the rest is about others, or sent elsewhere.
     for (n, one) in wanted.iter().enumerate() {
@@ -106,8 +107,9 @@ async fn of_250_subscriptions_over_pages_those_that_are_wanted_remain_with_as_fe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_twitch_does_not_give_is_failing_with_the_reason_and_the_rest_is_there() {
-    let fake =
-        fake::EventSub::start(Options { cost_each: 1, cost_max: 7, ..Options::default() }).await;
+    let fake = fake::EventSub::start(Options { cost_each: 1, cost_max: 7, ..Options::default() })
+        .await
+        .expect("a fake Twitch");
     let Order { wanted, .. } = order();
     fake.forbids("channel.cheer");
     // Three of one type and condition there may be, and three there are, at addresses of others.

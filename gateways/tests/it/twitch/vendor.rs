@@ -22,7 +22,7 @@ async fn said(lines: &mut LinesOf<BufReader<ChildStdout>>) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_of_others_takes_the_fake_for_twitch() {
     let Some(client) = vendors::pip(PACKAGE).await else { return };
-    let fake = fake::EventSub::start(Options::default()).await;
+    let fake = fake::EventSub::start(Options::default()).await.expect("a fake Twitch");
     fake.forbids("channel.follow");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/twitch_client.py");
     let mut python = Command::new("python3");
@@ -55,7 +55,7 @@ async fn a_client_of_others_takes_the_fake_for_twitch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_that_tools_of_streamers_use_takes_the_fake_for_twitch() {
     let Some(folder) = vendors::npm(&PACKAGES).await else { return };
-    let fake = fake::EventSub::start(Options::default()).await;
+    let fake = fake::EventSub::start(Options::default()).await.expect("a fake Twitch");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/twitch_client.mjs");
     let mut node = Command::new("node");
     node.arg(script).arg(folder).args([CLIENT, TOKEN]);

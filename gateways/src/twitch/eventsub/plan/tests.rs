@@ -25,6 +25,7 @@ fn existing(id: &str, of: &Wanted, status: &str, callback: &str) -> Existing {
             method: "webhook".to_owned(),
             callback: Some(callback.to_owned()),
             session_id: None,
+            conduit_id: None,
         },
         cost: 0,
         created_at: None,
@@ -146,12 +147,13 @@ fn a_page_that_repeats_one_makes_no_duplicate_of_it() {
 }
 
 #[test]
-fn dead_ones_of_other_sessions_and_conduits_are_left_alone() {
+fn dead_ones_of_other_sessions_are_left_alone_and_what_conduits_tell_goes() {
     let one = &wanted("1000", "1000", &[])[..1];
     let session = |id: &str, session: &str, status: &str| {
         let mut listed = existing(id, &one[0], status, "");
         let session_id = Some(session.to_owned());
-        listed.transport = Transport { method: "websocket".to_owned(), callback: None, session_id };
+        let method = "websocket".to_owned();
+        listed.transport = Transport { method, session_id, ..Transport::default() };
         listed
     };
     let mut conduit = session("c", "x", "enabled");
@@ -163,10 +165,16 @@ fn dead_ones_of_other_sessions_and_conduits_are_left_alone() {
         session("ours", "s-2", "enabled"),
         conduit,
     ];
-    let plan = plan(one, &listed, &place, true);
-    assert_eq!((plan.keep[0].1.id.as_str(), plan.left), ("ours", 2));
-    let gone = Step::Delete { id: "live".to_owned(), why: Why::Elsewhere };
-    assert_eq!(plan.steps, [gone]);
+    let ends = super::plan(one, &listed, &place, true);
+    assert_eq!((ends.keep[0].1.id.as_str(), ends.left), ("ours", 1));
+    let gone = |id: &str| Step::Delete { id: id.to_owned(), why: Why::Elsewhere };
+    // What a conduit tells goes first: it would count twice.
+    assert_eq!(ends.steps, [gone("c"), gone("live")]);
+    let shared = super::plan(one, &listed, &place, false);
+    assert_eq!((shared.left, shared.steps.len()), (3, 0));
+    // A webhook is made when nothing is told over the conduit any more.
+    let begun = super::plan(one, &listed[3..], &here(), true);
+    assert_eq!(begun.steps, [gone("c"), Step::Create(one[0].clone())]);
 }
 
 #[test]
@@ -206,4 +214,33 @@ fn what_was_made_with_another_secret_goes_once_its_successor_is_enabled_and_not_
     let over = plan(&two[..1], &[listed[1].clone(), enabled], &place, false);
     assert_eq!((over.keep[0].1.id.as_str(), over.bridges.len()), ("new", 0));
     assert_eq!(over.steps, [gone("first", Why::Replaced)]);
+}
+
+#[test]
+fn what_a_conduit_is_to_tell_no_webhook_tells_too() {
+    let all = wanted("1000", "1000", &[]);
+    let place = Place::Conduit {
+        id: "ours".to_owned(),
+        client_id: "client".to_owned(),
+        callback: CALLBACK.to_owned(),
+    };
+    let over = |id: &str, of: &Wanted, conduit: &str| {
+        let mut one = existing(id, of, "enabled", CALLBACK);
+        let (method, conduit_id) = ("conduit".to_owned(), Some(conduit.to_owned()));
+        one.transport = Transport { method, callback: None, session_id: None, conduit_id };
+        one
+    };
+    let webhook = existing("webhook", &all[1], "enabled", CALLBACK);
+    let there = [over("kept", &all[0], "ours"), over("other", &all[1], "another"), webhook];
+    let Plan { keep, steps, left, .. } = plan(&all[..2], &there, &place, true);
+    assert_eq!((keep.len(), keep[0].1.id.as_str(), left), (1, "kept", 0));
+    let delete = |id: &str| Step::Delete { id: id.to_owned(), why: Why::Elsewhere };
+    assert_eq!(steps, [delete("webhook"), Step::Create(all[1].clone()), delete("other")]);
+    // What is posted to us would count twice whoever else has the application; what is posted to others is theirs.
+    let old = existing("old", &all[0], "enabled", &format!("{CALLBACK}?v=11111111"));
+    let theirs = existing("theirs", &all[1], "enabled", "https://else.example/webhooks/twitch");
+    let there = [&there[..], &[old, theirs]].concat();
+    let shared = plan(&all[..2], &there, &place, false);
+    let expected = [delete("webhook"), delete("old"), Step::Create(all[1].clone())];
+    assert_eq!((shared.left, shared.steps), (2, expected.to_vec()));
 }

@@ -80,7 +80,7 @@ impl Said {
         fake.says(&privmsg(&self.id, &self.viewer, self.text, &bits)) > 0
     }
 
-    fn over_eventsub(&self, fake: &crate::fakes::eventsub::EventSub) -> bool {
+    fn over_eventsub(&self, fake: &gateways::sandbox::eventsub::EventSub) -> bool {
         let cheer = if self.bits > 0 { json!({"bits": self.bits}) } else { Value::Null };
         let (login, name) = (format!("viewer_{}", self.viewer), format!("Viewer_{}", self.viewer));
         let line = json!({
@@ -94,7 +94,7 @@ impl Said {
     }
 
     /// The cheer itself, which Twitch tells of beside the line.
-    fn cheers(&self, fake: &crate::fakes::eventsub::EventSub) -> bool {
+    fn cheers(&self, fake: &gateways::sandbox::eventsub::EventSub) -> bool {
         let id = format!("cheer-{}", self.id);
         fake.tell(&id, "channel.cheer", &cheer(&self.viewer, self.bits)) > 0
     }
@@ -162,7 +162,7 @@ async fn ten_thousand_lines_over_irc_and_eventsub_are_shown_asked_and_credited_o
     let began = std::time::Instant::now();
     let (desk, parts) = Desk::start(Options::default()).await;
     nobody_waits(&desk);
-    let fake = fake::Irc::start().await;
+    let fake = fake::Irc::start().await.expect("a fake");
     let (reader, listener) = (read(&desk, &fake), desk.listen());
     joined(&fake).await;
     desk.subscribed().await;

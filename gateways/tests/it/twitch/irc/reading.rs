@@ -15,7 +15,7 @@ async fn is(desk: &Desk, state: &str) -> record::Feed {
 #[tokio::test(flavor = "multi_thread")]
 async fn however_a_connection_ends_another_follows_and_what_was_said_is_there_once() {
     let (desk, parts) = Desk::start(Options::default()).await;
-    let fake = fake::Irc::start().await;
+    let fake = fake::Irc::start().await.expect("a fake");
     let reader = read(&desk, &fake);
     joined(&fake).await;
     assert_eq!(fake.says(&privmsg("m-1", "5001", "!balance", "")), 1);
@@ -73,7 +73,7 @@ async fn however_a_connection_ends_another_follows_and_what_was_said_is_there_on
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_is_refused_is_told_and_not_tried_again_soon() {
     let (desk, parts) = Desk::start(Options::default()).await;
-    let fake = fake::Irc::start().await;
+    let fake = fake::Irc::start().await.expect("a fake");
     type Change = fn(&mut Irc);
     let wrong: [(Change, &str); 4] = [
         (|irc| irc.settings.token = Secret::new("wrong"), "refused: Login authentication failed"),
@@ -117,7 +117,7 @@ async fn a_login_that_is_refused_is_told_and_not_tried_again_soon() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_line_is_hostile_enough_to_end_a_connection() {
     let (desk, parts) = Desk::start(Options::default()).await;
-    let fake = fake::Irc::start().await;
+    let fake = fake::Irc::start().await.expect("a fake");
     let reader = read(&desk, &fake);
     joined(&fake).await;
     let huge = "x".repeat(1024 * 1024);
@@ -159,7 +159,7 @@ async fn no_line_is_hostile_enough_to_end_a_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_follows_on_a_death_reads_on_and_knows_since_when_nobody_did() {
     let (desk, parts) = Desk::start(Options::default()).await;
-    let fake = fake::Irc::start().await;
+    let fake = fake::Irc::start().await.expect("a fake");
     let first = read(&desk, &fake);
     joined(&fake).await;
     until("it is written down what was heard", async || {
@@ -186,9 +186,8 @@ async fn whoever_follows_on_a_death_reads_on_and_knows_since_when_nobody_did() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whom_eventsub_would_name_is_known_over_irc_too() {
     let (desk, parts) = Desk::start(Options::default()).await;
-    let fake = fake::Irc::start().await;
-    let (credentials, helix) = (desk.eventsub.credentials.clone(), desk.eventsub.helix_url.clone());
-    let reader = read_with(&desk, &fake, |irc| irc.helix = Some((credentials, helix)));
+    let fake = fake::Irc::start().await.expect("a fake");
+    let reader = read(&desk, &fake);
     joined(&fake).await;
     fake.says(&privmsg("m-1", "5001", "!give @NewComer 7", ""));
     fake.says(&privmsg("m-2", "5002", "!give @nobody 7", ""));

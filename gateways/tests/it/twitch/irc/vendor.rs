@@ -13,7 +13,7 @@ use crate::world::PATIENCE;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_client_of_others_takes_the_fake_for_twitch() {
     let Some(folder) = vendors::npm(&["tmi.js@1.8.5"]).await else { return };
-    let fake = fake::Irc::start().await;
+    let fake = fake::Irc::start().await.expect("a fake");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tmi_client.cjs");
     let mut node = Command::new("node");
     node.arg(script).arg(fake.websocket_port().to_string());
@@ -37,6 +37,8 @@ async fn a_chat_client_of_others_takes_the_fake_for_twitch() {
     assert_eq!(said().await, "action 5001 waves");
     fake.says(&privmsg("m-3", "5001", "Cheer100 nice", "bits=100"));
     assert_eq!(said().await, "cheer 100 Cheer100 nice");
+    assert_eq!(said().await, "said thank you");
+    assert_eq!(said().await, format!("taken {}", fake::LOGIN));
     // Told to, it goes away and comes back by itself.
     fake.reconnect();
     assert_eq!(said().await, "room #goldenreel 1000");
