@@ -4,7 +4,10 @@ import { defineConfig } from "vitest/config";
 export default defineConfig(({ mode }) => ({
   test: {
     include: mode === "pictures" ? ["pictures/pictures.ts"] : ["test/**/*.test.ts"],
-    testTimeout: 10_000,
+    // Longer than anything here takes, on a busy machine too; reaching it is a failure.
+    testTimeout: 300_000,
+    hookTimeout: 180_000,
+    expect: { poll: { timeout: 60_000 } },
     // Most of their time they wait for what is shown; more at once would keep frames from each other.
     maxWorkers: 2,
     minWorkers: 1,

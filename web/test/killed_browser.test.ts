@@ -68,24 +68,24 @@ describe.skipIf(executable === null)("a browser that is killed with -9", () => {
     server.graceMs = 5_000;
     browser = await Killable.start(executable ?? "", folder);
     const page = await browser.open(server.page());
-    await expect.poll(() => server.clients, { timeout: 15_000 }).toBe(1);
+    await expect.poll(() => server.clients).toBe(1);
     const ids = Array.from({ length: 8 }, () => server.give(follow));
     await page.locator(`.alert[data-id="${ids[4]}"]`).waitFor();
     await browser.kill();
-    await expect.poll(() => server.clients, { timeout: 10_000 }).toBe(0);
+    await expect.poll(() => server.clients).toBe(0);
 
     browser = await Killable.start(executable ?? "", folder);
     const again = await browser.open(server.page());
     const alert = again.locator(".alert").first();
-    const first = await alert.getAttribute("data-id", { timeout: 15_000 });
+    const first = await alert.getAttribute("data-id");
     // The fifth was on the screen: it is taken up again, or was over and is followed by the next.
     expect([ids[4], ids[5]]).toContain(first);
-    await expect.poll(() => server.isIdle, { timeout: 40_000 }).toBe(true);
+    await expect.poll(() => server.isIdle).toBe(true);
     const shown = server.deeds.filter(({ deed }) => deed === "shown").map(({ id }) => id);
     // A browser writes who the page is to disk within seconds; before that nobody can know whether
     // the page that came was the one that was killed, and the server calls the fifth unknown.
     const others = ids.filter((id) => id !== ids[4]);
     expect(shown.filter((id) => id !== ids[4])).toEqual(others);
     expect(server.count("unknown") + shown.length).toBe(8);
-  }, 60_000);
+  });
 });

@@ -23,11 +23,11 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
   beforeAll(async () => {
     browser = await openProfile(executable ?? "", profile, { width: 960, height: 540 });
     await witness.attend(browser);
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await browser.close();
-    rmSync(profile, { recursive: true, force: true });
+    rmSync(profile, { recursive: true, force: true, maxRetries: 50, retryDelay: 200 });
   });
 
   beforeEach(async () => {
@@ -46,11 +46,12 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
   async function open(fragment = ""): Promise<void> {
     const before = server.requests.length;
     await page.goto(server.page(fragment));
-    await expect.poll(() => server.requests.length, { timeout: 15_000 }).toBeGreaterThan(before);
+    await expect.poll(() => server.requests.length).toBeGreaterThan(before);
   }
 
   it("shows each alert once, in order, through ten disconnections and five reloads", async () => {
     server.speed = 10;
+    server.graceMs = 120_000;
     await open();
     const ids: string[] = [];
     const random = randomFrom(7);
@@ -58,7 +59,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
       for (let burst = 0; burst < 3; burst += 1) ids.push(server.give(sample(ids.length)));
       const moment = Math.floor(ids.length * random());
       const begun = () => server.count("shown");
-      await expect.poll(begun, { timeout: 60_000 }).toBeGreaterThanOrEqual(moment);
+      await expect.poll(begun).toBeGreaterThanOrEqual(moment);
       if (round % 3 === 2) await page.reload();
       else server.cut(random() < 0.5 ? '{"type":"state","revision":9999}' : "");
     }
@@ -70,7 +71,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     expect(server.count("unknown")).toBe(0);
     expect(witness.begun.length).toBe(new Set(witness.begun).size);
     expect(new Set(server.requests.map((url) => url.searchParams.get("overlay"))).size).toBe(1);
-  }, 200_000);
+  });
 
   it("takes an alert up again after a reload, in step with the server", async () => {
     await open();
@@ -78,17 +79,18 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     const shows = () => witness.seen.map(({ id }) => id);
     await expect.poll(shows).toEqual([raid]);
     await page.reload();
-    await expect.poll(shows, { timeout: 5_000 }).toEqual([raid, raid]);
+    await expect.poll(shows).toEqual([raid, raid]);
     const [first, second] = witness.seen;
     const passed = (second?.at ?? 0) - (first?.at ?? 0);
     // The page counts from the server's start; the witness saw the first frame a little later.
     expect(Math.abs((second?.elapsed ?? 0) - passed)).toBeLessThan(150);
     await page.locator(".alert-raid").waitFor({ state: "detached" });
     expect(server.count("started")).toBe(1);
-  }, 30_000);
+  });
 
   it("goes on after a crash of the page, as the same overlay", async () => {
     server.speed = 4;
+    server.graceMs = 120_000;
     await open();
     const ids = [0, 1, 2].map((index) => server.give(sample(index)));
     await page.locator(".alert-follow").waitFor();
@@ -98,10 +100,10 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     await page.close();
     page = witness.listen(await browser.newPage());
     await open();
-    await expect.poll(() => server.count("shown"), { timeout: 20_000 }).toBe(3);
+    await expect.poll(() => server.count("shown")).toBe(3);
     await expect.poll(() => [...new Set(witness.seen.map(({ id }) => id))]).toEqual(ids);
     expect(new Set(server.requests.map((url) => url.searchParams.get("overlay"))).size).toBe(1);
-  }, 40_000);
+  });
 
   it("believes a restored server, and no snapshot that is older than the last", async () => {
     await open();
@@ -109,12 +111,12 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     await expect.poll(() => server.count("shown")).toBe(1);
     server.tellOld();
     server.restore("epoch-2");
-    await expect.poll(() => server.requests.length, { timeout: 5_000 }).toBe(2);
+    await expect.poll(() => server.requests.length).toBe(2);
     await expect.poll(() => server.painted.length).toBeGreaterThanOrEqual(2);
     expect(witness.seen.map((one) => one.id)).toEqual([id]);
     server.skip();
     await page.locator(".alert").waitFor({ state: "detached" });
-  }, 30_000);
+  });
 
   it("has the picture of the next alert before it begins", async () => {
     server.speed = 2;
@@ -130,7 +132,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     // Taken up again, it has its picture again.
     await page.reload();
     await image.waitFor({ state: "attached" });
-  }, 30_000);
+  });
 
   it("shows the words alone, and on time, when a picture cannot be shown or never comes", async () => {
     server.speed = 4;
@@ -143,11 +145,11 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     const ids = pictures.map((picture) =>
       server.give({ type: "friend", data: { ...SAMPLES.friend, picture } }),
     );
-    await expect.poll(() => witness.begun, { timeout: 20_000 }).toEqual(ids);
+    await expect.poll(() => witness.begun).toEqual(ids);
     expect(await page.locator(".alert img").count()).toBe(0);
     expect(new Set(server.pictureRequests)).toEqual(new Set([GHOST, broken, endless]));
     expect(server.count("requeued")).toBe(0);
-  }, 30_000);
+  });
 
   it("shows a picture that the server was too busy for at first", async () => {
     await open();
@@ -156,7 +158,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     server.give({ type: "ghost", data: { ...SAMPLES.ghost, picture: GHOST } });
     await page.locator(".alert-ghost.alert-pictured img").waitFor({ state: "attached" });
     expect(server.pictureRequests).toEqual([GHOST, GHOST, GHOST]);
-  }, 30_000);
+  });
 
   it("shows what anybody wrote as text, whatever it is", async () => {
     server.leadMs = 20;
@@ -174,7 +176,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
       server.skip();
       await card.waitFor({ state: "detached" });
     }
-  }, 60_000);
+  });
 
   it("is transparent where there is no alert, and does not scroll", async () => {
     for (const [width, height] of [[800, 600], [1920, 1080], [640, 360]] as const) {
@@ -194,7 +196,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
       expect(box.scrollHeight).toBe(height);
       server.skip();
     }
-  }, 30_000);
+  });
 
   it("keeps still for those who asked for less motion", async () => {
     await page.emulateMedia({ reducedMotion: "reduce" });
@@ -208,7 +210,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
       expect(new Set(names)).toEqual(new Set(["fade-in", "fade-out"]));
       server.skip();
     }
-  }, 20_000);
+  });
 
   it("says in words that its key is refused, but only after ten seconds", async () => {
     server.status = 401;
@@ -220,11 +222,13 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     expect(await page.locator("#lamp").isVisible()).toBe(false);
     await page.clock.runFor(10_100);
     await page.locator("#lamp").waitFor();
-    expect(await page.locator("#lamp").textContent()).toContain("tapedeck key issue");
+    // A page whose clock runs ahead of its network may have met no answer in between.
+    const words = () => page.locator("#lamp").textContent();
+    await expect.poll(words).toContain("tapedeck key issue");
     server.status = null;
     await page.clock.runFor(6_000);
     await page.locator("#lamp").waitFor({ state: "hidden" });
-  }, 30_000);
+  });
 
   it("loads itself anew for another build, once it is old enough and nothing plays", async () => {
     await page.clock.install();
@@ -239,7 +243,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     await loaded;
     await page.clock.runFor(100);
     await expect.poll(() => server.requests.length).toBe(3);
-  }, 30_000);
+  });
 
   it("shows that the stage is paused in a preview, and nowhere else", async () => {
     server.pause();

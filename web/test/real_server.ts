@@ -114,19 +114,19 @@ export class RealServer {
     const body = JSON.stringify({ subscription, event });
     const [id, at] = [randomUUID(), new Date().toISOString()];
     const signature = createHmac("sha256", this.#secret).update(id + at + body).digest("hex");
-    const answer = await fetch(`${this.#base}/webhooks/twitch`, {
-      method: "POST",
-      body,
-      headers: {
-        "content-type": "application/json",
-        "twitch-eventsub-message-id": id,
-        "twitch-eventsub-message-timestamp": at,
-        "twitch-eventsub-message-signature": `sha256=${signature}`,
-        "twitch-eventsub-message-type": "notification",
-        "twitch-eventsub-subscription-type": "channel.cheer",
-        "twitch-eventsub-subscription-version": "1",
-      },
-    });
+    const headers = {
+      "content-type": "application/json",
+      "twitch-eventsub-message-id": id,
+      "twitch-eventsub-message-timestamp": at,
+      "twitch-eventsub-message-signature": `sha256=${signature}`,
+      "twitch-eventsub-message-type": "notification",
+      "twitch-eventsub-subscription-type": "channel.cheer",
+      "twitch-eventsub-subscription-version": "1",
+    };
+    const send = () => fetch(`${this.#base}/webhooks/twitch`, { method: "POST", body, headers });
+    let answer = await send();
+    // Twitch sends again what could not be stored.
+    while (answer.status === 503) answer = await send();
     if (!answer.ok) throw new Error(`a cheer was answered ${answer.status}`);
   }
 

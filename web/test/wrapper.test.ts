@@ -27,7 +27,7 @@ describe.skipIf(executable === null)("the file that OBS is pointed at", () => {
     browser = await openProfile(executable ?? "", profile, size, [
       "--disable-features=LocalNetworkAccessChecks",
     ]);
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await browser.close();
@@ -47,8 +47,8 @@ describe.skipIf(executable === null)("the file that OBS is pointed at", () => {
   });
 
   async function isShown(): Promise<void> {
-    await expect.poll(() => server.overlays.length, { timeout: 20_000 }).toBe(1);
-    await page.locator("iframe.answered").waitFor({ timeout: 10_000 });
+    await expect.poll(() => server.overlays.length).toBe(1);
+    await page.locator("iframe.answered").waitFor();
     const id = server.give(sample(0));
     const alert = page.frameLocator("iframe").locator(`.alert[data-id="${id}"]`);
     await alert.waitFor();
@@ -66,7 +66,7 @@ describe.skipIf(executable === null)("the file that OBS is pointed at", () => {
     expect(await page.locator("iframe").evaluate((one) => getComputedStyle(one).opacity)).toBe("0");
     await server.listen(port);
     await isShown();
-  }, 60_000);
+  });
 
   it("loads the page anew when it does not answer any more", async () => {
     await page.goto(pathToFileURL(file).href);
@@ -82,7 +82,7 @@ describe.skipIf(executable === null)("the file that OBS is pointed at", () => {
     await failed;
     await server.listen(port);
     await isShown();
-  }, 60_000);
+  });
 
   it("is let in as OBS names local files, and nobody else's page is", async () => {
     const html = FILE.replace(EXAMPLE, `content="${server.page()}"`);
@@ -96,7 +96,7 @@ describe.skipIf(executable === null)("the file that OBS is pointed at", () => {
     await page.goto("http://elsewhere.test/");
     await refused;
     expect(server.requests.length).toBe(before);
-  }, 60_000);
+  });
 
   it("says what to do while nobody has put an address in", async () => {
     writeFileSync(file, FILE);

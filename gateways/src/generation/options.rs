@@ -7,6 +7,8 @@ use super::lease::Limits;
 
 /// How long what is in hand may take when all is to stop. What is not done by then is another worker's.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
+/// How long it may take to give back what is in hand then.
+const GIVE_BACK_LIMIT: Duration = Duration::from_secs(3);
 
 /// What a worker is told.
 #[derive(Clone, Debug)]
@@ -16,6 +18,8 @@ pub struct Options {
     pub time_limit: Duration,
     /// How long what is in hand may go on after the order to stop.
     pub stop_limit: Duration,
+    /// How long it may take to give back what is in hand then.
+    pub give_back_limit: Duration,
     /// Whether what is made waits for somebody to approve it.
     pub review: bool,
 }
@@ -27,6 +31,7 @@ impl From<&Settings> for Options {
             attempts_max: settings.attempts_max,
             time_limit: Duration::from_secs(u64::from(settings.time_limit_s)),
             stop_limit: STOP_LIMIT,
+            give_back_limit: GIVE_BACK_LIMIT,
             review: settings.review,
         }
     }

@@ -19,8 +19,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const TAKEN_MAX: i64 = 32;
 /// How long it may take to find out what is due, with a database that answers slowly or not at all.
 const TAKE_LIMIT: Duration = Duration::from_secs(10);
-/// How long it may take to give back what is in hand when all is to stop.
-const GIVE_BACK_LIMIT: Duration = Duration::from_secs(3);
 /// How long it is known what the provider was asked and what it cost.
 const MAKINGS_KEPT_DAYS: i32 = 90;
 /// How long a picture waits on this host for its store. Points are held for an hour, so nobody wants it then.
@@ -86,7 +84,7 @@ async fn finish(worker: &Worker, mut hands: JoinSet<()>) {
         tracing::warn!(left = hands.len(), "pictures are left for another worker");
     }
     hands.shutdown().await;
-    match timeout(GIVE_BACK_LIMIT, worker.give_all_back()).await {
+    match timeout(worker.options.give_back_limit, worker.give_all_back()).await {
         Ok(Ok(0)) => {}
         Ok(Ok(requests)) => tracing::info!(requests, "given back"),
         Ok(Err(error)) => tracing::warn!(%error, "leases are left until they are over"),

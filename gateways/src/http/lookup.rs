@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How long what was looked up is believed; what was revoked works this much longer at most.
@@ -177,7 +178,7 @@ impl Line {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_does_not_fit_is_looked_up_again_once_and_not_for_ever() {
         let (lookup, id) = (Lookup::default(), Uuid::nil());
         let fetch = async |found: &'static str| Ok(Some(found));

@@ -116,10 +116,11 @@ fn serve(site: &Site, name: &str) -> Command {
     for (key, value) in [
         ("STAGE__LEAD_MS", "50"),
         ("STAGE__GAP_MS", "30"),
-        ("STAGE__PAINTED_WITHIN_MS", "1500"),
+        ("STAGE__PAINTED_WITHIN_MS", "10000"),
         ("STAGE__UNKNOWN_AFTER_MS", "60000"),
-        ("STAGE__SECONDS__CHEER", "0.2"),
-        ("STAGE__SECONDS__GHOST", "0.2"),
+        ("STAGE__SECONDS__CHEER", "1"),
+        ("STAGE__SECONDS__GHOST", "1"),
+        ("STAGE__ATTEMPTS_MAX", "20"),
         ("GENERATION__PER_MINUTE", "6000"),
     ] {
         command.env(format!("TAPEDECK_{key}"), value);

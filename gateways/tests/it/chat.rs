@@ -5,6 +5,8 @@ mod changing;
 mod replying;
 mod shown;
 
+use std::time::{Duration, Instant};
+
 use axum::http::StatusCode;
 use chrono::Utc;
 use futures::StreamExt;
@@ -13,6 +15,7 @@ use gateways::simulate::Delivery;
 use gateways::twitch::{Secret, webhook};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::time::interval;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
@@ -38,8 +41,19 @@ fn with(mut line: Value, key: &str, value: Value) -> Value {
     line
 }
 
-/// Posts a notification, signed, and gives the answer's status.
+/// Posts a notification as Twitch does, again where it could not be stored, and gives the answer's status.
 async fn post(serving: &Serving, kind: &str, message_id: &str, event: &Value) -> StatusCode {
+    let (since, mut again) = (Instant::now(), interval(Duration::from_millis(50)));
+    loop {
+        again.tick().await;
+        let status = post_once(serving, kind, message_id, event).await;
+        if status != StatusCode::SERVICE_UNAVAILABLE || since.elapsed() > PATIENCE {
+            return status;
+        }
+    }
+}
+
+async fn post_once(serving: &Serving, kind: &str, message_id: &str, event: &Value) -> StatusCode {
     let secret = Secret::new("a secret for tests").expect("a good secret");
     let body = json!({
         "subscription": {"type": kind, "version": "1", "status": "enabled"}, "event": event,

@@ -236,13 +236,17 @@ async fn ctrl_c_stops_everything_in_good_order() {
 async fn a_kill_while_postgresql_is_being_made_leaves_nothing_half_made() {
     let options = options();
     let up = Up::start(&options.data);
-    let half_made = || {
+    let new = |inside: &str| {
         let entries = std::fs::read_dir(&options.data).expect("the data folder");
         entries
             .filter_map(Result::ok)
             .filter(|entry| entry.file_name().to_string_lossy().starts_with("postgres.new-"))
-            .any(|entry| entry.path().join("base").exists())
+            .any(|entry| entry.path().join(inside).exists())
     };
+    let half_made = || new("base");
+    // It stands still before initdb is done, so that it cannot put what is made into place.
+    until("initdb begins", || new("")).await;
+    up.signal(Signal::STOP);
     until("initdb is at work", half_made).await;
     up.signal(Signal::KILL);
     up.ended().await;

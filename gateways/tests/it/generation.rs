@@ -29,7 +29,7 @@ use projections::generations::{self, One};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::world::{Asker, Parts, World, at, broker, origin};
+use crate::world::{Asker, PATIENCE, Parts, World, at, broker, origin};
 
 const PIXEL: &[u8] = include_bytes!("../data/pixel.png");
 
@@ -219,7 +219,8 @@ pub fn options() -> Options {
         breaker_rest: Duration::from_secs(30),
     };
     let (time_limit, stop_limit) = (Duration::from_secs(30), Duration::from_millis(50));
-    Options { limits, attempts_max: 3, time_limit, stop_limit, review: false }
+    let give_back_limit = PATIENCE;
+    Options { limits, attempts_max: 3, time_limit, stop_limit, give_back_limit, review: false }
 }
 
 pub async fn lease(worker: &Worker) -> Lease {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{BROADCASTER, Serving};
-use crate::world::{Asker, PATIENCE, World, broker, cheer, origin, until};
+use crate::world::{Asker, PATIENCE, REFUSED_AFTER, World, broker, cheer, origin, until};
 
 /// A message, with what stands beside it.
 #[derive(Clone, Debug, PartialEq)]
@@ -265,9 +265,10 @@ async fn who_reads_the_four_queues_can_do_nothing_else() {
         .connect(&world.servers.nats_url)
         .await
         .expect("the listener gets in");
+    jetstream::new(client.clone()).get_stream(STREAM).await.expect("allowed");
     let mut theirs = jetstream::new(client);
-    theirs.set_timeout(std::time::Duration::from_millis(500));
-    let stream = theirs.get_stream(STREAM).await.expect("allowed");
+    theirs.set_timeout(REFUSED_AFTER);
+    let stream = theirs.get_stream_no_info(STREAM).await.expect("a name");
     theirs.get_stream("EVENTS").await.expect_err("not the journal");
     stream.create_consumer(jetstream::consumer::pull::Config::default()).await.expect_err("none");
     for subject in ["twitch-events", "cmd.0.account.5001.credit"] {

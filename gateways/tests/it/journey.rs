@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use gateways::simulate::{Delivery, ExpectedAlert, Night, Shown, watch};
+use gateways::simulate::{ExpectedAlert, Night, Shown, watch};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -18,16 +18,16 @@ use crate::world::{PATIENCE, World, until};
 const NOTIFICATIONS: usize = 5_000;
 const SENDERS: usize = 8;
 /// So many are taken between two deaths, on average.
-const EVERY: usize = 200;
+const EVERY: usize = 100;
 const SEED: u64 = 20_261_121;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_webhooks_survive_the_death_of_everything() {
     let mut world = World::start().await;
     let site = Arc::new(Site::new(&world.servers, &world.pool).await);
-    let night = Night::script(SEED, NOTIFICATIONS).for_broadcaster(BROADCASTER);
+    let night = Arc::new(Night::script(SEED, NOTIFICATIONS).for_broadcaster(BROADCASTER));
     let mut random = StdRng::seed_from_u64(SEED);
-    let deliveries = deliveries(&night, &site, &mut random);
+    let messages = messages(&night, &mut random);
 
     let mut processes = start(&site);
     site.answers().await;
@@ -38,9 +38,9 @@ async fn five_thousand_webhooks_survive_the_death_of_everything() {
     });
     let _watcher = AbortOnDropHandle::new(tokio::spawn(watching));
 
-    let total = deliveries.len();
+    let total = messages.len();
     let taken = Arc::new(AtomicUsize::new(0));
-    let sending = tokio::spawn(send_all(site.clone(), deliveries, taken.clone()));
+    let sending = tokio::spawn(send_all(site.clone(), night.clone(), messages, taken.clone()));
     let taken = async || taken.load(Ordering::Acquire);
     let nats_kills = kill_at_random(&mut world, &mut processes, &mut random, total, taken).await;
     let requests = sending.await.expect("all are delivered in the end");
@@ -56,6 +56,7 @@ async fn five_thousand_webhooks_survive_the_death_of_everything() {
         shown.lock().expect("no panic").len() >= expected.len()
     })
     .await;
+    world.relayed().await;
     site.audit().await;
     let shown = shown.lock().expect("no panic").clone();
     let ids: BTreeSet<_> = shown.iter().map(|alert| alert.id).collect();
@@ -73,20 +74,20 @@ async fn five_thousand_webhooks_survive_the_death_of_everything() {
     assert!(kills >= 10 && nats_kills >= 2, "the night was too calm to prove anything");
 }
 
+/// What is told of a scene, by its number, under an id.
+type Message = (usize, String);
+
 /// Every notification one to three times, under its second id too where it has one, all in random order.
-fn deliveries(night: &Night, site: &Site, random: &mut StdRng) -> Vec<Delivery> {
-    let secret = site.secret();
-    let mut deliveries = Vec::new();
-    for scene in &night.scenes {
+fn messages(night: &Night, random: &mut StdRng) -> Vec<Message> {
+    let mut messages = Vec::new();
+    for (n, scene) in night.scenes.iter().enumerate() {
         for _ in 0..random.random_range(1..=3) {
-            deliveries.push(night.delivery(scene, &secret, Utc::now()));
+            messages.push((n, scene.message_id.clone()));
         }
-        if let Some(second) = &scene.second_message_id {
-            deliveries.push(night.delivery_as(scene, second, &secret, Utc::now()));
-        }
+        messages.extend(scene.second_message_id.iter().map(|second| (n, second.clone())));
     }
-    deliveries.shuffle(random);
-    deliveries
+    messages.shuffle(random);
+    messages
 }
 
 /// Two of each part but the gateway, whose address there is only once.
@@ -106,18 +107,23 @@ fn start(site: &Arc<Site>) -> Vec<Process> {
 }
 
 /// Delivers as Twitch does: what is not answered with 2xx is sent again. Counts what is taken.
-async fn send_all(site: Arc<Site>, deliveries: Vec<Delivery>, taken: Arc<AtomicUsize>) -> usize {
+async fn send_all(
+    site: Arc<Site>,
+    night: Arc<Night>,
+    messages: Vec<Message>,
+    taken: Arc<AtomicUsize>,
+) -> usize {
     let client =
         reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
-    let deliveries = Arc::new(deliveries);
+    let messages = Arc::new(messages);
     let next = Arc::new(AtomicUsize::new(0));
     let senders = (0..SENDERS).map(|_| {
-        let (site, client) = (site.clone(), client.clone());
-        let (deliveries, next, taken) = (deliveries.clone(), next.clone(), taken.clone());
+        let (site, client, night) = (site.clone(), client.clone(), night.clone());
+        let (messages, next, taken) = (messages.clone(), next.clone(), taken.clone());
         tokio::spawn(async move {
             let mut requests = 0;
-            while let Some(delivery) = deliveries.get(next.fetch_add(1, Ordering::Relaxed)) {
-                requests += send(&site, &client, delivery).await;
+            while let Some(message) = messages.get(next.fetch_add(1, Ordering::Relaxed)) {
+                requests += send(&site, &client, &night, message).await;
                 taken.fetch_add(1, Ordering::Release);
             }
             requests
@@ -128,15 +134,18 @@ async fn send_all(site: Arc<Site>, deliveries: Vec<Delivery>, taken: Arc<AtomicU
 }
 
 /// How many requests it took.
-async fn send(site: &Site, client: &reqwest::Client, delivery: &Delivery) -> usize {
+async fn send(site: &Site, client: &reqwest::Client, night: &Night, message: &Message) -> usize {
+    let (secret, (n, id)) = (site.secret(), message);
     let mut pause = tokio::time::interval(Duration::from_millis(50));
     let (mut requests, since) = (0, Instant::now());
     loop {
         requests += 1;
         assert!(since.elapsed() < PATIENCE, "a delivery was never taken");
-        let mut request = client.post(site.url("/webhooks/twitch")).body(delivery.body.clone());
-        for (name, value) in &delivery.headers {
-            request = request.header(*name, value);
+        // Signed anew each time: what is old is not taken.
+        let delivery = night.delivery_as(&night.scenes[*n], id, &secret, Utc::now());
+        let mut request = client.post(site.url("/webhooks/twitch")).body(delivery.body);
+        for (name, value) in delivery.headers {
+            request = request.header(name, value);
         }
         match request.send().await {
             Ok(answer) if answer.status().is_success() => return requests,
@@ -203,7 +212,7 @@ async fn dying_at_any_statement_of_the_commit_and_the_relay_changes_nothing() {
     let site = Arc::new(Site::new(&world.servers, &world.pool).await);
     let mut given: BTreeMap<String, i64> = BTreeMap::new();
     for (n, point) in journal::crash::POINTS.into_iter().enumerate() {
-        let night = Night::script(n as u64, 120).for_broadcaster(BROADCASTER);
+        let night = Arc::new(Night::script(n as u64, 120).for_broadcaster(BROADCASTER));
         for (viewer, points) in night.expected_points() {
             *given.entry(viewer).or_default() += points;
         }
@@ -211,20 +220,19 @@ async fn dying_at_any_statement_of_the_commit_and_the_relay_changes_nothing() {
         let mut doomed =
             site.serve(point, all).env("TAPEDECK_CRASH_AT", point).spawn().expect("started");
         site.answers().await;
-        let secret = site.secret();
-        let deliveries: Vec<Delivery> =
-            night.scenes.iter().map(|scene| night.delivery(scene, &secret, Utc::now())).collect();
-        let sending = tokio::spawn(send_all(site.clone(), deliveries, Arc::default()));
+        let ids = night.scenes.iter().map(|scene| scene.message_id.clone());
+        let messages: Vec<Message> = ids.enumerate().collect();
+        let sending = tokio::spawn(send_all(site.clone(), night, messages, Arc::default()));
         let died = tokio::time::timeout(PATIENCE, doomed.wait()).await;
         let died = died.unwrap_or_else(|_| panic!("it never passed {point}")).expect("a status");
         assert!(!died.success(), "{point}: {died}");
-        let healthy = site.serve(point, all).spawn().expect("started again");
+        let mut healthy = site.serve(point, all).spawn().expect("started again");
         sending.await.expect("all are delivered");
         until("every command is decided", async || decided(&world).await).await;
         world.caught_up().await;
         world.relayed().await;
         assert_eq!(balances(&world).await, given, "after dying at {point}");
-        drop(healthy);
+        healthy.kill().await.expect("killed");
     }
     site.audit().await;
 }

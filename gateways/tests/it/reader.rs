@@ -1,15 +1,10 @@
 //! What a program of others can do with the password of the user `reader`: read events, and nothing else.
 
-use std::time::Duration;
-
 use async_nats::jetstream::{self, consumer};
 use futures::StreamExt;
 use journal::Recorded;
 
-use crate::world::{PATIENCE, World, cheer};
-
-/// A refused publish is not answered; this long is waited for an answer.
-const REFUSED_AFTER: Duration = Duration::from_millis(500);
+use crate::world::{PATIENCE, REFUSED_AFTER, World, cheer};
 
 async fn reader(world: &World) -> async_nats::Client {
     let password = world.servers.nats_passwords["reader"].clone();
@@ -45,8 +40,12 @@ async fn a_reader_of_others_can_make_and_touch_no_consumer_and_send_no_command()
     let world = World::start().await;
     let ours = world.broker.jetstream(journal::broker::Role::Follower).await.expect("allowed");
     let ours = ours.get_stream("EVENTS").await.expect("allowed");
-    let named = || consumer::pull::Config { name: Some("ours".to_owned()), ..Default::default() };
-    let mut consumer = ours.create_consumer(named()).await.expect("allowed");
+    let named = consumer::pull::Config {
+        name: Some("ours".to_owned()),
+        inactive_threshold: PATIENCE,
+        ..Default::default()
+    };
+    let mut consumer = ours.create_consumer(named).await.expect("allowed");
 
     let client = reader(&world).await;
     let mut theirs = jetstream::new(client.clone());

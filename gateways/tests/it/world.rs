@@ -24,6 +24,9 @@ pub const TAPEDECK: &str = env!("CARGO_BIN_EXE_tapedeck");
 /// Longer than anything here takes, on a busy machine too; reaching it is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
+/// What is refused at NATS is not answered; this long is waited for an answer, and no longer for one that is allowed.
+pub const REFUSED_AFTER: Duration = Duration::from_secs(2);
+
 pub struct World {
     pub servers: Servers,
     /// As the runtime role.
@@ -92,9 +95,10 @@ impl World {
 
     /// Waits until EVENTS ends at the head.
     pub async fn relayed(&self) -> i64 {
-        let head = self.head().await;
+        let mut head = 0;
         let admin = self.broker.jetstream(Role::Admin).await.expect("the admin gets in");
         until("EVENTS ends at the head", async || {
+            head = self.head().await;
             let Ok(stream) = admin.get_stream(relay::EVENTS).await else { return false };
             stream.cached_info().state.last_sequence == head as u64
         })

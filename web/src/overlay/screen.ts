@@ -71,7 +71,7 @@ export class Screen {
     this.#root.append(card);
     begin(card, localMs);
     this.#gallery.insist(alert);
-    this.#waitForFrame(playing);
+    this.#waitForFrame(playing, localMs + startsMs - now);
     // The layer of the pictures leaves the words to the other one.
     if (this.#layer !== "screen") this.#said.textContent = sayAlert(wording);
   }
@@ -83,11 +83,11 @@ export class Screen {
   }
 
   /** Frames have the time that the movements go by: the first one after the start shows them. */
-  #waitForFrame(playing: Playing): void {
+  #waitForFrame(playing: Playing, startsLocalMs: number): void {
     requestAnimationFrame((frameMs) => {
       if (!isSame(playing, this.#drawn)) return;
-      const now = this.#clock.at(frameMs) ?? 0;
-      if (now <= playing.startsMs) this.#waitForFrame(playing);
+      // By the clock as it was when they began, though it is known better by now.
+      if (frameMs <= startsLocalMs) this.#waitForFrame(playing, startsLocalMs);
       else this.#onPainted({ alert: playing.alert.id, attempt: playing.attempt });
     });
   }

@@ -10,6 +10,8 @@ use crate::outgoing::Secret;
 
 /// What Twitch allows.
 const KEEPALIVE_S: std::ops::RangeInclusive<u64> = 10..=600;
+/// A busy machine is no lost connection.
+const SLACK_MIN: Duration = Duration::from_secs(2);
 /// Twitch takes 20,000. Each is a connection, of one process.
 const SHARDS: std::ops::RangeInclusive<i32> = 1..=100;
 /// Every process looks at the secrets within two seconds; and a leaked one must not be good for long.
@@ -163,7 +165,7 @@ impl From<SocketUrl> for String {
 
 /// How long after the last sign of life a connection is taken for dead, if one was promised every `keepalive`.
 pub fn silent_after(keepalive: Duration) -> Duration {
-    keepalive + keepalive / 2
+    keepalive + (keepalive / 2).max(SLACK_MIN)
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use crate::outgoing::Secret;
 const LOGIN_CHARS_MAX: usize = 25;
 const KEEPALIVE_S: std::ops::RangeInclusive<u64> = 1..=300;
 /// How long whoever is asked for a sign of life may take.
+/// A busy machine is no lost connection.
+const ANSWER_MIN: Duration = Duration::from_secs(3);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Whoever reads without an account calls themselves this, and a number.
 const ANONYMOUS: &str = "justinfan";
@@ -92,7 +94,7 @@ impl Settings {
     /// How long silence may last before Twitch is asked for a sign of life, and then how long until it is taken for gone.
     pub fn silences(&self) -> (Duration, Duration) {
         let silence = Duration::from_secs(self.keepalive_s);
-        (silence, silence.min(ANSWER_MAX))
+        (silence, silence.clamp(ANSWER_MIN, ANSWER_MAX))
     }
 }
 

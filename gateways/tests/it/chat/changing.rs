@@ -15,6 +15,8 @@ use crate::world::TAPEDECK;
 
 const BURSTS: u32 = 8;
 const WRITES: u32 = 20;
+/// More than so many of each kind are recorded.
+const ENOUGH: u32 = 50;
 const HIDDEN: &str = "a-secret-in-the-wrong-place";
 
 /// A configuration in which everything says which one it is.
@@ -74,7 +76,7 @@ async fn ask(serving: &Serving, key: &str, asker: u32, stop: &CancellationToken)
                 assert_eq!(status, StatusCode::OK);
                 assert_eq!(now["rules"], now["prices"], "{now}");
                 let body = json!({"viewer": viewer, "request": "ghost of a toaster"});
-                let (status, answer) = serving.post(key, "/generations", &id, body).await;
+                let (status, answer) = serving.post_once(key, "/generations", &id, body).await;
                 assert!(matches!(status.as_u16(), 201 | 202), "{answer}");
             }
         }
@@ -126,6 +128,21 @@ async fn whatever_is_written_into_the_file_nothing_is_handled_with_parts_of_two_
         }
         std::fs::write(&file, text(burst + 1)).expect("written");
         reads(&serving, &key, burst + 1).await;
+        let version = burst + 1;
+        let credited = format!(
+            "SELECT count(*) FROM events WHERE event_type = 'credited'
+             AND payload->'credited'->>'rules' = '{version}'"
+        );
+        let [submitted, asked] = ["submitted", "asked"]
+            .map(|what| format!("SELECT count(*) FROM events WHERE event_type = '{what}'"));
+        let enough = i64::from(burst * ENOUGH / BURSTS);
+        until("enough was asked under it", async || {
+            let world = &serving.world;
+            world.count(&credited).await > i64::from(ENOUGH / BURSTS)
+                && world.count(&submitted).await > enough
+                && world.count(&asked).await > enough
+        })
+        .await;
     }
     stop.cancel();
     for asker in askers {
@@ -147,7 +164,10 @@ async fn whatever_is_written_into_the_file_nothing_is_handled_with_parts_of_two_
         let from = format!(
             "SELECT count(*) FROM (SELECT payload->'{what}' AS p FROM events WHERE event_type = '{what}') e"
         );
-        assert!(serving.world.count(&from).await > 50, "too few are {what} to prove anything");
+        assert!(
+            serving.world.count(&from).await > i64::from(ENOUGH),
+            "too few are {what} to prove anything"
+        );
         let mixed = format!("{from} WHERE ({mixed}) IS NOT false");
         assert_eq!(serving.world.count(&mixed).await, 0, "{what} with parts of two");
     }

@@ -60,7 +60,7 @@ async fn what_a_line_asks_for_is_asked_though_the_line_cannot_be_kept() {
     let asked = "SELECT count(*) FROM events WHERE event_type = 'asked'";
     until("it is asked", async || serving.world.count(asked).await == 1).await;
     let deleted = json!({"broadcaster_user_id": BROADCASTER, "message_id": "m-2"});
-    let status = post(&serving, "channel.chat.message_delete", "n-1", &deleted).await;
+    let status = post_once(&serving, "channel.chat.message_delete", "n-1", &deleted).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "Twitch is to tell of it again");
     serving.stop().await;
 }

@@ -19,10 +19,17 @@ async fn ask(
     body: Value,
 ) -> (StatusCode, Value) {
     let once = format!("{method} {path} {body}");
-    let request = serving.request(method, key, path).header("Idempotency-Key", once);
-    let request = if body.is_null() { request } else { request.json(&body) };
-    let answer = request.send().await.expect("an answer");
-    (answer.status(), answer.json().await.expect("JSON"))
+    let mut told = (StatusCode::ACCEPTED, Value::Null);
+    // Where it took too long to be decided, the same again tells what became of it.
+    until(&format!("{once} is answered"), async || {
+        let request = serving.request(method.clone(), key, path).header("Idempotency-Key", &once);
+        let request = if body.is_null() { request } else { request.json(&body) };
+        let answer = request.send().await.expect("an answer");
+        told = (answer.status(), answer.json().await.expect("JSON"));
+        told.0 != StatusCode::ACCEPTED
+    })
+    .await;
+    told
 }
 
 /// The first request of the list, once it is in `stage` and, where it had points, they are settled.
@@ -53,6 +60,7 @@ async fn points_become_a_picture_that_the_overlay_can_load() {
 
     let made = listed(&serving, key, "viewer=5001", "completed").await;
     assert_eq!((&made["settlement"], &made["price"]), (&json!("captured"), &json!(200)));
+    serving.world.caught_up().await;
     let (_, account) = ask(&serving, key, Method::GET, "/accounts/5001", Value::Null).await;
     assert_eq!(account["available"], 300, "{account}");
 

@@ -30,6 +30,7 @@ async fn presented(serving: &Serving, key: &str, subject: &str) -> Uuid {
         found["wish"]["ghost"]["subject"] == subject
     })
     .await;
+    serving.world.caught_up().await;
     assert!(found["picture"]["content"].is_string(), "somebody can look at it: {found}");
     assert!(found["settlement"].is_null() && found["ended_at"].is_null(), "{found}");
     found["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
@@ -73,6 +74,7 @@ async fn a_reviewed_picture_is_shown_and_paid_for_only_once_it_is_approved() {
     until("the points are back", async || points(&serving, &key).await == (800, 0)).await;
     let (status, body) = review(&serving, &key, request, "approve").await;
     assert_eq!((status, &body["error"]["code"]), (409, &json!("ended")));
+    serving.world.caught_up().await;
     let one = serving.get(&key, &format!("/generations/{request}")).await.1;
     assert_eq!(one["generation"]["stage"], "rejected", "{one}");
     assert_eq!(ghosts_shown(&serving).await, 1);

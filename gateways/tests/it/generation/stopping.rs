@@ -5,7 +5,7 @@ use gateways::generation::run;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::world::until;
+use crate::world::{PATIENCE, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taker_that_freezes_in_line_does_not_hold_up_the_others() {
@@ -13,10 +13,21 @@ async fn a_taker_that_freezes_in_line_does_not_hold_up_the_others() {
     let request = scene.funded("toaster").await;
     let worker = scene.worker(Studio::new([]), options()).await;
     // It is first in line, and its host is cut off: it neither goes on nor hangs up.
-    let frozen = first_in_line(&scene.world.pool).await.expect("first in line");
-    let taken = tokio::time::timeout(Duration::from_secs(4), worker.take(1)).await;
+    let mut frozen = first_in_line(&scene.world.pool).await.expect("first in line");
+    // Not thrown out before somebody has waited behind it.
+    const LIMIT: &str = "idle_in_transaction_session_timeout";
+    let limit = sqlx::query_scalar("SELECT current_setting($1)").bind(LIMIT);
+    let limit: String = limit.fetch_one(&mut *frozen).await.expect("a limit");
+    let set = async |frozen: &mut sqlx::PgConnection, to: &str| {
+        let set = sqlx::query("SELECT set_config($1, $2, true)").bind(LIMIT).bind(to);
+        set.execute(frozen).await.expect("set");
+    };
+    set(&mut frozen, "10min").await;
+    let taken = tokio::time::timeout(PATIENCE, worker.take(1)).await;
     let refused = taken.expect("nobody waits in line for ever").expect_err("the line stands");
     assert!(refused.to_string().contains("lock timeout"), "{refused}");
+    assert_ne!(limit, "0", "who freezes is thrown out");
+    set(&mut frozen, &limit).await;
 
     let mut leased = None;
     until("the frozen one is thrown out", async || match worker.take(1).await {

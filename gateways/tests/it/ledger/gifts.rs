@@ -107,7 +107,7 @@ async fn a_gift_that_is_not_decided_yet_cannot_be_taken_back_behind_itself() {
     let publisher = world.publisher().await;
     publisher.send(&cheer("5001", "a", 100)).await.expect("stored");
     let give = json!({"to": "5002", "points": 40});
-    let (status, given) = serving.post(&key, "/accounts/5001/gifts", "g", give).await;
+    let (status, given) = serving.post_once(&key, "/accounts/5001/gifts", "g", give).await;
     assert_eq!(status, StatusCode::ACCEPTED, "nobody decides: {given}");
     let gift: Uuid = given["command_id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
     let of_gift = format!("/accounts/5001/holds/{gift}");

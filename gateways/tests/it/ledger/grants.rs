@@ -146,15 +146,15 @@ async fn the_api_gives_shows_and_takes_back() {
     let serving = Serving::start().await;
     let key = serving.key(&[Scope::AccountsWrite, Scope::AccountsRead]).await;
     let body = |preview: bool| json!({"note": "trivia", "viewers": ["5001", "5002"], "points": 40, "preview": preview});
-    let (status, seen) = serving.post(&key, "/grants", "trivia-1", body(true)).await;
+    let (status, seen) = serving.post_once(&key, "/grants", "trivia-1", body(true)).await;
     assert_eq!((status, &seen["done"], &seen["unseen"]), (StatusCode::OK, &json!(2), &json!(2)));
     assert_eq!(serving.world.head().await, 0);
-    let (status, given) = serving.post(&key, "/grants", "trivia-1", body(false)).await;
+    let (status, given) = serving.post_once(&key, "/grants", "trivia-1", body(false)).await;
     assert_eq!((status, &given["done"]), (StatusCode::CREATED, &json!(2)), "{given}");
-    let (status, again) = serving.post(&key, "/grants", "trivia-1", body(false)).await;
+    let (status, again) = serving.post_once(&key, "/grants", "trivia-1", body(false)).await;
     assert_eq!((status, &again["before"]), (StatusCode::OK, &json!(2)), "{again}");
     let richer = json!({"note": "trivia", "viewers": ["5001"], "points": 90});
-    let (_, other) = serving.post(&key, "/grants", "trivia-1", richer).await;
+    let (_, other) = serving.post_once(&key, "/grants", "trivia-1", richer).await;
     let words = other["credits"][0]["reason"].as_str().expect("a reason");
     assert!(words.contains("gave 40 points"), "{other}");
     for wrong in [
@@ -164,7 +164,7 @@ async fn the_api_gives_shows_and_takes_back() {
         json!({"note": "x"}),
         json!({"note": "x", "credits": [{"viewer": "5001", "points": 0}]}),
     ] {
-        let (status, refused) = serving.post(&key, "/grants", "wrong", wrong).await;
+        let (status, refused) = serving.post_once(&key, "/grants", "wrong", wrong).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
     }
     let id = given["grant"].as_str().expect("an id");
@@ -172,12 +172,12 @@ async fn the_api_gives_shows_and_takes_back() {
     let (_, list) = serving.get(&key, &path).await;
     assert_eq!((&list["grants"][0]["id"], &list["grants"][0]["points"]), (&json!(id), &json!(80)));
     let undo = format!("/grants/{id}/undo");
-    let (status, undone) = serving.post(&key, &undo, "undo-1", json!({"note": "oops"})).await;
+    let (status, undone) = serving.post_once(&key, &undo, "undo-1", json!({"note": "oops"})).await;
     assert_eq!((status, &undone["done"]), (StatusCode::CREATED, &json!(2)), "{undone}");
-    let (status, undone) = serving.post(&key, &undo, "undo-1", json!({"note": "oops"})).await;
+    let (status, undone) = serving.post_once(&key, &undo, "undo-1", json!({"note": "oops"})).await;
     assert_eq!((status, &undone["before"]), (StatusCode::OK, &json!(2)), "{undone}");
     let nobody = format!("/grants/{}/undo", uuid::Uuid::nil());
-    let (status, _) = serving.post(&key, &nobody, "undo-2", json!({"note": "oops"})).await;
+    let (status, _) = serving.post_once(&key, &nobody, "undo-2", json!({"note": "oops"})).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     connect(&serving.world);
     audit_agrees(&serving.world).await;
@@ -195,24 +195,24 @@ async fn a_grant_that_nobody_decides_is_stored_whole_and_says_that_it_is_pending
     let key = serving.key(&[Scope::AccountsWrite]).await;
     let viewers: Vec<String> = (0..VIEWERS).map(|n| format!("{}", 10_000 + n)).collect();
     let body = json!({"note": "for all", "viewers": viewers, "points": 7});
-    let (status, given) = serving.post(&key, "/grants", "all", body.clone()).await;
+    let (status, given) = serving.post_once(&key, "/grants", "all", body.clone()).await;
     assert_eq!((status, &given["pending"]), (StatusCode::ACCEPTED, &json!(VIEWERS)), "{given}");
     assert_eq!(given["credits"].as_array().map(Vec::len), Some(1_000));
     let mut parts = world.parts();
     parts.processor();
     until("all of it is decided", async || world.head().await == VIEWERS).await;
-    let (status, again) = serving.post(&key, "/grants", "all", body).await;
+    let (status, again) = serving.post_once(&key, "/grants", "all", body).await;
     assert_eq!((status, &again["before"]), (StatusCode::OK, &json!(VIEWERS)), "{again}");
     parts.stop().await;
 
     let undo = format!("/grants/{}/undo", given["grant"].as_str().expect("an id"));
     let why = json!({"note": "too many"});
-    let (status, undone) = serving.post(&key, &undo, "undo", why.clone()).await;
+    let (status, undone) = serving.post_once(&key, &undo, "undo", why.clone()).await;
     assert_eq!((status, &undone["pending"]), (StatusCode::ACCEPTED, &json!(VIEWERS)), "{undone}");
     let mut parts = world.parts();
     parts.processor();
     until("all of it is taken back", async || world.head().await == 2 * VIEWERS).await;
-    let (status, again) = serving.post(&key, &undo, "undo", why).await;
+    let (status, again) = serving.post_once(&key, &undo, "undo", why).await;
     assert_eq!((status, &again["before"]), (StatusCode::OK, &json!(VIEWERS)), "{again}");
     audit_agrees(world).await;
     parts.stop().await;

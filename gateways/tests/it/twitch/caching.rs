@@ -17,11 +17,9 @@ use reqwest::{Method, StatusCode};
 use super::*;
 use crate::http::Serving;
 use crate::ledger::erasure::kept;
-use crate::world::{PATIENCE, broker};
+use crate::world::{PATIENCE, REFUSED_AFTER, broker};
 
 const TERMS: Terms = Terms { good_for: NAME_GOOD_FOR, limit: PATIENCE };
-/// A refused publish is not answered; this long is waited for an answer.
-const REFUSED_AFTER: std::time::Duration = std::time::Duration::from_millis(300);
 
 async fn token(twitch: &Twitch) -> Secret {
     let form = [
