@@ -101,6 +101,8 @@ struct All {
     made: u64,
     /// Nobody reaches it.
     is_away: bool,
+    /// Nobody who is not connected gets in.
+    is_shut: bool,
     /// What becomes of the next connections: they are refused with these statuses.
     refused: VecDeque<u16>,
     told_nobody: Vec<DateTime<Utc>>,
@@ -254,6 +256,11 @@ impl EventSub {
         if is_away {
             self.cut();
         }
+    }
+
+    /// Nobody who is not connected gets in from now on, or everybody again.
+    pub fn shuts(&self, is_shut: bool) {
+        self.shared.all().is_shut = is_shut;
     }
 
     pub fn hush(&self) {

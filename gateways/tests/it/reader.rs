@@ -48,9 +48,10 @@ async fn a_reader_of_others_can_make_and_touch_no_consumer_and_send_no_command()
     let mut consumer = ours.create_consumer(named).await.expect("allowed");
 
     let client = reader(&world).await;
-    let mut theirs = jetstream::new(client.clone());
+    jetstream::new(client.clone()).get_stream("EVENTS").await.expect("allowed");
+    let mut theirs = jetstream::new(client);
     theirs.set_timeout(REFUSED_AFTER);
-    let events = theirs.get_stream("EVENTS").await.expect("allowed");
+    let events = theirs.get_stream_no_info("EVENTS").await.expect("a name");
     events.create_consumer(consumer::pull::Config::default()).await.expect_err("no consumer");
     let push = consumer::push::Config {
         name: Some("push".to_owned()),

@@ -28,8 +28,8 @@ pub fn quick(config: &mut Config) {
     config.stage = Settings {
         lead_ms: 50,
         gap_ms: 30,
-        painted_within_ms: 300,
-        unknown_after_ms: 1_200,
+        painted_within_ms: 5_000,
+        unknown_after_ms: 60_000,
         attempts_max: 3,
         seconds,
         ..Settings::default()

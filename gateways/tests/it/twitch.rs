@@ -197,8 +197,3 @@ fn cheer(viewer: &str, bits: i64) -> Value {
         "message": format!("Cheer{bits}"), "bits": bits,
     })
 }
-
-/// Whether two moments are the same to the second, with what a busy machine may take to look.
-fn close(one: DateTime<Utc>, other: DateTime<Utc>) -> bool {
-    (one - other).num_milliseconds().abs() <= 1_500
-}

@@ -30,7 +30,7 @@ pub async fn open(
 ) -> Response {
     let refused = {
         let mut all = shared.all();
-        if all.is_away { Some(503) } else { all.refused.pop_front() }
+        if all.is_away || all.is_shut { Some(503) } else { all.refused.pop_front() }
     };
     if let Some(refused) = refused {
         return status(refused).into_response();
@@ -97,6 +97,8 @@ impl Connection {
         loop {
             let silence = said + if self.hushed { NEVER } else { keepalive };
             let text = tokio::select! {
+                // What was ordered is done first.
+                biased;
                 order = self.received.recv() => match order {
                     Some(Order::Say(text)) if !self.hushed => text,
                     Some(Order::Say(_)) => continue,

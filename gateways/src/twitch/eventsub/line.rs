@@ -23,7 +23,7 @@ use crate::outgoing::{Outgoing, Pipe};
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const WELCOME_LIMIT: Duration = Duration::from_secs(15);
 /// How long a connection that we close may take to end.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+const CLOSE_LIMIT: Duration = Duration::from_secs(4);
 
 /// What is heard on which connection.
 #[derive(Debug)]

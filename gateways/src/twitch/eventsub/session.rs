@@ -22,7 +22,7 @@ use crate::outgoing::Outgoing;
 /// How long Twitch keeps a session for whom it told to reconnect.
 const GRACE: Duration = Duration::from_secs(30);
 const RECONNECT_AGAIN_AFTER: Duration = Duration::from_secs(1);
-const LEAVE_LIMIT: Duration = Duration::from_secs(3);
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 const WORDS_MAX: usize = 1_024;
 
 /// What becomes of the connections.

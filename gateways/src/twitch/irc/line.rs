@@ -21,7 +21,7 @@ use crate::outgoing::{Outgoing, Pipe};
 const JOIN_LIMIT: Duration = Duration::from_secs(15);
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a connection that we close may take to end.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+const CLOSE_LIMIT: Duration = Duration::from_secs(4);
 const REASON_CHARS_MAX: usize = 150;
 /// What Twitch says where a login is not good. It closes the connection then.
 pub const LOGIN_REFUSED: [&str; 4] = [

@@ -23,7 +23,7 @@ use crate::twitch::eventsub::times;
 const REFUSED_WAIT: Duration = Duration::from_secs(300);
 /// A connection that lasted for so long was a good one.
 const GOOD_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
-const LEAVE_LIMIT: Duration = Duration::from_secs(3);
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 const WORDS_MAX: usize = 1_024;
 /// How many that are being closed are still listened to.
 const CLOSING_MAX: usize = 4;

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Calls that were on their way when one was told that there are no more.
-const ON_THEIR_WAY: Duration = Duration::from_millis(400);
+const ON_THEIR_WAY: Duration = Duration::from_millis(1_500);
 
 pub struct Points {
     shared: Arc<Shared>,

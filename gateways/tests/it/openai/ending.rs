@@ -85,7 +85,7 @@ async fn whatever_comes_has_a_kind_a_cost_and_an_end() {
 #[tokio::test]
 async fn without_a_clear_judgement_nothing_is_drawn_and_nothing_spent() {
     let fake = fake::OpenAi::start().await.expect("a fake");
-    let hasty = provider(&fake, Duration::from_secs(4));
+    let (hasty, patient) = (provider(&fake, Duration::from_secs(4)), provider(&fake, LONG));
     let deeds = [
         (Deed::Fail(500), true),
         (Deed::Busy(vec![]), true),
@@ -99,8 +99,9 @@ async fn without_a_clear_judgement_nothing_is_drawn_and_nothing_spent() {
     ];
     for (deed, again) in deeds {
         let said = format!("{deed:?}");
+        let who = if matches!(deed, Deed::Hang) { &hasty } else { &patient };
         fake.judges([deed]);
-        let (retried, cost) = match made(&hasty, &friend()).await.expect_err(&said) {
+        let (retried, cost) = match made(who, &friend()).await.expect_err(&said) {
             ProviderError::Retry { cost_micros, .. } => (true, cost_micros),
             ProviderError::Broken { cost_micros, .. } => (false, cost_micros),
             ProviderError::Refused { .. } => panic!("{said} is no refusal"),
@@ -210,7 +211,7 @@ async fn who_is_too_busy_is_asked_again_when_it_says_and_a_bounded_number_of_tim
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_hangs_or_breaks_off_is_left_and_asked_again() {
-    let hasty = Options { time_limit: Duration::from_secs(4), ..options() };
+    let hasty = Options { time_limit: Duration::from_secs(10), ..options() };
     let (studio, parts) = Studio::with(hasty, |_| {}).await;
     studio.funded("5001").await;
     studio.fake.draws([Deed::Hang, Deed::Cut]);

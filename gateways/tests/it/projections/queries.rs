@@ -1,7 +1,5 @@
 //! What the queries answer, now and as of any position, against what is true.
 
-use std::time::Duration;
-
 use domain::alerting::Kind;
 use domain::broadcast::Moment;
 use domain::entry_id;
@@ -12,7 +10,7 @@ use projections::{AsOf, Page, QueryError, alerts, broadcasts};
 use sqlx::PgPool;
 
 use super::night::{self, BROADCASTER, VIEWERS, truth};
-use crate::world::{World, cheer, hold, until};
+use crate::world::{PATIENCE, World, cheer, hold, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_balance_as_of_every_position_is_the_fold_up_to_it() {
@@ -190,8 +188,7 @@ async fn a_query_that_waited_for_its_position_sees_what_its_caller_did() {
     for n in 1..=30 {
         let outcome = asker.ask(cheer("5001", &format!("m{n}"), 1)).await;
         let position = outcome.last_position().expect("it was recorded");
-        let limit = Duration::from_secs(10);
-        positions.wait(balances::NAME, position, limit).await.expect("folded in time");
+        positions.wait(balances::NAME, position, PATIENCE).await.expect("folded in time");
         let balance = balances::of(&world.pool, "5001", AsOf::Now).await.expect("an answer");
         assert_eq!(balance.sums.available, n);
     }

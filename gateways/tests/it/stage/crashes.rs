@@ -88,7 +88,7 @@ fn hurried(mut command: Command) -> Command {
     for (key, value) in [
         ("LEAD_MS", "50"),
         ("GAP_MS", "30"),
-        ("PAINTED_WITHIN_MS", "700"),
+        ("PAINTED_WITHIN_MS", "5000"),
         // Longer than a process takes to start again.
         ("UNKNOWN_AFTER_MS", "60000"),
         ("ATTEMPTS_MAX", "20"),

@@ -48,7 +48,7 @@ async fn one_that_was_told_too_late_says_so_and_is_told_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_was_told_and_never_returns_leaves_an_unknown_row() {
-    let serving = serving().await;
+    let serving = serving_with(|config| config.stage.unknown_after_ms = 6_000).await;
     let key = serving.key(&OVERLAY).await;
     let mut page = Page::open(serving.listen, &key, "").await;
     let alerts = cheers(&serving.world, "never", 5..7).await;
@@ -68,7 +68,11 @@ async fn one_that_was_told_and_never_returns_leaves_an_unknown_row() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_wants_no_alert_missed_has_the_unknown_shown_again() {
-    let serving = serving_with(|config| config.stage.when_unknown = WhenUnknown::Requeue).await;
+    let serving = serving_with(|config| {
+        config.stage.when_unknown = WhenUnknown::Requeue;
+        config.stage.unknown_after_ms = 6_000;
+    })
+    .await;
     let key = serving.key(&OVERLAY).await;
     let mut page = Page::open(serving.listen, &key, "").await;
     let [alert] = cheers(&serving.world, "again", 5..6).await.try_into().expect("one");

@@ -9,7 +9,7 @@ use crate::fakes::points::Points;
 use crate::world::pool;
 
 const MOST: i64 = 800;
-const MINUTE_S: i64 = 3;
+const MINUTE_S: i64 = 6;
 const CALLERS: usize = 8;
 
 /// A process that calls as often as it may.

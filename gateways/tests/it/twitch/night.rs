@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::TimeDelta;
 use gateways::twitch::missed::record::Source;
 use journal::Recorded;
 
@@ -36,8 +35,15 @@ struct Known {
     subs_lost: i64,
     /// What happened in gaps, by type.
     missed: BTreeMap<&'static str, i64>,
-    gaps: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+    gaps: Vec<Gone>,
     deeds: usize,
+}
+
+/// When nobody was told: it began between two moments, and was over between two.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    began: (DateTime<Utc>, DateTime<Utc>),
+    over: (DateTime<Utc>, DateTime<Utc>),
 }
 
 struct Night {
@@ -142,22 +148,31 @@ impl Night {
 
     /// A connection ends, and `meanwhile` happens until the next one.
     async fn ends(&mut self, ending: Ending, meanwhile: impl FnOnce(&mut Night)) {
+        let heard_at = Utc::now();
         self.heard().await;
         let connections = self.desk.fake.connections();
-        let lost_at = Utc::now();
+        self.hushed = matches!(ending, Ending::Silence);
+        // Nobody comes back before what happens meanwhile has happened.
+        self.desk.fake.shuts(!self.hushed);
         match ending {
             Ending::Code(code) => self.desk.fake.close(code),
             Ending::Cut => self.desk.fake.cut(),
             Ending::Silence => self.desk.fake.hush(),
         }
-        self.hushed = matches!(ending, Ending::Silence);
+        let mut known_at = Utc::now();
         if !self.hushed {
-            until("nobody is told", async || self.desk.fake.enabled() == 0).await;
+            until("it is known that nobody is told", async || {
+                let list = gaps::list(&self.desk.world.pool, true, Page::of(1)).await;
+                self.desk.fake.enabled() == 0 && list.is_ok_and(|list| list.open > 0)
+            })
+            .await;
+            known_at = Utc::now();
         }
         self.cheers(100);
         self.follows();
         self.redeems("fulfilled");
         meanwhile(self);
+        self.desk.fake.shuts(false);
         let session = format!("session-{}", connections + 1);
         let mut tells = Vec::new();
         until("all is told again", async || {
@@ -170,7 +185,8 @@ impl Night {
         .await;
         self.hushed = false;
         let again_at = tells.iter().map(|sub| sub.created_at).max().expect("some");
-        self.known.gaps.push((lost_at, again_at));
+        self.desk.gaps(self.known.gaps.len() + 1).await;
+        self.known.gaps.push(Gone { began: (heard_at, known_at), over: (again_at, Utc::now()) });
     }
 }
 
@@ -252,14 +268,11 @@ async fn after_a_night_of_losses_nothing_is_missing_that_twitch_tells_again_and_
 async fn looked_into(night: &Night) {
     let known = &night.known;
     let found = night.desk.gaps(known.gaps.len()).await;
-    for (gap, (since, until)) in found.iter().zip(&known.gaps) {
+    for (gap, gone) in found.iter().zip(&known.gaps) {
         assert_eq!(gap.kinds.len(), KINDS, "{gap:?}");
-        // A connection that fell silent may have been dead since its last word, a second before.
-        let silent = gap.reason.starts_with("keepalive lost");
-        let before = TimeDelta::milliseconds(if silent { 2_500 } else { 1_500 });
-        let late = gap.since - *since;
-        assert!(late >= -before && late < before, "{gap:?} began at {since}");
-        assert!(close(gap.until.expect("over"), *until), "{gap:?} ended at {until}");
+        let (began, over) = (gap.since, gap.until.expect("over"));
+        assert!(began >= gone.began.0 && began <= gone.began.1, "{gap:?} {gone:?}");
+        assert!(over >= gone.over.0 && over <= gone.over.1, "{gap:?} {gone:?}");
     }
     let reasons: Vec<&str> = found.iter().map(|gap| gap.reason.as_str()).collect();
     assert_eq!(reasons[2], "closed by Twitch: 4002, failed ping-pong");

@@ -70,14 +70,15 @@ async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what
     let asked = "SELECT count(*) FROM events WHERE event_type = 'asked'";
     until("it is asked", async || serving.world.count(asked).await == 1).await;
     let mut ready = Value::Null;
-    until("it was asked who follows", async || {
+    let note = json!({"name": "irc", "ok": true, "words": "joined"});
+    let refused = "followers: never told yet; Twitch refuses it";
+    until("it was asked who follows, and chat is read", async || {
         let answer = serving.client.get(format!("http://{}/readyz", serving.listen)).send().await;
         ready = answer.expect("an answer").json().await.expect("JSON");
-        ready["notes"].to_string().contains("followers: never told yet; Twitch refuses it")
+        let joined = ready["notes"].as_array().is_some_and(|notes| notes.contains(&note));
+        joined && ready["notes"].to_string().contains(refused)
     })
     .await;
-    let note = json!({"name": "irc", "ok": true, "words": "joined"});
-    assert!(ready["notes"].as_array().expect("notes").contains(&note), "{ready}");
 
     let (code, text) = tapedeck(&serving, &fake, &chat, &["eventsub", "list"]).await;
     assert_eq!(code, Some(0), "{text}");
@@ -104,18 +105,20 @@ async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what
     assert!(text.contains(missed) && text.contains("twitch.eventsub.token"), "{text}");
     assert!(text.contains("/webhooks/twitch answers, and Twitch posts to https:// only"), "{text}");
     assert!(text.contains("none is connected to the stage main"), "{text}");
+    fake.calls();
     fake.allows("channel.follow");
     let (code, text) = tapedeck(&serving, &fake, &chat, &["eventsub", "sync"]).await;
     assert!(code == Some(0) && text.contains("19 enabled, 0 pending, 0 failing"), "{text}");
-    assert!(
-        text.contains("Calls: 2, of which to list 1, to make 1, to remove 0, and once more 0"),
-        "{text}"
-    );
-    fake.calls();
+    // A look that comes by itself may have made it already.
+    assert!(text.contains("to remove 0, and once more 0"), "{text}");
+    let made = |calls: Vec<String>| calls.into_iter().filter(|call| !call.starts_with("GET"));
+    assert_eq!(made(fake.calls()).collect::<Vec<_>>(), ["POST channel.follow"]);
     let orders = serving.key(&[Scope::EventsubWrite]).await;
     let (status, done) = serving.post(&orders, "/eventsub/sync", "x", Value::Null).await;
     assert_eq!((status, &done["done"]), (StatusCode::OK, &json!(true)), "{done}");
-    assert_eq!((&done["round"]["enabled"], fake.calls().len()), (&json!(KINDS), 1), "{done}");
+    assert_eq!(done["round"]["enabled"], json!(KINDS), "{done}");
+    let calls = fake.calls();
+    assert!(!calls.is_empty() && made(calls).next().is_none(), "nothing was to be made");
     let (code, text) = tapedeck(&serving, &fake, &chat, &["gaps"]).await;
     assert_eq!((code, text.as_str()), (Some(0), "No gaps.\n"));
     fake.close(4000);
@@ -134,5 +137,5 @@ async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what
     let (code, text) = tapedeck(&serving, &fake, &chat, &["audit"]).await;
     assert!(code == Some(0) && text.contains("1 gap of "), "{text}");
     serving.stop().await;
-    assert_eq!((fake.sessions(), chat.joined()), (0, 0), "it said goodbye");
+    until("it said goodbye", async || (fake.sessions(), chat.joined()) == (0, 0)).await;
 }
