@@ -91,24 +91,27 @@ describe.skipIf(!executable || !program)("real pages and a real server", () => {
   }
 
   it("keep two layers within 50 ms of each other over 50 alerts", async () => {
-    await open("&layer=normal");
-    await open("&layer=screen");
+    const layers = [await open("&layer=normal"), await open("&layer=screen")];
     await presence(2);
-    for (let ghost = 0; ghost < 50; ghost += 1) await server.test("ghost");
-    const ids = await newest(50);
-    await allAreShown(ids);
-    await expect.poll(() => witness.seen.length).toBe(100);
-    const pairs = ids.map((id) => {
-      const [one, other, ...more] = witness.seen.filter((appearance) => appearance.id === id);
-      expect([one?.layer, other?.layer].sort()).toEqual(["normal", "screen"]);
-      expect(more).toEqual([]);
-      return [one as Appearance, other as Appearance] as const;
+    const trips = () => Promise.all(layers.map((page) => Witness.trip(page)));
+    await expect.poll(async () => Math.max(...(await trips()))).toBeLessThan(40);
+    let asked = 0;
+    // What one page was too busy to show at all is no pair, and is started again: another one is given for it.
+    for (let lack = 50; lack > 0; lack = 50 - witness.together.length) {
+      expect((asked += lack), "too few are shown by both").toBeLessThan(200);
+      for (let ghost = 0; ghost < lack; ghost += 1) await server.test("ghost");
+      await allAreShown(await newest(lack));
+    }
+    const pairs = witness.together.map((both) => {
+      expect(both.map(({ layer }) => layer).sort()).toEqual(["normal", "screen"]);
+      return both as [Appearance, Appearance];
     });
     const began = sorted(pairs.map(([one, other]) => Math.abs(one.began - other.began)));
     const frames = sorted(pairs.map(([one, other]) => Math.abs(one.at - other.at)));
-    const say = (all: number[]) => `${all[25]?.toFixed(1)} ms, at most ${all[49]?.toFixed(1)} ms`;
-    console.info(`50 alerts on two layers begin ${say(began)} apart; first frames ${say(frames)}`);
-    expect(began[49]).toBeLessThanOrEqual(50);
+    const say = (all: number[]) => `${all[25]?.toFixed(1)} ms, at most ${all.at(-1)?.toFixed(1)} ms`;
+    const alerts = `${pairs.length} of ${asked} alerts on two layers`;
+    console.info(`${alerts} begin ${say(began)} apart; first frames ${say(frames)}`);
+    expect(began.at(-1)).toBeLessThanOrEqual(50);
     // A machine that is busy with other things leaves frames out; what follows is in step again.
     expect(frames[44]).toBeLessThanOrEqual(50);
   });
@@ -117,8 +120,15 @@ describe.skipIf(!executable || !program)("real pages and a real server", () => {
     const ids = await cheer(200);
     const random = randomFrom(11);
     const begun = () => new Set(witness.seen.map(({ id }) => id)).size;
+    const kept = async (page: Page) => {
+      const all = await page.evaluate(() => localStorage.getItem("witness") ?? "[]");
+      return (JSON.parse(all) as Appearance[]).filter(({ id }) => ids.includes(id));
+    };
     for (let death = 1; death <= 50; death += 1) {
       const page = await open();
+      // The one before may have died before it could tell.
+      const told = new Set(witness.seen.map(({ id }) => id));
+      witness.seen.unshift(...(await kept(page)).filter(({ id }) => !told.has(id)));
       const until = Math.min(ids.length - 1, death * 4 - 2);
       await expect
         .poll(begun, { interval: 5 })
@@ -134,9 +144,9 @@ describe.skipIf(!executable || !program)("real pages and a real server", () => {
     const page = await open();
     await allAreShown(ids);
     await page.locator(".alert").waitFor({ state: "detached" });
-    const kept = await page.evaluate(() => localStorage.getItem("witness") ?? "[]");
+    const all = await kept(page);
     const attempts = new Map<string, Set<number>>();
-    for (const { id, attempt } of JSON.parse(kept) as Appearance[]) {
+    for (const { id, attempt } of all) {
       attempts.set(id, (attempts.get(id) ?? new Set()).add(attempt));
     }
     const became = await outcome(ids);
@@ -148,7 +158,7 @@ describe.skipIf(!executable || !program)("real pages and a real server", () => {
     console.info(`50 deaths, 200 alerts: ${counts}`);
     expect({ lost, doubled }).toEqual({ lost: 0, doubled: 0 });
     const first = new Map<string, number>();
-    for (const { id, at } of witness.seen) if (!first.has(id)) first.set(id, at);
+    for (const { id, at } of all) if (!first.has(id)) first.set(id, at);
     const order = [...first].sort(([, one], [, other]) => one - other).map(([id]) => id);
     expect(order).toEqual(ids);
   });
@@ -160,8 +170,10 @@ describe.skipIf(!executable || !program)("real pages and a real server", () => {
     expect(overlays.size).toBe(7);
     await server.test("raid");
     const [id] = await newest(1);
-    const seen = () => witness.seen.map((appearance) => appearance.id);
-    await expect.poll(seen).toEqual(Array(7).fill(id));
+    // A page that was too busy has it started again, for those that had it too.
+    const showing = () => new Set(witness.seen.map(({ page }) => page)).size;
+    await expect.poll(showing).toBe(7);
+    expect(witness.seen.filter((one) => one.id !== id)).toEqual([]);
     await allAreShown([id ?? ""]);
     // All seven are loaded anew, and each is who it was.
     await Promise.all(pages.map((page) => page.reload()));

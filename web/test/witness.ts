@@ -6,6 +6,8 @@ export interface Appearance {
   attempt: number;
   /** Above 0 when it was taken up in its middle. */
   elapsed: number;
+  /** The page, by when it was loaded. */
+  page: number;
   /** The layer of the page. */
   layer: string;
   /** When the first frame with it was made, by the machine's clock. */
@@ -23,6 +25,21 @@ export class Witness {
     await browser.exposeFunction("noteAppearance", (one: Appearance) => this.seen.push(one));
     await browser.exposeFunction("noteComplaint", (text: string) => this.complaints.push(text));
     await browser.addInitScript(watchTheScreen);
+  }
+
+  /** The quickest way to the server and back that a page met since it is connected, in ms: its clock errs by half of that at most. */
+  static trip(page: Page): Promise<number> {
+    return page.evaluate(() => Math.min(...(window as unknown as { trips: number[] }).trips));
+  }
+
+  /** What began on more than one page at once, attempt by attempt. */
+  get together(): Appearance[][] {
+    const attempts = new Map<string, Appearance[]>();
+    for (const one of this.seen) {
+      const key = `${one.id}/${one.attempt}`;
+      attempts.set(key, [...(attempts.get(key) ?? []), one]);
+    }
+    return [...attempts.values()].filter((all) => all.length > 1);
   }
 
   listen(page: Page): Page {
@@ -53,6 +70,18 @@ function watchTheScreen(): void {
   document.addEventListener("securitypolicyviolation", (violation) => {
     told.noteComplaint(`${violation.violatedDirective}: ${violation.blockedURI}`);
   });
+  const trips: number[] = [];
+  Object.assign(window, { trips });
+  window.WebSocket = class extends WebSocket {
+    constructor(url: string | URL, protocols?: string | string[]) {
+      super(url, protocols);
+      this.addEventListener("message", ({ data }) => {
+        const said = JSON.parse(String(data)) as { type: string; sent_ms: number };
+        if (said.type === "hello") trips.length = 0;
+        if (said.type === "clock") trips.push(performance.now() - said.sent_ms);
+      });
+    }
+  };
   const nextFrame = window.requestAnimationFrame.bind(window);
   const known = new WeakSet<Element>();
   const look = () => {
@@ -71,13 +100,15 @@ function watchTheScreen(): void {
       id: id ?? "",
       attempt: Number(attempt),
       elapsed: Number(elapsed),
+      page: performance.timeOrigin,
       layer: document.getElementById("stage")?.dataset.layer ?? "",
       at: Date.now(),
       began: performance.timeOrigin + startMs,
     };
     const before = JSON.parse(localStorage.getItem("witness") ?? "[]") as Appearance[];
     localStorage.setItem("witness", JSON.stringify([...before, one]));
-    told.noteAppearance(one);
+    // When the page itself has had its frame too: whoever is told may destroy it.
+    setTimeout(() => told.noteAppearance(one));
   };
   nextFrame(look);
 }
