@@ -98,7 +98,7 @@ describe.skipIf(!executable || !program)("real pages and a real server", () => {
     let asked = 0;
     // What one page was too busy to show at all is no pair, and is started again: another one is given for it.
     for (let lack = 50; lack > 0; lack = 50 - witness.together.length) {
-      expect((asked += lack), "too few are shown by both").toBeLessThan(200);
+      expect((asked += lack), "too few are shown by both").toBeLessThanOrEqual(60);
       for (let ghost = 0; ghost < lack; ghost += 1) await server.test("ghost");
       await allAreShown(await newest(lack));
     }
