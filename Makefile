@@ -50,13 +50,15 @@ THREADS := $(shell expr $$(nproc) + 2)
 SCRATCH := $(shell if [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'NR == 2 { print $$4 }')" -gt 6000000 ]; \
 	then echo /dev/shm; else echo "$${TMPDIR:-/tmp}"; fi)
 
-# Runs every check even when one failed, then says what became of each.
+# Runs every check even when one failed, then says what became of each. A person sees all of it pass by; a log of CI gets the
+# outcome, and of what failed the reason. Both find the whole in target/test.
 test: lints tools web browser ## Everything that CI runs: formatting, lints, tests, the pages in a browser
-	@summary=''; failed=0; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	@summary=''; failed=0; logs=$(TARGET)/test; mkdir -p $$logs; \
+	if [ -t 1 ]; then shown=.; else shown='^ +Running |^test result:|(Test Files|Tests) .*[0-9]'; fi; \
 	check() { \
-	  local name=$$1 outcome=ok started=$$SECONDS counts; shift; \
-	  printf '\n== %s\n' "$$name"; \
-	  "$$@" 2>&1 | tee "$$log" || { outcome=FAILED; failed=1; }; \
+	  local name=$$1 outcome=ok started=$$SECONDS counts log=$$logs/$$1.log; shift; \
+	  printf '\n== %s (all of it: %s)\n' "$$name" "$$log"; \
+	  "$$@" 2>&1 | tee "$$log" | sed -nuE "/$$shown/p" || { outcome=FAILED; failed=1; .ci/why < "$$log"; }; \
 	  counts=$$(sed 's/\x1b\[[0-9;]*m//g' "$$log" | awk ' \
 	    /^test result:/ { passed += $$4; broken += $$6; skipped += $$8 } \
 	    /^ +Tests +/ { for (i = 2; i <= NF; i++) { if ($$i == "passed") passed += $$(i-1); \

@@ -1,9 +1,8 @@
 //! A whole Tapedeck for one test: private servers, migrated and with their streams, and the parts that a test starts.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -36,7 +35,6 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
-        say_failures_at_once();
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let servers = Servers::start(Options::for_tests(TAPEDECK).expect("a temporary folder"))
@@ -266,20 +264,6 @@ pub fn hold(viewer: &str, key: &str, points: i64) -> Envelope {
 
 pub fn to_account(viewer: &str, key: &str, command: account::Command) -> Envelope {
     Envelope::new::<Account>(viewer, &command, origin(key)).expect("a good address")
-}
-
-/// Says why a test fails at once, and not only at the end of all tests: of a run that is cut off, or of which only a part is
-/// kept, that is what one wants to know.
-fn say_failures_at_once() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            // What is written like this is not kept until the end.
-            let _ = writeln!(std::io::stderr(), "{panic}");
-            usual(panic);
-        }));
-    });
 }
 
 /// Waits until `condition` holds, looking again and again.
