@@ -169,9 +169,9 @@ async fn compare(pool: &PgPool, stream: &Stream) -> anyhow::Result<Ends> {
     };
     // PostgreSQL may only be believed against EVENTS where it proves itself. Where it does not, it is PostgreSQL that was
     // damaged, and EVENTS may hold the only copy of what is missing.
-    let (before, event) = match read(pool, (last - 2).max(0), 2).await?.as_slice() {
+    let (before, event) = match read(pool, (last - 2).max(0), last.min(2)).await?.as_slice() {
         [before, event] if event.position == last => (before.hash, event.clone()),
-        [event] if last == 1 => (GENESIS, event.clone()),
+        [event] if event.position == 1 && last == 1 => (GENESIS, event.clone()),
         _ => anyhow::bail!(
             "PostgreSQL lacks event {last} or the one before, which EVENTS has: `tapedeck audit` names it"
         ),

@@ -30,12 +30,15 @@ export async function openProfile(
   size: { width: number; height: number },
   more: string[] = [],
 ): Promise<BrowserContext> {
-  return chromium.launchPersistentContext(folder, {
+  const context = await chromium.launchPersistentContext(folder, {
     executablePath,
     headless: true,
     viewport: size,
     args: [...OPTIONS, ...more],
   });
+  // As for the tests: longer than anything takes.
+  context.setDefaultTimeout(180_000);
+  return context;
 }
 
 /**

@@ -25,9 +25,10 @@ class Killable {
     const child = spawn(path, [...wanted, ...OPTIONS, "about:blank"], { detached: true });
     const address = await new Promise<string>((resolve, reject) => {
       child.once("exit", () => reject(new Error("the browser ended before it could be used")));
+      let said = "";
       child.stderr?.on("data", (bytes) => {
-        const found = /ws:\/\/\S+/.exec(String(bytes));
-        if (found) resolve(found[0]);
+        const found = /(ws:\/\/\S+)\n/.exec((said += String(bytes)));
+        if (found?.[1]) resolve(found[1]);
       });
     });
     return new Killable(child, await chromium.connectOverCDP(address));
@@ -65,6 +66,7 @@ describe.skipIf(executable === null)("a browser that is killed with -9", () => {
 
   it("shows none of the old alerts again, and goes on with the next", async () => {
     server.speed = 4;
+    server.paintMs = 3_000;
     server.graceMs = 5_000;
     browser = await Killable.start(executable ?? "", folder);
     const page = await browser.open(server.page());
@@ -74,12 +76,15 @@ describe.skipIf(executable === null)("a browser that is killed with -9", () => {
     await browser.kill();
     await expect.poll(() => server.clients).toBe(0);
 
+    // What begins now stays until it was looked at.
+    server.holds = true;
     browser = await Killable.start(executable ?? "", folder);
     const again = await browser.open(server.page());
     const alert = again.locator(".alert").first();
     const first = await alert.getAttribute("data-id");
     // The fifth was on the screen: it is taken up again, or was over and is followed by the next.
     expect([ids[4], ids[5]]).toContain(first);
+    server.release();
     await expect.poll(() => server.isIdle).toBe(true);
     const shown = server.deeds.filter(({ deed }) => deed === "shown").map(({ id }) => id);
     // A browser writes who the page is to disk within seconds; before that nobody can know whether

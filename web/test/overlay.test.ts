@@ -51,7 +51,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
 
   it("shows each alert once, in order, through ten disconnections and five reloads", async () => {
     server.speed = 10;
-    server.graceMs = 120_000;
+    server.paintMs = 5_000;
     await open();
     const ids: string[] = [];
     const random = randomFrom(7);
@@ -63,7 +63,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
       if (round % 3 === 2) await page.reload();
       else server.cut(random() < 0.5 ? '{"type":"state","revision":9999}' : "");
     }
-    await expect.poll(() => server.count("shown"), { timeout: 90_000 }).toBe(ids.length);
+    await expect.poll(() => server.count("shown"), { timeout: 180_000 }).toBe(ids.length);
     await page.locator(".alert").waitFor({ state: "detached" });
     const shown = server.deeds.filter(({ deed }) => deed === "shown").map(({ id }) => id);
     expect(shown).toEqual(ids);
@@ -74,23 +74,25 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
   });
 
   it("takes an alert up again after a reload, in step with the server", async () => {
+    server.holds = true;
     await open();
+    await expect.poll(async () => Math.min(...(await Witness.trips(page)))).toBeLessThan(40);
     const raid = server.give({ type: "raid", data: SAMPLES.raid ?? {} });
     const shows = () => witness.seen.map(({ id }) => id);
     await expect.poll(shows).toEqual([raid]);
     await page.reload();
     await expect.poll(shows).toEqual([raid, raid]);
     const [first, second] = witness.seen;
-    const passed = (second?.at ?? 0) - (first?.at ?? 0);
-    // The page counts from the server's start; the witness saw the first frame a little later.
-    expect(Math.abs((second?.elapsed ?? 0) - passed)).toBeLessThan(150);
-    await page.locator(".alert-raid").waitFor({ state: "detached" });
+    const error = 50 + Math.max(...(await Witness.trips(page))) / 2;
+    expect(Math.abs((second?.began ?? 0) - (first?.began ?? 0))).toBeLessThan(error);
+    expect(second?.elapsed).toBeGreaterThan(0);
     expect(server.count("started")).toBe(1);
+    server.skip();
+    await page.locator(".alert-raid").waitFor({ state: "detached" });
   });
 
   it("goes on after a crash of the page, as the same overlay", async () => {
     server.speed = 4;
-    server.graceMs = 120_000;
     await open();
     const ids = [0, 1, 2].map((index) => server.give(sample(index)));
     await page.locator(".alert-follow").waitFor();
@@ -106,6 +108,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
   });
 
   it("believes a restored server, and no snapshot that is older than the last", async () => {
+    server.holds = true;
     await open();
     const id = server.give(sample(5));
     await expect.poll(() => server.count("shown")).toBe(1);
@@ -119,13 +122,14 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
   });
 
   it("has the picture of the next alert before it begins", async () => {
-    server.speed = 2;
+    server.holds = true;
     await open();
     server.pictures.set(GHOST, Promise.resolve(PIXEL));
     server.give(sample(0));
     server.give({ type: "ghost", data: { ...SAMPLES.ghost, picture: GHOST } });
     await expect.poll(() => server.pictureRequests).toEqual([GHOST]);
     expect(server.count("started")).toBe(1);
+    server.skip();
     const image = page.locator(".alert-ghost.alert-pictured img");
     await image.waitFor({ state: "attached" });
     expect(await image.evaluate((one) => (one as HTMLImageElement).naturalWidth)).toBe(1);
@@ -135,7 +139,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
   });
 
   it("shows the words alone, and on time, when a picture cannot be shown or never comes", async () => {
-    server.speed = 4;
+    server.holds = true;
     await open();
     const broken = "b".repeat(64);
     const endless = "c".repeat(64);
@@ -145,13 +149,17 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
     const ids = pictures.map((picture) =>
       server.give({ type: "friend", data: { ...SAMPLES.friend, picture } }),
     );
-    await expect.poll(() => witness.begun).toEqual(ids);
-    expect(await page.locator(".alert img").count()).toBe(0);
+    for (let begun = 1; begun <= ids.length; begun += 1) {
+      await expect.poll(() => witness.begun).toEqual(ids.slice(0, begun));
+      expect(await page.locator(".alert img").count()).toBe(0);
+      server.skip();
+    }
     expect(new Set(server.pictureRequests)).toEqual(new Set([GHOST, broken, endless]));
     expect(server.count("requeued")).toBe(0);
   });
 
   it("shows a picture that the server was too busy for at first", async () => {
+    server.holds = true;
     await open();
     server.pictures.set(GHOST, Promise.resolve(PIXEL));
     server.pictureRefusals.push(429, 503);
@@ -161,6 +169,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
   });
 
   it("shows what anybody wrote as text, whatever it is", async () => {
+    server.holds = true;
     server.leadMs = 20;
     server.gapMs = 10;
     await open();
@@ -179,6 +188,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
   });
 
   it("is transparent where there is no alert, and does not scroll", async () => {
+    server.holds = true;
     for (const [width, height] of [[800, 600], [1920, 1080], [640, 360]] as const) {
       await page.setViewportSize({ width, height });
       await open(`&name=size-${width}`);
@@ -199,6 +209,7 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
   });
 
   it("keeps still for those who asked for less motion", async () => {
+    server.holds = true;
     await page.emulateMedia({ reducedMotion: "reduce" });
     await open("&name=still");
     for (const type of ["raid", "static", "tape"]) {

@@ -93,12 +93,13 @@ describe.skipIf(!executable || !program)("real pages and a real server", () => {
   it("keep two layers within 50 ms of each other over 50 alerts", async () => {
     const layers = [await open("&layer=normal"), await open("&layer=screen")];
     await presence(2);
-    const trips = () => Promise.all(layers.map((page) => Witness.trip(page)));
-    await expect.poll(async () => Math.max(...(await trips()))).toBeLessThan(40);
+    const trips = () => Promise.all(layers.map((page) => Witness.trips(page)));
+    const shortest = async () => (await trips()).map((all) => Math.min(...all));
+    await expect.poll(async () => Math.max(...(await shortest()))).toBeLessThan(40);
     let asked = 0;
-    // What one page was too busy to show at all is no pair, and is started again: another one is given for it.
+    // What one page was too busy to show, or to have before it began, is no pair: another one is given for it.
     for (let lack = 50; lack > 0; lack = 50 - witness.together.length) {
-      expect((asked += lack), "too few are shown by both").toBeLessThanOrEqual(60);
+      expect((asked += lack), "too few are shown by both").toBeLessThanOrEqual(200);
       for (let ghost = 0; ghost < lack; ghost += 1) await server.test("ghost");
       await allAreShown(await newest(lack));
     }
@@ -112,8 +113,12 @@ describe.skipIf(!executable || !program)("real pages and a real server", () => {
     const alerts = `${pairs.length} of ${asked} alerts on two layers`;
     console.info(`${alerts} begin ${say(began)} apart; first frames ${say(frames)}`);
     expect(began.at(-1)).toBeLessThanOrEqual(50);
-    // A machine that is busy with other things leaves frames out; what follows is in step again.
-    expect(frames[44]).toBeLessThanOrEqual(50);
+    // A machine that is busy with other things leaves frames out; but none is made without it, more than 50 ms after the other layer
+    // had one with it.
+    for (const [one, other] of pairs) {
+      expect(one.before - other.at).toBeLessThanOrEqual(50);
+      expect(other.before - one.at).toBeLessThanOrEqual(50);
+    }
   });
 
   it("lose none of 200 alerts and double none while a page dies 50 times", async () => {

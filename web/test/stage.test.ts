@@ -62,6 +62,7 @@ describe.skipIf(executable === null)("a stage and its overlays in a real Chromiu
   }
 
   it("splits a ghost between the two layers, in the same place", async () => {
+    server.holds = true;
     const normal = await open("&layer=normal");
     const screen = await open("&layer=screen");
     server.give(ghost);
@@ -84,6 +85,7 @@ describe.skipIf(executable === null)("a stage and its overlays in a real Chromiu
   });
 
   it("says again what it has painted when nobody may have heard it", async () => {
+    server.holds = true;
     const page = await open();
     server.isDeaf = true;
     const id = server.give(sample(0));
@@ -96,11 +98,12 @@ describe.skipIf(executable === null)("a stage and its overlays in a real Chromiu
     expect(server.painted[0]).toMatchObject({ id, attempt: 1 });
     server.cut();
     await expect.poll(() => server.painted.length).toBeGreaterThan(1);
-    await expect.poll(() => server.isIdle).toBe(true);
-    expect(server.deeds.map(({ deed }) => deed)).toEqual(["started", "shown"]);
+    server.skip();
+    expect(server.deeds.map(({ deed }) => deed)).toEqual(["started", "shown", "skipped"]);
   });
 
   it("pauses, skips and replays while it plays", async () => {
+    server.holds = true;
     const page = await open();
     const [first, second] = [server.give(sample(0)), server.give(sample(1))];
     await expect.poll(() => witness.begun).toEqual([first]);

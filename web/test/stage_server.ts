@@ -40,14 +40,16 @@ export class StageServer extends PageServer {
   epoch = "epoch-1";
   /** Divides how long alerts and the gaps between them last. */
   speed = 1;
+  /** While true, an alert lasts until it is skipped, however slowly a test looks at it. */
+  holds = false;
   /** How long alerts last, three seconds when nothing is said: half of what the real ones do. */
   lengthsMs: Record<string, number> = { sub: 5_000, gift: 5_000, raid: 6_000, ghost: 6_500 };
   leadMs = 300;
   gapMs = 1_000;
-  /** How long a director waits for the first overlay to have painted. */
-  paintMs = 3_000;
+  /** How long a director waits for the first overlay to have painted; the real one less than a busy machine may need. */
+  paintMs = 30_000;
   /** How long it waits for one that was told and has gone. */
-  graceMs = 15_000;
+  graceMs = 120_000;
   readonly skewMs = 5_000_000;
   readonly deeds: { deed: Deed; id: string; attempt: number }[] = [];
   /** Who said that it painted what, in order. */
@@ -110,6 +112,13 @@ export class StageServer extends PageServer {
   skip(): void {
     if (!this.#playing) return;
     this.#end("skipped");
+    this.#direct();
+  }
+
+  /** Holds no alert any more: the one that was is over. */
+  release(): void {
+    this.holds = false;
+    if (this.#playing) this.#playing.endsMs = Math.min(this.#playing.endsMs, this.now);
     this.#direct();
   }
 
@@ -211,7 +220,8 @@ export class StageServer extends PageServer {
     if (!this.overlays.some((overlay) => shows(overlay, next))) return null;
     this.#waiting.shift();
     const startsMs = this.now + this.leadMs;
-    const endsMs = startsMs + Math.round((this.lengthsMs[next.type] ?? 3_000) / this.speed);
+    const lengthMs = this.holds ? 600_000 : (this.lengthsMs[next.type] ?? 3_000);
+    const endsMs = startsMs + Math.round(lengthMs / this.speed);
     const fresh = { startsMs, endsMs, isPainted: false };
     this.#playing = { ...next, ...fresh, toldTo: new Set() };
     this.deeds.push({ deed: "started", id: next.id, attempt: next.attempt });

@@ -10,7 +10,9 @@ export interface Appearance {
   page: number;
   /** The layer of the page. */
   layer: string;
-  /** When the first frame with it was made, by the machine's clock. */
+  /** When the last frame without it was made, by the machine's clock. */
+  before: number;
+  /** When the first frame with it was made. */
   at: number;
   /** When its movements began or would have, by the same clock. */
   began: number;
@@ -27,15 +29,16 @@ export class Witness {
     await browser.addInitScript(watchTheScreen);
   }
 
-  /** The quickest way to the server and back that a page met since it is connected, in ms: its clock errs by half of that at most. */
-  static trip(page: Page): Promise<number> {
-    return page.evaluate(() => Math.min(...(window as unknown as { trips: number[] }).trips));
+  /** How long each way to the server and back took since a page is connected, in ms: its clock errs by half of the shortest at most. */
+  static trips(page: Page): Promise<number[]> {
+    return page.evaluate(() => (window as unknown as { trips: number[] }).trips);
   }
 
-  /** What began on more than one page at once, attempt by attempt. */
+  /** What began on more than one page at once, attempt by attempt; not where a page was too busy to have it before it began. */
   get together(): Appearance[][] {
     const attempts = new Map<string, Appearance[]>();
     for (const one of this.seen) {
+      if (one.elapsed > 0) continue;
       const key = `${one.id}/${one.attempt}`;
       attempts.set(key, [...(attempts.get(key) ?? []), one]);
     }
@@ -84,8 +87,11 @@ function watchTheScreen(): void {
   };
   const nextFrame = window.requestAnimationFrame.bind(window);
   const known = new WeakSet<Element>();
-  const look = () => {
+  let last = 0;
+  const look = (frameMs: number) => {
     nextFrame(look);
+    const before = last;
+    last = frameMs;
     const card = document.querySelector<HTMLElement>(".alert");
     const moving = card?.querySelector(".art, .third");
     if (!card || !moving || known.has(card)) return;
@@ -102,11 +108,12 @@ function watchTheScreen(): void {
       elapsed: Number(elapsed),
       page: performance.timeOrigin,
       layer: document.getElementById("stage")?.dataset.layer ?? "",
-      at: Date.now(),
+      before: performance.timeOrigin + before,
+      at: performance.timeOrigin + frameMs,
       began: performance.timeOrigin + startMs,
     };
-    const before = JSON.parse(localStorage.getItem("witness") ?? "[]") as Appearance[];
-    localStorage.setItem("witness", JSON.stringify([...before, one]));
+    const earlier = JSON.parse(localStorage.getItem("witness") ?? "[]") as Appearance[];
+    localStorage.setItem("witness", JSON.stringify([...earlier, one]));
     // When the page itself has had its frame too: whoever is told may destroy it.
     setTimeout(() => told.noteAppearance(one));
   };

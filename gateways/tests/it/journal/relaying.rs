@@ -189,6 +189,44 @@ async fn a_damaged_table_is_not_believed_against_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn wherever_events_ends_a_relay_goes_on_behind_it() {
+    let world = World::start().await;
+    let mut deciding = world.parts();
+    deciding.processor();
+    let asker = world.asker().await;
+    for n in 0..3 {
+        asker.ask(cheer("5001", &format!("m{n}"), 1)).await;
+    }
+    let mut relaying = world.parts();
+    relaying.relay();
+    world.relayed().await;
+    relaying.stop().await;
+    let recorded = world.events().await;
+    let epoch = journal::head::read(&world.pool).await.expect("a head").epoch;
+    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    let events = admin.get_stream(EVENTS).await.expect("EVENTS is there");
+    let config = events.cached_info().config.clone();
+    let relay = world.broker.client(Role::Relay).await.expect("the relay gets in");
+    for ends_at in 0..=recorded.len() {
+        admin.delete_stream(EVENTS).await.expect("deleted");
+        admin.create_stream(config.clone()).await.expect("made");
+        for event in &recorded[..ends_at] {
+            let body = serde_json::to_vec(event).expect("JSON");
+            relay.request("evt.account.5001.credited", body.into()).await.expect("stored");
+        }
+        let mut relaying = world.parts();
+        relaying.relay();
+        world.relayed().await;
+        let hashes =
+            |events: &[journal::Recorded]| events.iter().map(|e| e.hash).collect::<Vec<_>>();
+        assert_eq!(hashes(&world.events().await), hashes(&recorded), "ended at {ends_at}");
+        relaying.stop().await;
+    }
+    assert_eq!(journal::head::read(&world.pool).await.expect("a head").epoch, epoch);
+    deciding.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_events_stream_of_an_earlier_kind_is_made_anew_and_filled_again() {
     let world = World::start().await;
     let mut deciding = world.parts();
