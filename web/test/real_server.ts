@@ -87,6 +87,11 @@ export class RealServer {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
+  /** A page of the same origin that is no overlay. */
+  get home(): string {
+    return `${this.#base}/healthz`;
+  }
+
   /** The address of the overlay, with more behind its key. */
   page(fragment = ""): string {
     return `${this.#base}/overlay#key=${this.#overlayKey}${fragment}`;
