@@ -68,6 +68,8 @@ struct Keeping {
     unsent: Unsent,
     /// What the row has.
     written: (Option<DateTime<Utc>>, Vec<String>),
+    /// How it is and why, and since when, until the row has it.
+    unsaid: Option<(&'static str, Option<String>, DateTime<Utc>)>,
     running: Option<Running>,
     /// Up to which question somebody asks for a look.
     asked: i64,
@@ -97,6 +99,7 @@ impl Keeper {
             looked_at: before.report.as_ref().map(|report| report.at),
             unsent: Unsent::default(),
             written: (before.heard_at, before.kinds.clone()),
+            unsaid: None,
             running: None,
             asked: before.asked,
             next: Instant::now(),
@@ -308,6 +311,7 @@ impl Keeping {
         if !self.fed.is_empty() {
             self.heard_at = self.heard_at.max(stored.map(gaps::kept));
         }
+        self.say().await;
         self.send().await;
         if let Ok((asked, answered)) = limited(self.keeper.row.asked()).await {
             self.asked = asked;
@@ -341,11 +345,19 @@ impl Keeping {
         self.unsent.keep(lost);
     }
 
-    async fn is(&self, state: &str, why: Option<&str>) {
+    async fn is(&mut self, state: &'static str, why: Option<&str>) {
         metrics::gauge!("tapedeck_eventsub_connected")
             .set(if matches!(state, "connected" | "subscribed") { 1.0 } else { 0.0 });
-        if let Err(error) = limited(self.keeper.row.is(state, why, Utc::now())).await {
-            tracing::warn!(%error, state, "how EventSub is cannot be written down");
+        self.unsaid = Some((state, why.map(str::to_owned), Utc::now()));
+        self.say().await;
+    }
+
+    /// Writes down how it is, if that is not known yet; what cannot be written is at the next look.
+    async fn say(&mut self) {
+        let Some((state, why, since)) = &self.unsaid else { return };
+        match limited(self.keeper.row.is(state, why.as_deref(), *since)).await {
+            Ok(()) => self.unsaid = None,
+            Err(error) => tracing::warn!(%error, state, "how EventSub is cannot be written down"),
         }
     }
 }

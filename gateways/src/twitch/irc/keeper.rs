@@ -38,6 +38,8 @@ struct Keeping {
     heard_at: Option<DateTime<Utc>>,
     /// What the row has.
     written: Option<DateTime<Utc>>,
+    /// How it is and why, and since when, until the row has it.
+    unsaid: Option<(&'static str, Option<String>, DateTime<Utc>)>,
     /// Commands that are not on the broker's disk yet.
     unsent: Unsent,
 }
@@ -47,8 +49,15 @@ impl Keeper {
     pub async fn run(self) -> anyhow::Result<()> {
         let heard_at = self.row.begin(Utc::now()).await?.heard_at;
         let (unsent, written) = (Unsent::default(), heard_at);
-        let mut keeping =
-            Keeping { keeper: self, joined: false, lost: false, heard_at, written, unsent };
+        let mut keeping = Keeping {
+            keeper: self,
+            joined: false,
+            lost: false,
+            heard_at,
+            written,
+            unsaid: None,
+            unsent,
+        };
         if let Some(heard_at) = heard_at {
             keeping.lose(heard_at, NOBODY);
         }
@@ -105,6 +114,7 @@ impl Keeping {
         if self.joined {
             self.heard_at = self.heard_at.max(stored.map(gaps::kept));
         }
+        self.say().await;
         self.send().await;
     }
 
@@ -128,10 +138,18 @@ impl Keeping {
         self.unsent.keep(gaps::lose(broadcaster, &kinds, since, reason, Utc::now()));
     }
 
-    async fn is(&self, state: &str, why: Option<&str>) {
+    async fn is(&mut self, state: &'static str, why: Option<&str>) {
         metrics::gauge!("tapedeck_irc_connected").set(f64::from(u8::from(state == "joined")));
-        if let Err(error) = limited(self.keeper.row.is(state, why, Utc::now())).await {
-            tracing::warn!(%error, state, "how IRC is cannot be written down");
+        self.unsaid = Some((state, why.map(str::to_owned), Utc::now()));
+        self.say().await;
+    }
+
+    /// Writes down how it is, if that is not known yet; what cannot be written is at the next look.
+    async fn say(&mut self) {
+        let Some((state, why, since)) = &self.unsaid else { return };
+        match limited(self.keeper.row.is(state, why.as_deref(), *since)).await {
+            Ok(()) => self.unsaid = None,
+            Err(error) => tracing::warn!(%error, state, "how IRC is cannot be written down"),
         }
     }
 }

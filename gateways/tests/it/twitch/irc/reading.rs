@@ -5,11 +5,29 @@ use super::*;
 async fn is(desk: &Desk, state: &str) -> record::Feed {
     let mut found = None;
     until(&format!("it is {state}"), async || {
-        found = record::find(&desk.world.pool, BROADCASTER).await.expect("PostgreSQL answers");
+        found = record::find(&desk.world.pool, BROADCASTER).await.unwrap_or_default();
         found.as_ref().is_some_and(|feed| feed.state == state)
     })
     .await;
     found.expect("a row")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_it_is_becomes_known_once_postgresql_is_back() {
+    let (mut desk, parts) = Desk::start(Options::default()).await;
+    let fake = fake::Irc::start().await.expect("a fake");
+    let reader = read(&desk, &fake);
+    is(&desk, "joined").await;
+    fake.is_away(true);
+    is(&desk, "connecting").await;
+    desk.world.servers.kill_postgres().await.expect("killed");
+    fake.is_away(false);
+    joined(&fake).await;
+    desk.world.servers.start_postgres().await.expect("started again");
+    // Nothing changes any more: what could not be written then is written now.
+    is(&desk, "joined").await;
+    reader.stop().await;
+    parts.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
