@@ -46,7 +46,11 @@ async fn five_thousand_webhooks_survive_the_death_of_everything() {
     let requests = sending.await.expect("all are delivered in the end");
 
     let expected_points = night.expected_points();
-    until("every command is decided", async || decided(&world).await).await;
+    until("every command is decided", async || {
+        processes.iter_mut().for_each(Process::supervise);
+        decided(&world).await
+    })
+    .await;
     world.caught_up().await;
     assert_eq!(balances(&world).await, expected_points);
 
@@ -171,7 +175,11 @@ async fn kill_at_random(
         if after >= total {
             break;
         }
-        until("some more are taken", async || taken().await >= after).await;
+        until("some more are taken", async || {
+            processes.iter_mut().for_each(Process::supervise);
+            taken().await >= after
+        })
+        .await;
         if round % 7 == 0 {
             world.servers.kill_nats().await.expect("killed");
             world.servers.start_nats().await.expect("started again");

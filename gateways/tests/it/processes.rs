@@ -94,7 +94,7 @@ impl Site {
     }
 }
 
-/// A process that is started again whenever it was killed.
+/// A process that is started again whenever it was killed, or ended.
 pub struct Process {
     command: Box<dyn Fn() -> Command + Send>,
     child: Child,
@@ -112,6 +112,13 @@ impl Process {
         self.child.kill().await.expect("killed");
         self.kills += 1;
         self.child = (self.command)().spawn().expect("it starts again");
+    }
+
+    /// Starts it again if it ended by itself, as one does whose servers are away while it begins.
+    pub fn supervise(&mut self) {
+        if self.child.try_wait().expect("a status").is_some() {
+            self.child = (self.command)().spawn().expect("it starts again");
+        }
     }
 }
 
