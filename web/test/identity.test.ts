@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Identity, type Locks, type Shelf } from "../src/overlay/identity";
 
 /** Storage that can refuse to work. */
@@ -87,6 +87,29 @@ describe("who an overlay is", () => {
     const second = await taking;
     expect(second.id).toBe(first.id);
     expect(second.painted).toEqual({ alert: "a", attempt: 1 });
+  });
+
+  it("is the one before it where that is gone, however slowly the browser says so", async () => {
+    const shelf = new MemoryShelf();
+    const first = await Identity.take("main", shelf, new MemoryShelf(), null);
+    // The browser gives the lock at once, and the page hears of it late.
+    const given = new Set<string>();
+    const slow = {
+      request: async (name: string, { signal }: LockOptions, work: (lock: unknown) => unknown) => {
+        const isFree = !given.has(name);
+        given.add(name);
+        await new Promise((hear, refuse) => {
+          setTimeout(hear, 10_000);
+          signal?.addEventListener("abort", () => refuse(new Error("aborted")));
+        });
+        return work(isFree ? { name } : null);
+      },
+    } as unknown as Locks;
+    vi.useFakeTimers();
+    const taking = Identity.take("main", shelf, new MemoryShelf(), slow);
+    await vi.advanceTimersByTimeAsync(60_000);
+    vi.useRealTimers();
+    expect((await taking).id).toBe(first.id);
   });
 
   it("keeps what was painted last", async () => {

@@ -122,7 +122,7 @@ describe.skipIf(!executable || !program)("real pages and a real server", () => {
   });
 
   it("lose none of 200 alerts and double none while a page dies 50 times", async () => {
-    // A page that comes while the browser still has the one before it is another overlay, after half a second; and what became of an
+    // A page that comes while the browser still has the one before it is another overlay, after a moment; and what became of an
     // alert that only the first was told of is not known for a minute.
     const onlooker = await openWindow(browser);
     await onlooker.goto(server.home);

@@ -326,9 +326,9 @@ impl Conversation<'_> {
             Ok(Said::Missed { alert, attempt }) => {
                 let connection = self.overlay.arrival.connection;
                 let unsent = presence::unsent(&self.app.pool, connection, alert, attempt);
-                // Where this fails, nobody knows whether it was shown, as with one that says nothing.
-                let _ = timeout(ANSWER_LIMIT, unsent).await;
-                None
+                // Once it is back, it is one that had this and has not shown it; one that stays would be taken for silent.
+                let is_noted = matches!(timeout(ANSWER_LIMIT, unsent).await, Ok(Ok(())));
+                (!is_noted).then_some(End::Unavailable)
             }
             Ok(Said::Other) | Err(_) => None,
         }

@@ -14,9 +14,8 @@ export interface Painted {
 
 /** So many sources with the same settings in one browser are told apart. */
 const PLACES_MAX = 32;
-/** How long a page waits for the one that it replaces to be gone: a reloaded one, and a new one. */
-const RELOADED_MS_MAX = 1_500;
-const NEW_MS_MAX = 500;
+/** How long a page waits for the one that it replaces to be gone. */
+const REPLACED_MS_MAX = 1_500;
 
 /**
  * Who this source is, for the server: the same after a reload and after a crash, and different from
@@ -87,10 +86,11 @@ export function pageStorage(kind: "localStorage" | "sessionStorage"): Shelf | nu
  */
 async function takePlace(entry: string, before: number, locks: Locks): Promise<number> {
   if (!locks) return 1;
-  const isKnown = before >= 1 && before <= PLACES_MAX;
-  const [wanted, limitMs] = isKnown ? [before, RELOADED_MS_MAX] : [1, NEW_MS_MAX];
+  const wanted = before >= 1 && before <= PLACES_MAX ? before : 1;
+  // Where it is free no clock decides: on a busy machine the answer alone may take longer than the limit.
+  if (await hold(locks, `${entry}.${wanted}`, { ifAvailable: true })) return wanted;
   const limit = new AbortController();
-  const timer = setTimeout(() => limit.abort(), limitMs);
+  const timer = setTimeout(() => limit.abort(), REPLACED_MS_MAX);
   const isTaken = await hold(locks, `${entry}.${wanted}`, { signal: limit.signal });
   clearTimeout(timer);
   if (isTaken) return wanted;
