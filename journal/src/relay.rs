@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{RawMessageErrorKind, State, Stream};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -116,12 +117,10 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
     let jetstream = broker.jetstream(Role::Relay).await?;
     let stream = match jetstream.get_stream(EVENTS).await {
         Ok(stream) => stream,
-        Err(error) => {
-            let info_error = error.to_string();
-            tracing::warn!(
-                error = info_error,
-                "EVENTS is not there; making it anew from PostgreSQL"
-            );
+        // Where nobody knows whether it is there, it may hold what PostgreSQL does not.
+        Err(error) if !is_missing(&error) => return Err(error.into()),
+        Err(_) => {
+            tracing::warn!("EVENTS is not there; making it anew from PostgreSQL");
             // With what it held it is lost whether PostgreSQL has gone back as well, so the feed is told that it may have.
             if head::read(pool).await?.position > 0 {
                 begin_epoch(pool).await?;
@@ -143,6 +142,10 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
     }
     jetstream.delete_stream(EVENTS).await?;
     create(broker).await
+}
+
+fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(refused) if refused.code() == 404)
 }
 
 /// How EVENTS ends, seen from PostgreSQL.

@@ -92,24 +92,40 @@ describe("who an overlay is", () => {
   it("is the one before it where that is gone, however slowly the browser says so", async () => {
     const shelf = new MemoryShelf();
     const first = await Identity.take("main", shelf, new MemoryShelf(), null);
-    // The browser gives the lock at once, and the page hears of it late.
-    const given = new Set<string>();
-    const slow = {
-      request: async (name: string, { signal }: LockOptions, work: (lock: unknown) => unknown) => {
+    // It gives at once, and the page hears of it ten seconds later.
+    const hears = () =>
+      new Promise<void>((resolve) => {
+        setTimeout(resolve, 10_000);
+      });
+    for (const goneAfterMs of [0, 100, 10_500]) {
+      const given = new Set<string>(["tapedeck.overlay.main.1"]);
+      const waiting: (() => void)[] = [];
+      const grant = async (name: string, { ifAvailable }: LockOptions) => {
         const isFree = !given.has(name);
+        if (!isFree && !ifAvailable) await new Promise<void>((resolve) => waiting.push(resolve));
         given.add(name);
-        await new Promise((hear, refuse) => {
-          setTimeout(hear, 10_000);
-          signal?.addEventListener("abort", () => refuse(new Error("aborted")));
-        });
-        return work(isFree ? { name } : null);
-      },
-    } as unknown as Locks;
-    vi.useFakeTimers();
-    const taking = Identity.take("main", shelf, new MemoryShelf(), slow);
-    await vi.advanceTimersByTimeAsync(60_000);
-    vi.useRealTimers();
-    expect((await taking).id).toBe(first.id);
+        await hears();
+        return isFree || !ifAvailable ? { name } : null;
+      };
+      const slow = {
+        request: async (name: string, options: LockOptions, work: (lock: unknown) => unknown) => {
+          const aborted = new Promise<null>((_, refuse) => {
+            options.signal?.addEventListener("abort", () => refuse(new Error("aborted")));
+          });
+          return work(await Promise.race([grant(name, options), aborted]));
+        },
+      } as unknown as Locks;
+      vi.useFakeTimers();
+      setTimeout(() => {
+        given.clear();
+        for (const free of waiting) free();
+      }, goneAfterMs);
+      await vi.advanceTimersByTimeAsync(0);
+      const taking = Identity.take("main", shelf, new MemoryShelf(), slow);
+      await vi.advanceTimersByTimeAsync(90_000);
+      vi.useRealTimers();
+      expect((await taking).id, `gone after ${goneAfterMs} ms`).toBe(first.id);
+    }
   });
 
   it("keeps what was painted last", async () => {

@@ -76,13 +76,15 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
   it("takes an alert up again after a reload, in step with the server", async () => {
     server.holds = true;
     await open();
-    await expect.poll(async () => Math.min(...(await Witness.trips(page)))).toBeLessThan(40);
+    const shortest = async () => Math.min(...(await Witness.trips(page)));
+    await expect.poll(shortest).toBeLessThan(40);
     const raid = server.give({ type: "raid", data: SAMPLES.raid ?? {} });
     const shows = () => witness.seen.map(({ id }) => id);
     await expect.poll(shows).toEqual([raid]);
     await page.reload();
     await expect.poll(shows).toEqual([raid, raid]);
     const [first, second] = witness.seen;
+    await expect.poll(shortest).toBeLessThan(Infinity);
     const error = 50 + Math.max(...(await Witness.trips(page))) / 2;
     expect(Math.abs((second?.began ?? 0) - (first?.began ?? 0))).toBeLessThan(error);
     expect(second?.elapsed).toBeGreaterThan(0);

@@ -99,7 +99,7 @@ describe.skipIf(!executable || !program)("real pages and a real server", () => {
     let asked = 0;
     // What one page was too busy to show, or to have before it began, is no pair: another one is given for it.
     for (let lack = 50; lack > 0; lack = 50 - witness.together.length) {
-      expect((asked += lack), "too few are shown by both").toBeLessThanOrEqual(200);
+      expect((asked += lack), "too few are shown by both").toBeLessThanOrEqual(120);
       for (let ghost = 0; ghost < lack; ghost += 1) await server.test("ghost");
       await allAreShown(await newest(lack));
     }

@@ -50,9 +50,10 @@ export class Witness {
     return page;
   }
 
-  /** The ids of the alerts that began on the screen, in order. */
+  /** The ids of the alerts that came on the screen, in order: each attempt once, however often it was taken up again. */
   get begun(): string[] {
-    return this.seen.filter(({ elapsed }) => elapsed === 0).map(({ id }) => id);
+    const attempts = new Map(this.seen.map(({ id, attempt }) => [`${id}/${attempt}`, id]));
+    return [...attempts.values()];
   }
 
   forget(): void {

@@ -323,6 +323,7 @@ impl Conversation<'_> {
                 }
                 None
             }
+            Ok(Said::Missed { .. }) if !self.overlay.may_acknowledge => None,
             Ok(Said::Missed { alert, attempt }) => {
                 let connection = self.overlay.arrival.connection;
                 let unsent = presence::unsent(&self.app.pool, connection, alert, attempt);

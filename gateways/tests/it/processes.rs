@@ -116,7 +116,8 @@ impl Process {
 
     /// Starts it again if it ended by itself, as one does whose servers are away while it begins.
     pub fn supervise(&mut self) {
-        if self.child.try_wait().expect("a status").is_some() {
+        if let Some(status) = self.child.try_wait().expect("a status") {
+            assert_eq!(status.code(), Some(1), "it says what is wrong, and ends in good order");
             self.child = (self.command)().spawn().expect("it starts again");
         }
     }

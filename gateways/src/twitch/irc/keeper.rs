@@ -81,6 +81,7 @@ impl Keeping {
         // What was stored last is written down.
         let stored = &mut self.keeper.stored;
         let _ = timeout(LAST_LIMIT, async { while stored.changed().await.is_ok() {} }).await;
+        self.unsaid = None;
         self.look().await;
         self.is("stopped", None).await;
     }

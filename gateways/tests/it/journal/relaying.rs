@@ -207,13 +207,15 @@ async fn wherever_events_ends_a_relay_goes_on_behind_it() {
     let events = admin.get_stream(EVENTS).await.expect("EVENTS is there");
     let config = events.cached_info().config.clone();
     let relay = world.broker.client(Role::Relay).await.expect("the relay gets in");
-    for ends_at in 0..=recorded.len() {
+    for ends_at in 0..recorded.len() {
         admin.delete_stream(EVENTS).await.expect("deleted");
         admin.create_stream(config.clone()).await.expect("made");
         for event in &recorded[..ends_at] {
             let body = serde_json::to_vec(event).expect("JSON");
             relay.request("evt.account.5001.credited", body.into()).await.expect("stored");
         }
+        let events = admin.get_stream(EVENTS).await.expect("EVENTS is there");
+        assert_eq!(events.cached_info().state.last_sequence, ends_at as u64);
         let mut relaying = world.parts();
         relaying.relay();
         world.relayed().await;

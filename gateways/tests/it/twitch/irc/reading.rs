@@ -23,6 +23,9 @@ async fn how_it_is_becomes_known_once_postgresql_is_back() {
     desk.world.servers.kill_postgres().await.expect("killed");
     fake.is_away(false);
     joined(&fake).await;
+    // It is away for longer than anybody waits for it.
+    let known = tokio::time::timeout(Duration::from_secs(4), is(&desk, "joined")).await;
+    known.expect_err("PostgreSQL is away");
     desk.world.servers.start_postgres().await.expect("started again");
     // Nothing changes any more: what could not be written then is written now.
     is(&desk, "joined").await;
