@@ -229,6 +229,28 @@ async fn wherever_events_ends_a_relay_goes_on_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nats_that_is_away_for_long_begins_no_epoch() {
+    let mut world = World::start().await;
+    let parts = world.run();
+    let asker = world.asker().await;
+    asker.ask(cheer("5001", "m1", 1)).await;
+    world.relayed().await;
+    let epoch = journal::head::read(&world.pool).await.expect("a head").epoch;
+    world.servers.kill_nats().await.expect("killed");
+    // Each is given up after as long as a relay waits to hear whether EVENTS is there.
+    for _ in 0..3 {
+        let sent = asker.publisher.send(&cheer("5001", "m2", 1)).await;
+        sent.expect_err("nobody is there to take it");
+    }
+    world.servers.start_nats().await.expect("started again");
+    while asker.publisher.send(&cheer("5001", "m3", 1)).await.is_err() {}
+    until("it is decided", async || world.head().await >= 2).await;
+    world.relayed().await;
+    assert_eq!(journal::head::read(&world.pool).await.expect("a head").epoch, epoch);
+    parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_events_stream_of_an_earlier_kind_is_made_anew_and_filled_again() {
     let world = World::start().await;
     let mut deciding = world.parts();
