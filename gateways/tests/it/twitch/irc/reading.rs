@@ -1,5 +1,7 @@
 //! Connections that end in every way there is, logins that are refused, and lines that nobody should say.
 
+use std::time::Duration;
+
 use super::*;
 
 async fn is(desk: &Desk, state: &str) -> record::Feed {
