@@ -117,7 +117,8 @@ impl Process {
     /// Starts it again if it ended by itself, as one does whose servers are away while it begins.
     pub fn supervise(&mut self) {
         if let Some(status) = self.child.try_wait().expect("a status") {
-            assert_eq!(status.code(), Some(1), "it says what is wrong, and ends in good order");
+            let is_told = matches!(status.code(), Some(1 | 4));
+            assert!(is_told, "it says what is wrong or away, and ends in good order: {status}");
             self.child = (self.command)().spawn().expect("it starts again");
         }
     }
