@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines as LinesOf};
 use tokio::process::{ChildStdout, Command};
@@ -43,10 +44,28 @@ async fn a_client_of_others_takes_the_fake_for_twitch() {
     // It is cut, comes back by itself, and subscribes again.
     fake.close(4000);
     until("it came back", async || fake.connections() == 3 && fake.enabled() == 1).await;
-    assert_eq!(fake.tell("m-3", "channel.cheer", &cheer("5001", 102)), 1);
-    assert_eq!(said(&mut lines).await, "cheer ReelDeal 102");
+    // What it is told before it has read that it is subscribed it drops: it is told until it says so.
+    let mut pace = tokio::time::interval(Duration::from_secs(1));
+    let mut told = 0;
+    {
+        let mut heard = std::pin::pin!(said(&mut lines));
+        let line = loop {
+            tokio::select! {
+                line = &mut heard => break line,
+                _ = pace.tick() => {
+                    told += 1;
+                    fake.tell(&format!("m-3-{told}"), "channel.cheer", &cheer("5001", 102));
+                }
+            }
+        };
+        assert_eq!(line, "cheer ReelDeal 102");
+    }
     fake.revoke("channel.cheer", "authorization_revoked");
-    assert_eq!(said(&mut lines).await, "revoked channel.cheer");
+    let mut line = said(&mut lines).await;
+    while told > 1 && line == "cheer ReelDeal 102" {
+        (line, told) = (said(&mut lines).await, told - 1);
+    }
+    assert_eq!(line, "revoked channel.cheer");
     assert_eq!(said(&mut lines).await, "it is content");
     let ended = tokio::time::timeout(PATIENCE, child.wait()).await.expect("in time");
     assert!(ended.expect("it ran").success());
