@@ -54,7 +54,7 @@ SCRATCH := $(shell if [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'NR == 2 { 
 # outcome, and of what failed the reason. Both find the whole in target/test.
 test: lints tools web browser ## Everything that CI runs: formatting, lints, tests, the pages in a browser
 	@summary=''; failed=0; logs=$(TARGET)/test; mkdir -p $$logs; \
-	if [ -t 1 ]; then shown=.; else shown='^ +Running |^test result:| \.\.\. FAILED| has been running for |(Test Files|Tests) .*[0-9]'; fi; \
+	if [ -t 1 ]; then shown='^'; else shown='^ +Running |^test result:| \.\.\. FAILED| has been running for |(Test Files|Tests) .*[0-9]'; fi; \
 	check() { \
 	  local name=$$1 outcome=ok started=$$SECONDS counts log=$$logs/$$1.log; shift; \
 	  printf '\n== %s (all of it: %s)\n' "$$name" "$$log"; \
