@@ -25,6 +25,7 @@ pub mod saying;
 pub mod secrets;
 pub mod settings;
 pub mod signature;
+mod standing;
 pub mod translate;
 pub mod webhook;
 

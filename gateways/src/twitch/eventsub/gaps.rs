@@ -15,6 +15,8 @@ use crate::twitch::translate::SOURCE;
 
 /// The namespace of their ids.
 const NAMES: &str = "intake";
+/// Why nothing reached us while no process of ours was there.
+pub const NOBODY: &str = "nobody was listening";
 const SEND_LIMIT: Duration = Duration::from_secs(3);
 const UNSENT_MAX: usize = 1_024;
 

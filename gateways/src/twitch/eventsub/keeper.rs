@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::gaps::{self, Unsent};
+use super::gaps::{self, NOBODY, Unsent};
 use super::plan::Place;
 use super::record::{self, Row};
 use super::round::{self, Order, Report, State};
@@ -25,9 +25,9 @@ use super::times;
 use super::wanted::{SHARD_DISABLED, Wanted, of_conduit};
 use crate::twitch::secrets::twins;
 use crate::twitch::secrets::versions::{VersionError, Versions};
+use crate::twitch::standing::{ROW_LIMIT, Unsaid, limited};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const ROW_LIMIT: Duration = Duration::from_secs(2);
 /// A session is new: what others left is cleared away a little later.
 const CLEAR_AFTER: Duration = Duration::from_secs(60);
 const DROPPED_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -36,7 +36,6 @@ const LAST_LIMIT: Duration = Duration::from_secs(6);
 /// How many former ids of a session are remembered.
 const BEFORE_MAX: usize = 16;
 const TOGETHER: TimeDelta = TimeDelta::seconds(1);
-const NOBODY: &str = "nobody was listening";
 
 pub struct Keeper {
     pub row: Row,
@@ -68,8 +67,7 @@ struct Keeping {
     unsent: Unsent,
     /// What the row has.
     written: (Option<DateTime<Utc>>, Vec<String>),
-    /// How it is and why, and since when, until the row has it.
-    unsaid: Option<(&'static str, Option<String>, DateTime<Utc>)>,
+    unsaid: Unsaid,
     running: Option<Running>,
     /// Up to which question somebody asks for a look.
     asked: i64,
@@ -99,7 +97,7 @@ impl Keeper {
             looked_at: before.report.as_ref().map(|report| report.at),
             unsent: Unsent::default(),
             written: (before.heard_at, before.kinds.clone()),
-            unsaid: None,
+            unsaid: Unsaid::default(),
             running: None,
             asked: before.asked,
             next: Instant::now(),
@@ -178,7 +176,7 @@ impl Keeping {
         // What was stored last is written down.
         let stored = &mut self.keeper.stored;
         let _ = timeout(LAST_LIMIT, async { while stored.changed().await.is_ok() {} }).await;
-        self.unsaid = None;
+        self.unsaid.forget();
         self.look().await;
         self.is("stopped", None).await;
     }
@@ -312,7 +310,7 @@ impl Keeping {
         if !self.fed.is_empty() {
             self.heard_at = self.heard_at.max(stored.map(gaps::kept));
         }
-        self.say().await;
+        self.unsaid.say(&self.keeper.row).await;
         self.send().await;
         if let Ok((asked, answered)) = limited(self.keeper.row.asked()).await {
             self.asked = asked;
@@ -349,23 +347,8 @@ impl Keeping {
     async fn is(&mut self, state: &'static str, why: Option<&str>) {
         metrics::gauge!("tapedeck_eventsub_connected")
             .set(if matches!(state, "connected" | "subscribed") { 1.0 } else { 0.0 });
-        self.unsaid = Some((state, why.map(str::to_owned), Utc::now()));
-        self.say().await;
+        self.unsaid.is(&self.keeper.row, state, why).await;
     }
-
-    /// Writes down how it is, if that is not known yet; what cannot be written is at the next look.
-    async fn say(&mut self) {
-        let Some((state, why, since)) = &self.unsaid else { return };
-        match limited(self.keeper.row.is(state, why.as_deref(), *since)).await {
-            Ok(()) => self.unsaid = None,
-            Err(error) => tracing::warn!(%error, state, "how EventSub is cannot be written down"),
-        }
-    }
-}
-
-/// What PostgreSQL says, which must keep nobody from Twitch for long.
-async fn limited<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    timeout(ROW_LIMIT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 fn kind_of(status: &round::Status) -> String {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::round::Report;
 use super::settings::Transport;
+use crate::twitch::standing::{Standing, Stands};
 
 /// How it is.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
@@ -91,18 +92,6 @@ impl Row {
         query.fetch_optional(&self.pool).await.map(|ours| ours.unwrap_or(true))
     }
 
-    pub async fn is(
-        &self,
-        state: &str,
-        why: Option<&str>,
-        since: DateTime<Utc>,
-    ) -> sqlx::Result<()> {
-        let query = "UPDATE eventsub_feeds SET state = $2, why = $3, since = $4
-             WHERE broadcaster = $1 AND listener = $5";
-        let query = sqlx::query(query).bind(&self.broadcaster).bind(state).bind(why).bind(since);
-        query.bind(self.listener).execute(&self.pool).await.map(drop)
-    }
-
     /// What reaches us, and up to when all of it is stored.
     pub async fn heard(&self, at: Option<DateTime<Utc>>, kinds: &[String]) -> sqlx::Result<()> {
         let query = "UPDATE eventsub_feeds SET heard_at = $2, kinds = $3
@@ -130,5 +119,17 @@ impl Row {
         .execute(&self.pool)
         .await
         .map(drop)
+    }
+}
+
+impl Stands for Row {
+    const WAY: &'static str = "EventSub";
+
+    async fn stands(&self, standing: &Standing) -> sqlx::Result<()> {
+        let query = "UPDATE eventsub_feeds SET state = $2, why = $3, since = $4
+             WHERE broadcaster = $1 AND listener = $5";
+        let query = sqlx::query(query).bind(&self.broadcaster).bind(standing.state);
+        let query = query.bind(&standing.why).bind(standing.since).bind(self.listener);
+        query.execute(&self.pool).await.map(drop)
     }
 }

@@ -10,16 +10,15 @@ use tokio::time::timeout;
 
 use super::record::Row;
 use super::session::Note;
-use crate::twitch::eventsub::gaps::{self, Unsent};
+use crate::twitch::eventsub::gaps::{self, NOBODY, Unsent};
+use crate::twitch::standing::{Unsaid, limited};
 
 /// What the gaps of this way in are called.
 pub const KIND: &str = "irc";
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const ROW_LIMIT: Duration = Duration::from_secs(2);
 /// How long what was said last may take to be stored, when everything stops.
 const LAST_LIMIT: Duration = Duration::from_secs(6);
-const NOBODY: &str = "nobody was listening";
 
 pub struct Keeper {
     pub row: Row,
@@ -38,8 +37,7 @@ struct Keeping {
     heard_at: Option<DateTime<Utc>>,
     /// What the row has.
     written: Option<DateTime<Utc>>,
-    /// How it is and why, and since when, until the row has it.
-    unsaid: Option<(&'static str, Option<String>, DateTime<Utc>)>,
+    unsaid: Unsaid,
     /// Commands that are not on the broker's disk yet.
     unsent: Unsent,
 }
@@ -55,7 +53,7 @@ impl Keeper {
             lost: false,
             heard_at,
             written,
-            unsaid: None,
+            unsaid: Unsaid::default(),
             unsent,
         };
         if let Some(heard_at) = heard_at {
@@ -81,7 +79,7 @@ impl Keeping {
         // What was stored last is written down.
         let stored = &mut self.keeper.stored;
         let _ = timeout(LAST_LIMIT, async { while stored.changed().await.is_ok() {} }).await;
-        self.unsaid = None;
+        self.unsaid.forget();
         self.look().await;
         self.is("stopped", None).await;
     }
@@ -115,7 +113,7 @@ impl Keeping {
         if self.joined {
             self.heard_at = self.heard_at.max(stored.map(gaps::kept));
         }
-        self.say().await;
+        self.unsaid.say(&self.keeper.row).await;
         self.send().await;
     }
 
@@ -141,21 +139,6 @@ impl Keeping {
 
     async fn is(&mut self, state: &'static str, why: Option<&str>) {
         metrics::gauge!("tapedeck_irc_connected").set(f64::from(u8::from(state == "joined")));
-        self.unsaid = Some((state, why.map(str::to_owned), Utc::now()));
-        self.say().await;
+        self.unsaid.is(&self.keeper.row, state, why).await;
     }
-
-    /// Writes down how it is, if that is not known yet; what cannot be written is at the next look.
-    async fn say(&mut self) {
-        let Some((state, why, since)) = &self.unsaid else { return };
-        match limited(self.keeper.row.is(state, why.as_deref(), *since)).await {
-            Ok(()) => self.unsaid = None,
-            Err(error) => tracing::warn!(%error, state, "how IRC is cannot be written down"),
-        }
-    }
-}
-
-/// What PostgreSQL says, which must keep nobody for long.
-async fn limited<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    timeout(ROW_LIMIT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

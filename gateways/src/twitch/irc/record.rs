@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::twitch::standing::{Standing, Stands};
+
 /// How it is.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Feed {
@@ -48,22 +50,22 @@ impl Row {
         .await
     }
 
-    pub async fn is(
-        &self,
-        state: &str,
-        why: Option<&str>,
-        since: DateTime<Utc>,
-    ) -> sqlx::Result<()> {
-        let query = "UPDATE irc_feeds SET state = $2, why = $3, since = $4
-             WHERE broadcaster = $1 AND reader = $5";
-        let query = sqlx::query(query).bind(&self.broadcaster).bind(state).bind(why).bind(since);
-        query.bind(self.reader).execute(&self.pool).await.map(drop)
-    }
-
     /// Up to when all that was said is stored.
     pub async fn heard(&self, at: Option<DateTime<Utc>>) -> sqlx::Result<()> {
         let query = "UPDATE irc_feeds SET heard_at = $2 WHERE broadcaster = $1 AND reader = $3";
         let query = sqlx::query(query).bind(&self.broadcaster).bind(at).bind(self.reader);
+        query.execute(&self.pool).await.map(drop)
+    }
+}
+
+impl Stands for Row {
+    const WAY: &'static str = "IRC";
+
+    async fn stands(&self, standing: &Standing) -> sqlx::Result<()> {
+        let query = "UPDATE irc_feeds SET state = $2, why = $3, since = $4
+             WHERE broadcaster = $1 AND reader = $5";
+        let query = sqlx::query(query).bind(&self.broadcaster).bind(standing.state);
+        let query = query.bind(&standing.why).bind(standing.since).bind(self.reader);
         query.execute(&self.pool).await.map(drop)
     }
 }

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::rows::{BEAT_EVERY, NOBODY, Rows};
-use crate::twitch::eventsub::gaps::{self, Unsent};
+use super::rows::{BEAT_EVERY, Rows};
+use crate::twitch::eventsub::gaps::{self, NOBODY, Unsent};
 use crate::twitch::eventsub::intake::{self, Backlog};
 use crate::twitch::eventsub::record;
 use crate::twitch::eventsub::session::{Note, Session};

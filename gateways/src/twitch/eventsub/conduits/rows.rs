@@ -6,21 +6,18 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgPool;
-use tokio::time::timeout;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::assign::Step;
+use crate::twitch::eventsub::gaps::NOBODY;
+use crate::twitch::standing::limited;
 
 /// How often a holder says that it is there, and after how many seconds of silence it is gone.
 pub const BEAT_EVERY: Duration = Duration::from_secs(1);
 pub const SILENCE: Duration = Duration::from_secs(4);
 /// Rows of holders that are long gone are deleted after this.
 const KEPT_S: f64 = 3_600.0;
-/// How long PostgreSQL may take: it keeps nobody from Twitch for long.
-const LIMIT: Duration = Duration::from_secs(2);
-/// What is said of a shard whose holder is gone.
-pub const NOBODY: &str = "nobody was listening";
 
 /// A conduit that is ours from now on.
 #[derive(Clone, Debug, PartialEq)]
@@ -281,8 +278,4 @@ impl Rows {
         let query = sqlx::query(query).bind(&self.broadcaster).bind(shard).bind(session).bind(at);
         limited(query.execute(&self.pool)).await.map(drop)
     }
-}
-
-async fn limited<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    timeout(LIMIT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
