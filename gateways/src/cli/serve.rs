@@ -42,6 +42,7 @@ use crate::http::{self, Api, listener};
 use crate::login::{Login, Sessions};
 use crate::signing::Signing;
 use crate::twitch::cache::Cache;
+use crate::twitch::eventsub::posted::Beat;
 use crate::twitch::{self, Accounts, Secrets, Versions};
 use crate::{expiry, observe, processes};
 
@@ -217,6 +218,9 @@ pub async fn serve(
         let (intake, answering) = (parts.intake.clone(), routers.subscribe());
         let connections_max = config.feed_readers_max + CONNECTIONS_BESIDE;
         parts.comes_in("http", listener::serve(listening, answering, connections_max, intake));
+        let nats = broker.client(journal::broker::Role::Gateway).await?;
+        let posted = Beat { pool: pool.clone(), nats, configs: configs.subscribe() };
+        parts.comes_in("posted", posted.run(parts.intake.clone()));
         let apply = move |now: Arc<Config>| {
             secrets = secrets.replaced_by(hearing::secret(&now)?, Utc::now());
             if let Some(versions) = &believed {

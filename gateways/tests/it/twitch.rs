@@ -13,6 +13,7 @@ mod rotating;
 mod serving;
 mod subscribing;
 mod vendor;
+mod ways;
 
 use std::sync::Arc;
 
@@ -92,6 +93,7 @@ impl Desk {
             helix_url: fake.base_url().try_into().expect("a base"),
             settings,
             credentials: Credentials::fixed(CLIENT, Secret::new(TOKEN)),
+            application: None,
             broadcaster: BROADCASTER.to_owned(),
             public_url: "https://tapes.example".to_owned(),
             secret: "a secret for tests".to_owned(),

@@ -46,7 +46,9 @@ async fn begin_eventsub(
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
     let Some(bearer) = bearer(config, accounts) else {
-        tracing::info!("[twitch] names no application: Twitch is not asked to tell anything");
+        tracing::info!(
+            "twitch.client_id or broadcaster_id is not set: Twitch is not asked to tell anything"
+        );
         return Ok(());
     };
     if config.keeps_webhooks() && config.eventsub_secret.is_empty() && versions.is_none() {
@@ -57,6 +59,10 @@ async fn begin_eventsub(
     let credentials = Credentials { client_id: config.twitch.client_id.clone(), bearer };
     let publisher = parts.publisher(broker).await?;
     let webhook = current("hearing", pool, broker, configs, accounts, parts).await?;
+    let application = accounts.filter(|_| config.twitch.is_registered()).map(|accounts| {
+        let bearer = Bearer::Account { accounts: accounts.clone(), role: Role::App };
+        Credentials { bearer, ..credentials.clone() }
+    });
     let missed = missed(config, pool, &publisher, &webhook, (&credentials, accounts));
     parts.comes_in("missed", missed.run(parts.intake.clone()));
     let eventsub = EventSub {
@@ -66,6 +72,7 @@ async fn begin_eventsub(
         settings: config.twitch.eventsub.clone(),
         helix_url: config.twitch.helix_url.clone(),
         credentials,
+        application,
         broadcaster: config.broadcaster_id.clone(),
         public_url: config.public_url.clone().unwrap_or_default(),
         secret: config.eventsub_secret.clone(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use journal::ingest::Publisher;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::gaps::{self, NOBODY, Unsent};
 use super::plan::Place;
+use super::posted::Posted;
 use super::record::{self, Row};
 use super::round::{self, Order, Report, State};
 use super::session::Note;
@@ -35,7 +36,6 @@ const DROPPED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const LAST_LIMIT: Duration = Duration::from_secs(6);
 /// How many former ids of a session are remembered.
 const BEFORE_MAX: usize = 16;
-const TOGETHER: TimeDelta = TimeDelta::seconds(1);
 
 pub struct Keeper {
     pub row: Row,
@@ -48,6 +48,8 @@ pub struct Keeper {
     pub callback: String,
     pub versions: Option<Arc<Versions>>,
     pub notes: mpsc::Receiver<Note>,
+    /// Whether it is known that nobody else listens: until it is, nothing of theirs is taken away.
+    pub alone: watch::Receiver<bool>,
     /// Up to when all that was told is stored.
     pub stored: watch::Receiver<Option<DateTime<Utc>>>,
     pub stop: CancellationToken,
@@ -61,6 +63,8 @@ struct Keeping {
     former: Option<Place>,
     /// What reaches us.
     fed: BTreeSet<String>,
+    /// Nobody takes in webhooks, so nothing does.
+    silent: bool,
     heard_at: Option<DateTime<Utc>>,
     /// When it was last known of all.
     looked_at: Option<DateTime<Utc>>,
@@ -93,6 +97,7 @@ impl Keeper {
             place: None,
             former: None,
             fed: BTreeSet::new(),
+            silent: false,
             heard_at: before.heard_at,
             looked_at: before.report.as_ref().map(|report| report.at),
             unsent: Unsent::default(),
@@ -105,10 +110,9 @@ impl Keeper {
             keeper: self,
         };
         match (keeping.keeper.transport, before.heard_at) {
-            (Transport::Websocket, Some(heard_at)) => {
-                keeping.lose(&before.kinds, heard_at, NOBODY);
+            (Transport::Websocket, heard_at) => {
+                keeping.lose(&before.kinds, heard_at.unwrap_or_else(Utc::now), NOBODY);
             }
-            (Transport::Websocket, None) => {}
             (Transport::Conduit, heard_at) => match former.map(|former| former.transport) {
                 // Others may listen all the while: whoever conducts says what was lost.
                 Some(former) if former == Transport::Conduit.name() => {
@@ -119,8 +123,15 @@ impl Keeper {
                 }
                 _ => keeping.lose(&before.kinds, Utc::now(), "told by a conduit from now on"),
             },
-            (Transport::Webhook, _) => {
-                keeping.fed = before.kinds.into_iter().collect();
+            (Transport::Webhook, heard_at) => {
+                match former.filter(|former| former.transport != Transport::Webhook.name()) {
+                    Some(_) => {
+                        let since = heard_at.unwrap_or_else(Utc::now);
+                        keeping.lose(&before.kinds, since, "told by webhooks from now on");
+                    }
+                    None => keeping.fed = before.kinds.into_iter().collect(),
+                }
+                keeping.posted().await;
                 keeping.place = keeping.keeper.webhook_place();
                 keeping.is("subscribed", None).await;
             }
@@ -156,7 +167,8 @@ impl Keeping {
     async fn keep(&mut self) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         loop {
-            let idle = self.running.is_none() && self.place.is_some();
+            let idle =
+                self.running.is_none() && self.place.is_some() && *self.keeper.alone.borrow();
             tokio::select! {
                 note = self.keeper.notes.recv() => match note {
                     Some(note) => self.note(note).await,
@@ -200,8 +212,9 @@ impl Keeping {
                     }
                     _ => Place::Session { id: session, before: Vec::new() },
                 });
-                // What was lost meanwhile, if anything was, ends with a look.
-                if self.fed.is_empty() {
+                // What was lost meanwhile, if anything was, ends with a look; and one under way, which does not know this id,
+                // would take the subscriptions for those of others.
+                if self.running.take().is_some() || self.fed.is_empty() {
                     self.next = Instant::now();
                 }
                 self.is("connected", None).await;
@@ -257,24 +270,28 @@ impl Keeping {
         };
         // What a conduit says of itself is no news of the channel.
         let news = || report.statuses.iter().filter(|one| one.wanted.kind != SHARD_DISABLED);
-        if !report.statuses.is_empty() {
-            let now: BTreeSet<String> = news().filter(enabled).map(kind_of).collect();
+        if !report.statuses.is_empty() && !self.silent {
+            let now: BTreeSet<String> = news().filter(enabled).map(round::Status::kind).collect();
             let ended = |status: &&round::Status| {
-                !enabled(status) && self.fed.contains(&status.wanted.kind)
+                (!enabled(status) || status.is_new) && self.fed.contains(&status.wanted.kind)
             };
             let mut lost: BTreeMap<&str, Vec<String>> = BTreeMap::new();
             for status in news().filter(ended) {
-                let why = status.why.as_deref().unwrap_or("not enabled");
-                lost.entry(why).or_default().push(kind_of(status));
+                let gone =
+                    if status.is_new { "Twitch did not have it any more" } else { "not enabled" };
+                let why = status.why.as_deref().unwrap_or(gone);
+                lost.entry(why).or_default().push(status.kind());
             }
             for (why, kinds) in lost {
                 // Twitch said nothing of it: it was well when it was last looked at.
                 self.lose(&kinds, self.looked_at.unwrap_or(report.at), why);
             }
-            for (kinds, at) in together(news().filter(enabled)) {
+            for (kinds, at) in round::together(news().filter(enabled)) {
                 let (broadcaster, at) = (&self.keeper.row.broadcaster, gaps::kept(at));
                 let restored = gaps::restore(broadcaster, &kinds, at);
-                self.heard_at = self.heard_at.max(Some(at));
+                if self.keeper.transport != Transport::Webhook {
+                    self.heard_at = self.heard_at.max(Some(at));
+                }
                 self.unsent.keep(restored);
             }
             self.fed = now;
@@ -306,6 +323,9 @@ impl Keeping {
                 (self.place, self.next) = (place, Instant::now());
             }
         }
+        if self.keeper.transport == Transport::Webhook {
+            self.posted().await;
+        }
         let stored = *self.keeper.stored.borrow_and_update();
         if !self.fed.is_empty() {
             self.heard_at = self.heard_at.max(stored.map(gaps::kept));
@@ -316,6 +336,23 @@ impl Keeping {
             self.asked = asked;
             if asked > answered {
                 self.next = self.next.min(Instant::now());
+            }
+        }
+    }
+
+    /// Whether webhooks were taken in all the while. What was lost is over with the look that follows.
+    async fn posted(&mut self) {
+        let Row { pool, broadcaster, .. } = self.keeper.row.clone();
+        let Ok(posted) = Posted::find(&pool, &broadcaster).await else { return };
+        let since = posted.silent_since(Utc::now());
+        self.silent = since.is_some();
+        let Some(since) = since else { return };
+        let fed: Vec<String> = std::mem::take(&mut self.fed).into_iter().collect();
+        self.lose(&fed, since, "no webhook was taken in");
+        if posted.lost_since.is_some() && self.unsent.send(&self.keeper.publisher).await {
+            match posted.is_recorded(&pool, &broadcaster).await {
+                Ok(()) => (self.silent, self.running, self.next) = (false, None, Instant::now()),
+                Err(error) => tracing::warn!(%error, "that a gap is recorded is not written down"),
             }
         }
     }
@@ -349,24 +386,6 @@ impl Keeping {
             .set(if matches!(state, "connected" | "subscribed") { 1.0 } else { 0.0 });
         self.unsaid.is(&self.keeper.row, state, why).await;
     }
-}
-
-fn kind_of(status: &round::Status) -> String {
-    status.wanted.kind.clone()
-}
-
-/// What began to reach us within a second, and when the last of it did. Twitch may have made us wait in between.
-fn together<'a>(
-    statuses: impl Iterator<Item = &'a round::Status>,
-) -> Vec<(Vec<String>, DateTime<Utc>)> {
-    let mut statuses: Vec<&round::Status> = statuses.collect();
-    statuses.sort_by_key(|status| status.at);
-    let groups = statuses.chunk_by(|one, next| next.at - one.at < TOGETHER);
-    let group = |group: &[&round::Status]| {
-        let at = group.last().map(|last| last.at)?;
-        Some((group.iter().map(|status| kind_of(status)).collect(), at))
-    };
-    groups.filter_map(group).collect()
 }
 
 /// Waits for the end of the round under way, for ever where none is.

@@ -21,7 +21,8 @@ use crate::config::Config;
 use crate::twitch::secrets::listed::{self, Listed};
 
 /// What is said where nobody can grant what it takes.
-pub const OFF: &str = "[twitch] names no application: set twitch.client_id and broadcaster_id, then `tapedeck connect`";
+pub const OFF: &str = "Twitch is not asked to tell anything: set twitch.client_id, then `tapedeck connect`, which says what \
+     broadcaster_id is, and start again";
 
 /// How often whoever waits for an answer looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

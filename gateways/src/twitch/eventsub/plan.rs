@@ -101,6 +101,11 @@ impl Existing {
         }
     }
 
+    /// Whether a webhook tells it.
+    pub fn is_posted(&self) -> bool {
+        self.transport.method == "webhook"
+    }
+
     fn names(&self) -> Wanted {
         let said = |(key, value): (&String, &serde_json::Value)| {
             let value = match value {
@@ -164,7 +169,7 @@ impl Place {
 
 /// The name of the version in the address that `existing` is posted to, empty where it has none; nothing where it is
 /// posted elsewhere than to `base`.
-fn version_at<'a>(base: &str, existing: &'a Existing) -> Option<&'a str> {
+pub(super) fn version_at<'a>(base: &str, existing: &'a Existing) -> Option<&'a str> {
     let rest = existing.transport.callback.as_ref()?.strip_prefix(base)?;
     if rest.is_empty() { Some("") } else { rest.strip_prefix("?v=") }
 }

@@ -20,7 +20,7 @@ pub struct Feed {
     pub state: String,
     pub why: Option<String>,
     pub since: DateTime<Utc>,
-    /// All that was told before this is stored.
+    /// All that was told before this is stored; of webhooks, all were taken in.
     pub heard_at: Option<DateTime<Utc>>,
     /// The types that reach us.
     pub kinds: Vec<String>,
@@ -94,7 +94,7 @@ impl Row {
 
     /// What reaches us, and up to when all of it is stored.
     pub async fn heard(&self, at: Option<DateTime<Utc>>, kinds: &[String]) -> sqlx::Result<()> {
-        let query = "UPDATE eventsub_feeds SET heard_at = $2, kinds = $3
+        let query = "UPDATE eventsub_feeds SET heard_at = GREATEST(heard_at, $2), kinds = $3
              WHERE broadcaster = $1 AND listener = $4";
         let query = sqlx::query(query).bind(&self.broadcaster).bind(at).bind(kinds);
         query.bind(self.listener).execute(&self.pool).await.map(drop)

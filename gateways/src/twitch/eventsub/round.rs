@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{self, Existing, Place, Standing, Step};
 use super::subscriptions::{Cost, Failed, Listed, Made, Subscriptions};
 use super::wanted::Wanted;
+
+const TOGETHER: TimeDelta = TimeDelta::seconds(1);
 
 /// What a round is to come to.
 #[derive(Clone, Debug)]
@@ -37,6 +39,29 @@ pub struct Status {
     pub secret: Option<String>,
     /// Since when we know it to be so.
     pub at: DateTime<Utc>,
+    /// Until this round made it, nothing told it.
+    #[serde(skip)]
+    pub is_new: bool,
+}
+
+impl Status {
+    pub fn kind(&self) -> String {
+        self.wanted.kind.clone()
+    }
+}
+
+/// What began to reach us within a second, and when the last of it did. Twitch may have made us wait in between.
+pub fn together<'a>(
+    statuses: impl Iterator<Item = &'a Status>,
+) -> Vec<(Vec<String>, DateTime<Utc>)> {
+    let mut statuses: Vec<&Status> = statuses.collect();
+    statuses.sort_by_key(|status| status.at);
+    let groups = statuses.chunk_by(|one, next| next.at - one.at < TOGETHER);
+    let group = |group: &[&Status]| {
+        let at = group.last().map(|last| last.at)?;
+        Some((group.iter().map(|status| status.kind()).collect(), at))
+    };
+    groups.filter_map(group).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,6 +247,9 @@ impl Round<'_> {
                 (self.report.cost, self.last_cost) = (cost, existing.cost);
                 self.is_signed(&existing);
                 self.is_there(wanted, &existing);
+                if let Some(status) = self.report.statuses.last_mut() {
+                    status.is_new = true;
+                }
                 Ok(())
             }
             Err(Failed::Exists) => {
@@ -287,7 +315,11 @@ impl Round<'_> {
     /// Until its successor is enabled, the one of the secret before tells the same.
     fn is_bridged(&mut self, wanted: &Wanted, existing: &Existing) {
         let found = self.report.statuses.iter_mut().find(|status| status.wanted == *wanted);
-        let Some(status) = found.filter(|status| status.state != State::Enabled) else { return };
+        let Some(status) = found else { return };
+        status.is_new = false;
+        if status.state == State::Enabled {
+            return;
+        }
         let why = status.why.take().unwrap_or_default();
         status.why = Some(format!("told with the secret before, while its successor waits: {why}"));
         (status.state, status.id) = (State::Enabled, Some(existing.id.clone()));
@@ -304,6 +336,7 @@ impl Round<'_> {
             cost: 0,
             secret: None,
             at,
+            is_new: false,
         });
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use journal::ingest::Publisher;
 use journal::leader::{self, Lock};
 use sqlx::{PgConnection, PgPool};
@@ -18,7 +19,8 @@ use super::conduits::rows::Rows;
 use super::conduits::{Conductor, Holder};
 use super::intake;
 use super::keeper::Keeper;
-use super::record::Row;
+use super::plan;
+use super::record::{self, Row};
 use super::session::Session;
 use super::settings::{Settings, Transport};
 use super::subscriptions::Subscriptions;
@@ -35,12 +37,16 @@ pub const APPLICATION: &str = "application";
 /// The name of the lock.
 const NAME: &str = "eventsub";
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often it is asked whether it is still our turn. Whoever follows us needs longer to be told anything.
+const ASK_EVERY: Duration = Duration::from_millis(500);
 const REFUSED_WAIT: Duration = Duration::from_secs(30);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// For so long we listen on while PostgreSQL does not say whose turn it is; what is told waits. A turn that is not
 /// confirmed is over after nine seconds ([`leader::wait`]), and it is asked for more often.
 const REGAIN_LIMIT: Duration = Duration::from_secs(60);
 const NOTES_MAX: usize = 256;
+const LEFT: &str = "webhooks may be left that tell the same, and the WebSocket waits until they are gone (this needs the \
+     twitch.client_secret that they were made with)";
 
 /// What listening needs.
 #[derive(Clone)]
@@ -52,6 +58,8 @@ pub struct EventSub {
     pub settings: Settings,
     pub helix_url: BaseUrl,
     pub credentials: Credentials,
+    /// What the application itself asks with, where it has a secret.
+    pub application: Option<Credentials>,
     pub broadcaster: String,
     /// Where the world reaches us, for webhooks, and the secret that signs them.
     pub public_url: String,
@@ -115,11 +123,34 @@ impl EventSub {
     async fn lead(&self, leader: PgConnection, stop: &CancellationToken) -> anyhow::Result<()> {
         let ending = stop.child_token();
         let _cut = ending.clone().drop_guard();
+        self.leave_webhooks().await?;
         let broadcaster = self.broadcaster.clone();
         let row = Row { pool: self.pool.clone(), broadcaster, listener: Uuid::new_v4() };
         let (alone, is_alone) = watch::channel(true);
         let tasks = self.tasks(&row, is_alone, &ending);
         leading::together(tasks, keep_leading(leader, row, alone), stop, &ending).await
+    }
+
+    /// What webhooks of before tell would count beside what is told over a WebSocket, whose list does not even show them:
+    /// they go first.
+    async fn leave_webhooks(&self) -> anyhow::Result<()> {
+        let former = record::find(&self.pool, &self.broadcaster).await?;
+        let is_left = former.is_some_and(|former| former.transport == Transport::Webhook.name());
+        if self.settings.transport != Transport::Websocket || !is_left {
+            return Ok(());
+        }
+        let application = self.application.clone().context(LEFT)?;
+        let calls = Calls::new(application).shared(self.pool.clone(), APPLICATION);
+        let subscriptions = Subscriptions::new(calls, self.helix_url.clone(), String::new());
+        let listed = subscriptions.list().await.context(LEFT)?;
+        let callback = webhook::callback(&self.public_url);
+        for one in listed.existing.iter().filter(|one| one.is_posted()) {
+            if self.settings.exclusive || plan::version_at(&callback, one).is_some() {
+                tracing::info!(one.id, one.kind, "a webhook of EventSub is removed");
+                subscriptions.delete(&one.id).await.context(LEFT)?;
+            }
+        }
+        Ok(())
     }
 
     fn tasks(
@@ -132,7 +163,7 @@ impl EventSub {
         let mut tasks = JoinSet::new();
         let (notes, noted) = mpsc::channel(NOTES_MAX);
         let (queue, hands_on, mut stored) =
-            intake::queue(self.webhook.clone(), alone, stop.clone());
+            intake::queue(self.webhook.clone(), alone.clone(), stop.clone());
         let base_url = self.helix_url.clone();
         let reader = self.settings.reader(&self.broadcaster);
         // A WebSocket's are asked for with a token of an account, all others with the application's own.
@@ -169,6 +200,7 @@ impl EventSub {
             callback: webhook::callback(&self.public_url),
             versions: self.versions.clone(),
             notes: noted,
+            alone,
             stored,
             stop: stop.clone(),
         };
@@ -204,7 +236,7 @@ async fn keep_leading(
     alone: watch::Sender<bool>,
 ) -> anyhow::Error {
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(ASK_EVERY).await;
         let asked = sqlx::query("SELECT 1").execute(&mut leader);
         if matches!(timeout(ANSWER_LIMIT, asked).await, Ok(Ok(_))) {
             continue;

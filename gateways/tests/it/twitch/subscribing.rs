@@ -45,7 +45,7 @@ fn sub(id: String, of: &Wanted, status: &str, callback: &str) -> Sub {
     }
 }
 
-fn tokened(fake: &fake::EventSub) -> Subscriptions {
+pub(super) fn tokened(fake: &fake::EventSub) -> Subscriptions {
     subscriptions(fake, TOKEN)
 }
 
