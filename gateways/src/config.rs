@@ -34,7 +34,7 @@ pub mod template;
 
 use reading::harmless;
 pub use reading::{Reading, Refusal};
-pub use servers::{CONNECT_FILE, Connect, NotReachable, open_database};
+pub use servers::{CONNECT_FILE, Connect, EXAMPLE_BROADCASTER, NotReachable, open_database};
 
 /// The file that is read when `--config` names no other. It may be absent.
 pub const FILE: &str = "tapedeck.toml";
@@ -253,6 +253,7 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut builder = config::Config::builder();
+        let is_example = connect.as_ref().is_some_and(|connect| connect.is_example);
         if let Some(connect) = connect {
             builder = builder.add_source(layers::of_json(connect.layer())?);
         }
@@ -266,7 +267,7 @@ impl Config {
             builder = builder.add_source(source);
         }
         let variables = layers::keys_of_environment(environment);
-        let read = builder
+        let read: Config = builder
             .add_source(
                 Environment::with_prefix("TAPEDECK")
                     .prefix_separator("_")
@@ -280,7 +281,11 @@ impl Config {
                 let words = harmless(&error.to_string());
                 ConfigError::Refused(format!("{words} (environment TAPEDECK_*)"))
             })?;
-        read.checked()
+        let mut read = read.checked()?;
+        if is_example {
+            read.or_example();
+        }
+        Ok(read)
     }
 
     /// Where the world reaches the API, as far as anybody has said.

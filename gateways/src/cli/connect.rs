@@ -169,7 +169,8 @@ fn welcome(config: &Config, account: &Account) -> String {
     let Account { role, login, user_id, scopes, .. } = account;
     let login = print::harmless(login);
     let mut words = format!(
-        "Connected {login} ({user_id}) as the {role}, with {}. A running Tapedeck uses it within seconds.",
+        "Connected {login} ({user_id}) as the {role}, with {}. A running Tapedeck uses it within seconds, if it began \
+         with this client_id.",
         accounts::counted(scopes.len()),
     );
     if *role == Role::Broadcaster && config.broadcaster_id.is_empty() {

@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::agree::{alerts_agree, replies_agree};
 use super::guard::StopSignal;
 use crate::audit::proof::SignerKey;
-use crate::config::{Connect, open_database};
+use crate::config::{Connect, EXAMPLE_BROADCASTER, open_database};
 use crate::embedded;
 use crate::simulate::{Night, Options, Pace, Shown, play, watch};
 use crate::twitch::{self, Secret};
@@ -259,7 +259,7 @@ impl Stage {
             folder,
             base: connect.api_url.context("`tapedeck up` named no address")?,
             key,
-            broadcaster: connect.broadcaster_id.unwrap_or_default(),
+            broadcaster: connect.broadcaster_id.unwrap_or_else(|| EXAMPLE_BROADCASTER.to_owned()),
             secret: Secret::new(connect.eventsub_secret.unwrap_or_default())?,
             pool,
             broker,

@@ -125,7 +125,8 @@ fn configuration(config: &Config) -> Vec<Finding> {
     }
     if config.broadcaster_id.is_empty() {
         let words = "broadcaster_id is empty: broadcasts cannot be queried".to_owned();
-        findings.push(note("configuration", words, "set TAPEDECK_BROADCASTER_ID"));
+        let mend = "set it in tapedeck.toml to your Twitch user id, which `tapedeck connect` says";
+        findings.push(note("configuration", words, mend));
     }
     findings.extend(keys::signing(config));
     findings.push(keys::login(config));

@@ -108,9 +108,9 @@ async fn rotate(config: &Config, pool: &PgPool) -> anyhow::Result<ExitCode> {
         }
         _ => {
             print::text(
-                "The secret stands in the configuration: change eventsub_secret there (tapedeck.toml, \
-                 TAPEDECK_EVENTSUB_SECRET, or connect.json of `tapedeck up`), and the rest follows. Without one there, \
-                 Tapedeck makes its own, and this replaces it.",
+                "The secret stands in the configuration: set another eventsub_secret there (in tapedeck.toml, also where \
+                 `tapedeck up` made one up, or TAPEDECK_EVENTSUB_SECRET), and the rest follows. Where there is none, Tapedeck \
+                 makes its own, and this replaces it.",
             )?;
             Ok(ExitCode::from(EXIT_FAILED))
         }
@@ -156,7 +156,7 @@ fn list(config: &Config, now: &Overview) -> anyhow::Result<()> {
             _ => String::new(),
         };
         let words =
-            format!("\nNobody listened yet: {first}start `tapedeck serve` or `tapedeck up`.");
+            format!("\nNobody listens yet: {first}start `tapedeck serve` or `tapedeck up` again.");
         return print::text(&words);
     };
     let why = listener.why.as_deref().map(|why| format!(" ({})", print::harmless(why)));

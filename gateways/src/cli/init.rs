@@ -18,7 +18,7 @@ use crate::key_file::sync_folder;
 ///
 /// Asks at most three things, each of which may be left out and filled in later; with flags it asks nothing. Nothing that
 /// exists is written over, and the file is readable by you only. Tapedeck runs without any file too: then nothing comes
-/// from Twitch, and `tapedeck simulate` plays a night.
+/// from Twitch. `tapedeck sandbox` has a Twitch of its own.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "EXAMPLES\n  \
     tapedeck init                                asks, and writes tapedeck.toml\n  \
@@ -47,7 +47,8 @@ impl Init {
         let sets = answers.sets();
         let text = filled(EXAMPLE, &sets)?;
         write(&path, &text)?;
-        print::text(&next_steps(&path, &sets))?;
+        let program = std::env::args().next().unwrap_or_else(|| "tapedeck".to_owned());
+        print::text(&next_steps(&program, &path, &sets))?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -155,7 +156,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     }
 }
 
-fn next_steps(path: &Path, sets: &[Set]) -> String {
+fn next_steps(program: &str, path: &Path, sets: &[Set]) -> String {
     let is_set = |key: &str| sets.iter().any(|set| set.key == key);
     let mut lines = vec![format!(
         "Wrote {}, readable by you only. Every key is in it, explained.",
@@ -165,20 +166,26 @@ fn next_steps(path: &Path, sets: &[Set]) -> String {
         lines.push(format!("    {:<26} {}", set.name(), set.value));
     }
     lines.extend([String::new(), "Next, each in a terminal of its own:".to_owned(), String::new()]);
+    let edit = || "edit it".to_owned();
     let mut steps = Vec::new();
     if !is_set("client_id") {
-        steps
-            .push(("edit it", "set client_id in [twitch], when there is an application at Twitch"));
+        let what = "set client_id in [twitch], when there is an application at Twitch";
+        steps.push((edit(), what));
     }
-    steps.push(("tapedeck up", "runs everything on this machine"));
-    steps.push(("tapedeck connect", "shows a link: say yes there, and you are live"));
-    steps.push(("tapedeck doctor", "says what is well, and what mends what is not"));
+    steps.push((format!("{program} up"), "runs everything on this machine; stop first what runs"));
+    steps.push((format!("{program} connect"), "shows a link: say yes there"));
+    if !is_set("broadcaster_id") {
+        let what = "set the broadcaster_id that `connect` says, and start `up` again";
+        steps.push((edit(), what));
+    }
+    steps.push((format!("{program} doctor"), "says what is well, and what mends what is not"));
+    let width = steps.iter().map(|(step, _)| step.len()).max().unwrap_or(0);
     let steps = steps.iter().zip(1..);
-    lines.extend(steps.map(|((step, what), n)| format!("    {n}. {step:<18} {what}")));
+    lines.extend(steps.map(|((step, what), n)| format!("    {n}. {step:<width$}   {what}")));
     lines.push(String::new());
-    lines.push(
-        "Nothing of Twitch is needed to look around: `tapedeck simulate` plays a night.".to_owned(),
-    );
+    lines.push(format!(
+        "Nothing of Twitch is needed to look around: `{program} sandbox` starts one of its own, and leaves your data alone."
+    ));
     lines.join("\n")
 }
 
@@ -204,11 +211,13 @@ mod tests {
     fn what_it_tells_to_do_next_can_be_done() {
         use clap::CommandFactory;
         let cli = crate::cli::Cli::command();
-        let said = next_steps(Path::new("tapedeck.toml"), &[]);
+        let said = next_steps("tapedeck", Path::new("tapedeck.toml"), &[]);
         let mut words = said.split("tapedeck ").skip(1).map(|rest| rest.split(' ').next());
         assert!(words.clone().count() >= 4, "{said}");
         let known = |word: &str| cli.find_subcommand(word.trim_end_matches(['`', ','])).is_some();
         assert!(words.all(|word| word.is_some_and(known)), "{said}");
+        let said = next_steps("target/release/tapedeck", Path::new("tapedeck.toml"), &[]);
+        assert!(said.contains(". target/release/tapedeck connect   shows"), "{said}");
     }
 
     #[test]

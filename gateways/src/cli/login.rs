@@ -15,7 +15,7 @@ use crate::login::{Readiness, Role, readiness};
 
 /// See whether people can log in with Twitch, and who is logged in; log somebody out
 ///
-/// Viewers who log in see their own points and may give some; moderators see what the dashboard shows; the broadcaster
+/// Viewers who log in see their own points and may give some; moderators see everybody's over the API; the broadcaster
 /// may do everything. Register an application in Twitch's developer console for it: `tapedeck login status` says what to
 /// enter there, and what to set here.
 #[derive(Debug, clap::Args)]

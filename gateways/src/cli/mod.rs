@@ -77,7 +77,7 @@ const EXIT_NOT_REACHABLE: u8 = 4;
         4    the database, the broker or the API cannot be reached\n  \
         5    a viewer's proof agrees with itself, and nothing says whose key signed it\n  \
         130  interrupted\n\n\
-        Where a server is found: the flags below, then the environment (DATABASE_URL, NATS_URL,\n\
+        Where a server is found: the flags above, then the environment (DATABASE_URL, NATS_URL,\n\
         TAPEDECK_*), then tapedeck.toml, then connect.json in the data folder of `tapedeck up`."
 )]
 pub struct Cli {

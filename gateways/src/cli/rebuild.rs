@@ -20,7 +20,7 @@ use super::{Globals, print};
     tapedeck rebuild balances\n  \
     tapedeck rebuild --all")]
 pub struct Rebuild {
-    /// Which ones: balances, statements, broadcasts, alerts
+    /// Which ones: balances, statements, broadcasts, alerts, generations, holds, grants, stages, tapes, replies, gaps
     #[arg(value_name = "PROJECTION", required_unless_present = "all")]
     names: Vec<String>,
     /// All of them

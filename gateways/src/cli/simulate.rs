@@ -12,15 +12,13 @@ use reqwest::Url;
 use serde_json::json;
 
 use super::{Globals, print};
-use crate::config::{Connect, NotReachable};
+use crate::config::{Connect, EXAMPLE_BROADCASTER, NotReachable};
 use crate::simulate::{Night, Options, Pace, Report, play};
 use crate::twitch::Secret;
 use crate::twitch::webhook::PATH;
 
 /// How long the first connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
-/// The channel of the night where none is configured, and so none is checked.
-const ANY_BROADCASTER: &str = "1000";
 
 /// Play a night of broadcasting: signed EventSub webhooks, as Twitch sends them
 ///
@@ -125,8 +123,11 @@ impl Simulate {
             Some(to) => to.clone(),
             None => Url::parse(&base).and_then(|base| base.join(PATH)).context(base)?,
         };
-        let configured = config.broadcaster_id;
-        let configured = if configured.is_empty() { ANY_BROADCASTER.into() } else { configured };
+        // Where none is configured, none is checked.
+        let configured = match config.broadcaster_id {
+            id if id.is_empty() => EXAMPLE_BROADCASTER.to_owned(),
+            id => id,
+        };
         let broadcaster = self.broadcaster.clone().unwrap_or(configured);
         let secret = self.secret.clone().unwrap_or(config.eventsub_secret);
         if secret.is_empty() {

@@ -30,8 +30,8 @@ const DECISION_LIMIT: Duration = Duration::from_secs(10);
 
 /// Show what plays in OBS and what waits, and direct it
 ///
-/// The server decides from when to when each alert is shown, and every overlay of a stage shows the same. An alert waits
-/// until an overlay is there to show it, and its row says what became of it:
+/// The server decides from when to when each alert is shown, and every overlay of a stage shows the
+/// same. An alert waits until an overlay is there to show it, and its row says what became of it:
 ///
 ///   waiting    in line; nothing starts while the stage is paused or no overlay shows its type
 ///   playing    started, and no overlay has said yet that it is on the screen
@@ -39,8 +39,8 @@ const DECISION_LIMIT: Duration = Duration::from_secs(10);
 ///   skipped    taken off while it played
 ///   cleared    taken out of the line
 ///   expired    waited for longer than its type may
-///   unknown    sent to an overlay that never said anything about it, or paid for and still in line when the
-///              configuration did not name its stage any more: replay it, or leave it
+///   unknown    sent to an overlay that never said anything about it, or paid for and still in line
+///              when the configuration did not name its stage any more: replay it, or leave it
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -105,17 +105,19 @@ enum Command {
     Prioritise { alert: Uuid },
     /// Make alerts silent
     Mute {
+        /// sound or speech
         #[arg(value_parser = sound)]
         what: Sound,
     },
     /// End a muting
     Unmute {
+        /// sound or speech
         #[arg(value_parser = sound)]
         what: Sound,
     },
     /// Make an alert to look at: it takes the way of every alert, and moves no points
     Test {
-        /// follow, cheer, sub, resub, gift, raid, hype_train, ghost or friend
+        /// follow, cheer, sub, resub, gift, raid, hype_train, ghost, friend, tape, static or notice
         #[arg(value_parser = kind, value_name = "TYPE")]
         kind: Kind,
         /// What is to be different from the ordinary test of this type: {"bits": 5000}

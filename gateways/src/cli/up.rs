@@ -20,9 +20,6 @@ use crate::embedded::{self, Connections, Options, Servers};
 use crate::http::keys::{self, Keys, Scope};
 use crate::{observe, twitch};
 
-/// The channel of a newcomer who has not named one; `tapedeck simulate` plays a night of it.
-const EXAMPLE_BROADCASTER: &str = "1000";
-
 pub(super) const QUIET: &str = "warn";
 
 /// Run everything on this machine: private servers, the API, the feed and the overlay
@@ -88,9 +85,7 @@ impl Up {
             ordinary.metrics_listen,
             "--metrics-listen",
         )?;
-        if config.broadcaster_id.is_empty() {
-            config.broadcaster_id = EXAMPLE_BROADCASTER.to_owned();
-        }
+        config.or_example();
         if config.eventsub_secret.is_empty() {
             config.eventsub_secret = embedded::random_secret();
         }
@@ -153,13 +148,15 @@ pub(super) async fn leave_word(
 ) -> anyhow::Result<(Config, String)> {
     config.listen = listen.unwrap_or(config.listen);
     config.metrics_listen = metrics_listen;
+    let (broadcaster_id, is_example) = Connect::channel(&config);
     let connect = Connect {
         nats_url: config.nats_url.clone(),
         nats_passwords: config.nats_passwords.clone(),
         database_url: config.database_url.clone(),
         owner_database_url: config.owner_database_url.clone(),
         api_url: Some(format!("http://{}", config.listen)),
-        broadcaster_id: Some(config.broadcaster_id.clone()),
+        broadcaster_id,
+        is_example,
         eventsub_secret: Some(config.eventsub_secret.clone()),
     };
     write_private(&servers.data.join(CONNECT_FILE), &serde_json::to_vec_pretty(&connect)?)?;
@@ -250,6 +247,10 @@ fn screen(config: &Config, servers: &Connections, overlay_key: &str, took: Durat
     let data = servers.data.display();
     let base = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
     let base = base.trim_end_matches('/');
+    let channel = match config.broadcaster_id.as_str() {
+        "" => "no channel yet: `connect` says which is yours".to_owned(),
+        id => format!("channel {id}"),
+    };
     let postgres = without_password(&servers.database_url);
     let program = std::env::args().next().unwrap_or_else(|| "tapedeck".to_owned());
     let here = std::env::current_dir().is_ok_and(|folder| folder.join("data") == servers.data);
@@ -262,10 +263,7 @@ fn screen(config: &Config, servers: &Connections, overlay_key: &str, took: Durat
             "add it to OBS as a browser source; the key shows alerts and does nothing else".into(),
         ),
         ("API", format!("{base}/api/v1, described in {base}/api/v1/openapi.json")),
-        (
-            "Webhooks",
-            format!("{base}{}, for channel {}", twitch::webhook::PATH, config.broadcaster_id),
-        ),
+        ("Webhooks", format!("{base}{}, for {channel}", twitch::webhook::PATH)),
         ("Health", format!("{base}/healthz, {base}/readyz")),
         ("Metrics", format!("http://{}/metrics", config.metrics_listen)),
         ("NATS", servers.nats_url.clone()),
@@ -282,7 +280,7 @@ fn screen(config: &Config, servers: &Connections, overlay_key: &str, took: Durat
         ("simulate", "play a night of follows, cheers, subs and raids"),
         ("audit", "prove every balance from position 1"),
         ("events", "browse the journal"),
-        ("key issue", "a key for the API"),
+        ("key issue --name me --scope admin", "a key for the API"),
         ("doctor", "say what is well and what is not"),
     ]
     .map(|(command, what)| (format!("{program} {command}{flag}"), what));

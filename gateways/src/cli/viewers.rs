@@ -20,7 +20,7 @@ const CLEARED_BY: &str = "When NATS is back, the same command again, or an hour 
 ///
 /// Names are kept beside history and not in it. Erasing takes them out of the table of names, out of the dead letters and
 /// out of the cache of what Twitch says, and leaves a mark, so that names seen later are not kept. Points, statements
-/// and every sum stay, under the user id alone; the overlay, the leaderboard and the dashboard show no name.
+/// and every sum stay, under the user id alone; the overlay, the leaderboard and the API show no name.
 ///
 /// What is not erased: messages, notes and requests are part of what happened, and history is never rewritten; alerts of
 /// an erased viewer are shown without their words and pictures, and the list of requests with them. Pictures stay in

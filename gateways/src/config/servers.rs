@@ -9,10 +9,14 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
 
-use super::ConfigError;
+use super::{Config, ConfigError};
 
 /// What a running `tapedeck up` leaves in its data folder, readable by its owner only.
 pub const CONNECT_FILE: &str = "connect.json";
+
+/// The channel of a newcomer who has named neither one nor an application at Twitch: `tapedeck up` makes it up, and
+/// `tapedeck simulate` plays a night of it.
+pub const EXAMPLE_BROADCASTER: &str = "1000";
 
 /// How long PostgreSQL may take to let us in, or to give us a connection later.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -31,6 +35,9 @@ pub struct Connect {
     pub api_url: Option<String>,
     #[serde(default)]
     pub broadcaster_id: Option<String>,
+    /// The channel is made up, and counts for nothing once somebody names their application.
+    #[serde(default)]
+    pub is_example: bool,
     #[serde(default)]
     pub eventsub_secret: Option<String>,
 }
@@ -41,7 +48,28 @@ pub struct Connect {
 #[error("{0}")]
 pub struct NotReachable(pub String);
 
+impl Config {
+    /// Takes the channel of a newcomer where neither one nor an application at Twitch is named: whoever has an application
+    /// has a channel of their own.
+    pub fn or_example(&mut self) {
+        if self.broadcaster_id.is_empty() && self.twitch.client_id.is_empty() {
+            EXAMPLE_BROADCASTER.clone_into(&mut self.broadcaster_id);
+        }
+    }
+
+    /// Whether it is that channel.
+    fn is_example(&self) -> bool {
+        self.broadcaster_id == EXAMPLE_BROADCASTER && self.twitch.client_id.is_empty()
+    }
+}
+
 impl Connect {
+    /// What `config` says of the channel: its id, where it is not made up, and whether it is.
+    pub fn channel(config: &Config) -> (Option<String>, bool) {
+        let id = Some(config.broadcaster_id.clone());
+        (id.filter(|id| !id.is_empty() && !config.is_example()), config.is_example())
+    }
+
     /// What `tapedeck up` left in `data`; `None` when it never ran there.
     pub fn read(data: &Path) -> Result<Option<Self>, ConfigError> {
         let path = data.join(CONNECT_FILE);

@@ -93,6 +93,26 @@ fn what_up_wrote_is_weaker_than_the_file() {
 }
 
 #[test]
+fn the_channel_that_up_made_up_counts_until_somebody_has_an_application() {
+    let connect = || Connect { is_example: true, ..Connect::default() };
+    let read = |text: &str| {
+        let file = ("tapedeck.toml".to_owned(), text.to_owned());
+        Config::layered(Some(connect()), Some(file), []).expect("readable")
+    };
+    let newcomer = read("");
+    assert_eq!(newcomer.broadcaster_id, EXAMPLE_BROADCASTER);
+    assert_eq!(Connect::channel(&newcomer), (None, true), "and is made up again");
+    let unsaid = read("[twitch]\nclient_id = \"abc\"");
+    assert_eq!(unsaid.broadcaster_id, "", "`tapedeck connect` says which it is");
+    assert_eq!(Connect::channel(&unsaid), (None, false));
+    let said = read("broadcaster_id = \"2000\"\n[twitch]\nclient_id = \"abc\"");
+    assert_eq!(Connect::channel(&said), (Some("2000".to_owned()), false));
+    let irc = "[twitch.irc]\nenabled = true\nchannel = \"goldenreel\"".to_owned();
+    let refused = Config::layered(Some(connect()), Some(("tapedeck.toml".to_owned(), irc)), []);
+    refused.expect_err("the chat of a channel that is made up is nobody's");
+}
+
+#[test]
 fn only_what_changed_and_can_change_now_takes_effect() {
     let before = layered("listen = \"127.0.0.1:1\"", &[]).expect("readable");
     let running = Config { broadcaster_id: "given by a flag".to_owned(), ..before.clone() };

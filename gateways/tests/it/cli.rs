@@ -18,7 +18,7 @@ async fn with_history() -> World {
         owner_database_url: Some(world.servers.owner_database_url.clone()),
         broadcaster_id: Some("1000".to_owned()),
         eventsub_secret: Some("a secret for tests".to_owned()),
-        api_url: None,
+        ..Connect::default()
     };
     let json = serde_json::to_vec(&connect).expect("JSON");
     std::fs::write(world.servers.data.join(CONNECT_FILE), json).expect("written");

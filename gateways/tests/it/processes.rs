@@ -33,6 +33,7 @@ impl Site {
             api_url: Some(format!("http://127.0.0.1:{port}")),
             broadcaster_id: Some(BROADCASTER.to_owned()),
             eventsub_secret: Some(SECRET.to_owned()),
+            ..Connect::default()
         };
         let json = serde_json::to_vec(&connect).expect("JSON");
         std::fs::write(servers.data.join(CONNECT_FILE), json).expect("written");

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 
 use super::{Finding, note, well, wrong};
 use crate::config::Config;
+use crate::twitch::accounts::store;
 use crate::twitch::eventsub::record::{self, Feed};
 use crate::twitch::eventsub::round::State;
 use crate::twitch::irc;
@@ -19,6 +20,8 @@ const IRC: &str = "IRC";
 const MISSED: &str = "missed";
 const SECRET: &str = "secret";
 const START: &str = "start `tapedeck serve` or `tapedeck up`";
+/// Whoever runs begins to listen seconds after an account is connected, unless it began before there was a client id.
+const AGAIN: &str = "start `tapedeck serve` or `tapedeck up`; stop first what began before twitch.client_id was set";
 /// By then all subscriptions were made again, if Twitch answers.
 const MOVED_MAX: TimeDelta = TimeDelta::minutes(15);
 const LIST: &str = "tapedeck eventsub list";
@@ -71,17 +74,35 @@ async fn eventsub(
     config: &Config,
     hearing: Option<&Hearing>,
 ) -> anyhow::Result<Vec<Finding>> {
-    let Some(hearing) = hearing else {
-        let words = "[twitch] names no application: Twitch is not asked to tell anything";
-        let mend = "set twitch.client_id and broadcaster_id, then `tapedeck connect`";
-        return Ok(vec![note(CHECK, words.to_owned(), mend)]);
+    let Some(hearing) = hearing else { return Ok(vec![off(config)]) };
+    if let Some(feed) = record::find(pool, &config.broadcaster_id).await? {
+        return Ok(of(&feed, Utc::now()));
+    }
+    let is_granted = match hearing {
+        Hearing::Fixed(_) => true,
+        Hearing::Account(role) => {
+            matches!(
+                store::find(pool, *role).await?.state,
+                store::State::Good | store::State::Unreachable
+            )
+        }
     };
-    Ok(match record::find(pool, &config.broadcaster_id).await? {
-        // That nobody is connected is said of the account.
-        None if matches!(hearing, Hearing::Account(_)) => Vec::new(),
-        None => vec![wrong(CHECK, "nobody listened yet".to_owned(), START)],
-        Some(feed) => of(&feed, Utc::now()),
-    })
+    // That nobody is connected is said of the account.
+    Ok(is_granted
+        .then(|| wrong(CHECK, "nobody listens yet".to_owned(), AGAIN))
+        .into_iter()
+        .collect())
+}
+
+/// Twitch is not asked to tell anything.
+fn off(config: &Config) -> Finding {
+    if config.twitch.client_id.is_empty() {
+        let words = "[twitch] names no application: Twitch is not asked to tell anything";
+        return note(CHECK, words.to_owned(), "set twitch.client_id, then `tapedeck connect`");
+    }
+    let words = "nobody said whose channel it is: Twitch is not asked to tell anything";
+    let mend = "set broadcaster_id to what `tapedeck connect --list` shows, and start again";
+    wrong(CHECK, words.to_owned(), mend)
 }
 
 /// How chat is read over IRC, where it is to be.

@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use gateways::config::CONNECT_FILE;
 use tokio::process::Command;
 
 use super::*;
@@ -84,4 +85,30 @@ async fn the_broadcaster_opens_a_link_says_yes_and_is_connected() {
         (twitch.granted(BROADCASTER), state(&world.pool, Role::Broadcaster).await),
         (0, State::None)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_not_said_whose_channel_it_is_finds_it_out_by_connecting() {
+    let (world, twitch) = (World::start().await, Twitch::start().await.expect("a fake Twitch"));
+    let site = Site::new(&world.servers, &world.pool).await;
+    // As `tapedeck up` leaves it where nobody named a channel.
+    let connect = world.servers.data.join(CONNECT_FILE);
+    let text = std::fs::read(&connect).expect("it was written");
+    let mut json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    json["broadcaster_id"] = serde_json::Value::Null;
+    json["is_example"] = true.into();
+    std::fs::write(&connect, json.to_string()).expect("written");
+    let run = async |arguments: &[&str]| said(tapedeck(&site, &world, &twitch, arguments)).await;
+
+    let (_, text) = run(&["doctor"]).await;
+    assert!(text.contains("nobody said whose channel it is"), "{text}");
+    twitch.says_yes(BROADCASTER);
+    let (code, text) = run(&["connect"]).await;
+    assert!(code == Some(0) && text.contains("Set broadcaster_id = \"1000\""), "{text}");
+
+    // Said now, and what runs knows nothing of it.
+    let mut command = tapedeck(&site, &world, &twitch, &["doctor"]);
+    command.env("TAPEDECK_BROADCASTER_ID", BROADCASTER);
+    let (_, text) = said(command).await;
+    assert!(text.contains("nobody listens yet") && !text.contains("whose channel"), "{text}");
 }

@@ -27,7 +27,7 @@ async fn tapedeck(
         owner_database_url: Some(serving.world.servers.owner_database_url.clone()),
         broadcaster_id: Some(BROADCASTER.to_owned()),
         eventsub_secret: Some("a secret for tests".to_owned()),
-        api_url: None,
+        ..Connect::default()
     };
     let json = serde_json::to_vec(&connect).expect("JSON");
     std::fs::write(data.join(CONNECT_FILE), json).expect("written");
