@@ -204,19 +204,31 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads `file` (or [`FILE`], if it is there), the environment of this process, and beneath
-    /// both what `tapedeck up` wrote into `data`.
-    pub fn load(file: Option<&Path>, data: &Path) -> Result<Self, ConfigError> {
+    /// both `connect`: what `tapedeck up` wrote into `data`.
+    pub fn load(
+        file: Option<&Path>,
+        data: &Path,
+        connect: Option<Connect>,
+    ) -> Result<Self, ConfigError> {
         let text = match file {
             Some(path) => Some(read(path)?),
             None => Path::new(FILE).exists().then(|| read(Path::new(FILE))).transpose()?,
         };
-        Self::of_text(text, file.unwrap_or(Path::new(FILE)), data)
+        Self::over(connect, text, file.unwrap_or(Path::new(FILE)), data)
     }
 
-    /// The same of a text that was read from `file`, if there was one.
+    /// The same of a text that was read from `file`, if there was one, over what is in `data` now.
     pub fn of_text(text: Option<String>, file: &Path, data: &Path) -> Result<Self, ConfigError> {
+        Self::over(Connect::read(data)?, text, file, data)
+    }
+
+    fn over(
+        connect: Option<Connect>,
+        text: Option<String>,
+        file: &Path,
+        data: &Path,
+    ) -> Result<Self, ConfigError> {
         let (file, name) = (file.to_owned(), file.display().to_string());
-        let connect = Connect::read(data)?;
         let read = Self::layered(connect, text.map(|text| (name, text)), std::env::vars())?;
         Ok(Config { source: Some(Source { file, data: data.to_owned() }), ..read })
     }

@@ -40,7 +40,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use sqlx::PgPool;
 
-use crate::config::{Config, NotReachable, open_database};
+use crate::config::{Config, Connect, NotReachable, open_database};
 use crate::observe;
 
 const EXIT_FAILED: u8 = 1;
@@ -156,7 +156,12 @@ enum Command {
 impl Globals {
     /// The configuration, with the flags over it.
     pub fn config(&self) -> anyhow::Result<Config> {
-        let mut config = Config::load(self.config.as_deref(), &self.data)?;
+        self.config_over(Connect::read(&self.data)?)
+    }
+
+    /// The same over what is known of `tapedeck up`.
+    fn config_over(&self, connect: Option<Connect>) -> anyhow::Result<Config> {
+        let mut config = Config::load(self.config.as_deref(), &self.data, connect)?;
         if let Some(url) = &self.database_url {
             config.database_url.clone_from(url);
         }

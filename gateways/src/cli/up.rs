@@ -76,7 +76,8 @@ impl Up {
 
     /// What is configured, and for a newcomer what is not: a channel, a secret, free ports.
     fn config(&self, globals: &Globals) -> anyhow::Result<Config> {
-        let mut config = globals.config()?;
+        let before = Connect::read(globals.data())?;
+        let mut config = globals.config_over(before.map(Connect::lasting))?;
         let ordinary = Config::default();
         config.listen = address(self.listen, config.listen, ordinary.listen, "--listen")?;
         config.metrics_listen = address(
@@ -92,11 +93,6 @@ impl Up {
         // The screen stays in view: the terminal gets only what needs somebody's attention.
         if config.log == ordinary.log {
             config.log = QUIET.to_owned();
-        }
-        // Where we listened the last time is not where the world reaches us now.
-        let before = Connect::read(globals.data())?.unwrap_or_default();
-        if config.public_url == before.api_url {
-            config.public_url = None;
         }
         Ok(config)
     }

@@ -70,6 +70,11 @@ impl Connect {
         (id.filter(|id| !id.is_empty() && !config.is_example()), config.is_example())
     }
 
+    /// What is true of the next run as well: the channel, and where the world reaches us, are what is configured then.
+    pub fn lasting(self) -> Self {
+        Connect { broadcaster_id: None, is_example: false, api_url: None, ..self }
+    }
+
     /// What `tapedeck up` left in `data`; `None` when it never ran there.
     pub fn read(data: &Path) -> Result<Option<Self>, ConfigError> {
         let path = data.join(CONNECT_FILE);

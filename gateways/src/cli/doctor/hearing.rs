@@ -100,6 +100,10 @@ fn off(config: &Config) -> Finding {
         let words = "[twitch] names no application: Twitch is not asked to tell anything";
         return note(CHECK, words.to_owned(), "set twitch.client_id, then `tapedeck connect`");
     }
+    if !config.broadcaster_id.is_empty() {
+        let words = "webhooks and conduits take a client_secret, and none is set here";
+        return wrong(CHECK, words.to_owned(), "set TAPEDECK_TWITCH__CLIENT_SECRET");
+    }
     let words = "nobody said whose channel it is: Twitch is not asked to tell anything";
     let mend = "set broadcaster_id to what `tapedeck connect --list` shows, and start again";
     wrong(CHECK, words.to_owned(), mend)

@@ -47,7 +47,7 @@ async fn begin_eventsub(
 ) -> anyhow::Result<()> {
     let Some(bearer) = bearer(config, accounts) else {
         tracing::info!(
-            "twitch.client_id or broadcaster_id is not set: Twitch is not asked to tell anything"
+            "Twitch is not asked to tell anything: client_id, broadcaster_id, or what the transport takes is not set"
         );
         return Ok(());
     };

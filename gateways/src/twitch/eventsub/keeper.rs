@@ -287,12 +287,11 @@ impl Keeping {
                 self.lose(&kinds, self.looked_at.unwrap_or(report.at), why);
             }
             for (kinds, at) in round::together(news().filter(enabled)) {
-                let (broadcaster, at) = (&self.keeper.row.broadcaster, gaps::kept(at));
-                let restored = gaps::restore(broadcaster, &kinds, at);
+                let at = gaps::kept(at);
                 if self.keeper.transport != Transport::Webhook {
                     self.heard_at = self.heard_at.max(Some(at));
                 }
-                self.unsent.keep(restored);
+                self.unsent.keep(gaps::restore(&self.keeper.row.broadcaster, &kinds, at));
             }
             self.fed = now;
             self.looked_at = Some(report.at);
@@ -317,14 +316,12 @@ impl Keeping {
 
     /// What changed by itself: the secret, what was stored, and whether somebody asks.
     async fn look(&mut self) {
-        if self.keeper.transport == Transport::Webhook && self.running.is_none() {
-            let place = self.keeper.webhook_place();
-            if place.is_some() && place != self.place {
-                (self.place, self.next) = (place, Instant::now());
-            }
-        }
         if self.keeper.transport == Transport::Webhook {
             self.posted().await;
+            let place = self.keeper.webhook_place();
+            if self.running.is_none() && place.is_some() && place != self.place {
+                (self.place, self.next) = (place, Instant::now());
+            }
         }
         let stored = *self.keeper.stored.borrow_and_update();
         if !self.fed.is_empty() {
@@ -344,16 +341,20 @@ impl Keeping {
     async fn posted(&mut self) {
         let Row { pool, broadcaster, .. } = self.keeper.row.clone();
         let Ok(posted) = Posted::find(&pool, &broadcaster).await else { return };
-        let since = posted.silent_since(Utc::now());
-        self.silent = since.is_some();
-        let Some(since) = since else { return };
+        let since = posted.silent_since();
+        let was_silent = std::mem::replace(&mut self.silent, since.is_some());
+        let Some(since) = since else {
+            return if was_silent {
+                (self.running, self.next) = (None, Instant::now());
+            };
+        };
         let fed: Vec<String> = std::mem::take(&mut self.fed).into_iter().collect();
         self.lose(&fed, since, "no webhook was taken in");
-        if posted.lost_since.is_some() && self.unsent.send(&self.keeper.publisher).await {
-            match posted.is_recorded(&pool, &broadcaster).await {
-                Ok(()) => (self.silent, self.running, self.next) = (false, None, Instant::now()),
-                Err(error) => tracing::warn!(%error, "that a gap is recorded is not written down"),
-            }
+        if posted.lost_since.is_some()
+            && self.unsent.send(&self.keeper.publisher).await
+            && let Err(error) = posted.is_recorded(&pool, &broadcaster).await
+        {
+            tracing::warn!(%error, "that a gap is recorded is not written down");
         }
     }
 

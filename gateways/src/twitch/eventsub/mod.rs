@@ -4,8 +4,9 @@
 //! about what Twitch has; `round` does it (`subscriptions` are the calls), at the start, hourly, and whenever Twitch takes
 //! something away. Over the WebSocket, `line` is a connection, `frame` what comes over it, `session` the connections one
 //! after another, and `intake` hands on what they say, through the same translation and to the same place as the
-//! webhook does; over webhooks, `posted` says whether they are taken in. Over `conduits`, several processes have a connection each, and share what is told. `keeper` decides from
-//! all this what reaches us, and writes down what does not: a gap. `overview` says how it all is.
+//! webhook does; over webhooks, `posted` says whether they are taken in. Over `conduits`, several processes have a
+//! connection each, and share what is told. `keeper` decides from all this what reaches us, and writes down what does not:
+//! a gap. `overview` says how it all is.
 
 pub mod conduits;
 pub mod frame;

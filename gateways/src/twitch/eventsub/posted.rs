@@ -31,10 +31,11 @@ impl Beat {
         let mut beats = tokio::time::interval(BEAT_EVERY);
         while stop.run_until_cancelled(beats.tick()).await.is_some() {
             let config = Arc::clone(&self.configs.borrow());
-            if !config.keeps_webhooks() || self.nats.connection_state() != State::Connected {
+            let is_signed = config.keeps_webhooks() || !config.eventsub_secret.is_empty();
+            if !is_signed || self.nats.connection_state() != State::Connected {
                 continue;
             }
-            let said = limited(beat(&self.pool, &config.broadcaster_id, Utc::now())).await;
+            let said = limited(beat(&self.pool, &config.broadcaster_id)).await;
             if let Err(error) = said {
                 tracing::debug!(%error, "that webhooks are taken in is not written down");
             }
@@ -43,13 +44,12 @@ impl Beat {
     }
 }
 
-/// They are taken in `at` this moment. That they were not for long is kept, until the gap is recorded.
-async fn beat(pool: &PgPool, broadcaster: &str, at: DateTime<Utc>) -> sqlx::Result<()> {
-    let query = "UPDATE eventsub_feeds SET heard_at = GREATEST(heard_at, $2),
-             lost_since = CASE WHEN heard_at < $3 THEN LEAST(lost_since, heard_at) ELSE lost_since END
+/// They are taken in now. That they were not for long is kept, until the gap is recorded. The clock is PostgreSQL's.
+async fn beat(pool: &PgPool, broadcaster: &str) -> sqlx::Result<()> {
+    let query = "UPDATE eventsub_feeds SET heard_at = GREATEST(heard_at, now()), lost_since =
+             CASE WHEN heard_at < now() - $2 THEN LEAST(lost_since, heard_at) ELSE lost_since END
          WHERE broadcaster = $1 AND transport = 'webhook'";
-    let query = sqlx::query(query).bind(broadcaster).bind(at).bind(at - SILENCE);
-    query.execute(pool).await.map(drop)
+    sqlx::query(query).bind(broadcaster).bind(SILENCE).execute(pool).await.map(drop)
 }
 
 /// What a row says of it.
@@ -59,17 +59,18 @@ pub struct Posted {
     heard_at: Option<DateTime<Utc>>,
     /// Since when some may be lost, where they are taken in again.
     pub lost_since: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
 }
 
 impl Posted {
     pub async fn find(pool: &PgPool, broadcaster: &str) -> sqlx::Result<Posted> {
-        let query = "SELECT heard_at, lost_since FROM eventsub_feeds WHERE broadcaster = $1";
+        let query = "SELECT heard_at, lost_since, now() FROM eventsub_feeds WHERE broadcaster = $1";
         limited(sqlx::query_as(query).bind(broadcaster).fetch_one(pool)).await
     }
 
     /// Since when some may be lost.
-    pub fn silent_since(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.lost_since.or(self.heard_at.filter(|heard| now - heard > SILENCE))
+    pub fn silent_since(&self) -> Option<DateTime<Utc>> {
+        self.lost_since.or(self.heard_at.filter(|heard| self.now - heard > SILENCE))
     }
 
     /// The gap is recorded.
@@ -89,12 +90,12 @@ mod tests {
         let now = DateTime::UNIX_EPOCH + TimeDelta::hours(1);
         let since = |heard_s: i64, lost_since| {
             let heard_at = Some(now - TimeDelta::seconds(heard_s));
-            Posted { heard_at, lost_since }.silent_since(now)
+            Posted { heard_at, lost_since, now }.silent_since()
         };
         assert_eq!(since(120, None), None);
         assert_eq!(since(121, None), Some(now - TimeDelta::seconds(121)));
         let before = now - TimeDelta::minutes(20);
         assert_eq!(since(0, Some(before)), Some(before), "they are taken in again");
-        assert_eq!(Posted { heard_at: None, lost_since: None }.silent_since(now), None);
+        assert_eq!(Posted { heard_at: None, lost_since: None, now }.silent_since(), None);
     }
 }

@@ -48,6 +48,13 @@ pub async fn ask(pool: &PgPool, broadcaster: &str) -> sqlx::Result<Option<i64>> 
     sqlx::query_scalar(query).bind(broadcaster).fetch_optional(pool).await
 }
 
+/// Why nobody listens yet.
+pub async fn waits(pool: &PgPool, broadcaster: &str, why: &str) -> sqlx::Result<()> {
+    let query = "UPDATE eventsub_feeds SET state = 'connecting', why = $2, since = now()
+         WHERE broadcaster = $1";
+    sqlx::query(query).bind(broadcaster).bind(why).execute(pool).await.map(drop)
+}
+
 /// The row of one feed, as whoever listens writes it.
 #[derive(Clone)]
 pub struct Row {

@@ -19,8 +19,8 @@ use super::conduits::rows::Rows;
 use super::conduits::{Conductor, Holder};
 use super::intake;
 use super::keeper::Keeper;
-use super::plan;
-use super::record::{self, Row};
+use super::plan::{self, Existing};
+use super::record::{self, Feed, Row};
 use super::session::Session;
 use super::settings::{Settings, Transport};
 use super::subscriptions::Subscriptions;
@@ -45,8 +45,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// confirmed is over after nine seconds ([`leader::wait`]), and it is asked for more often.
 const REGAIN_LIMIT: Duration = Duration::from_secs(60);
 const NOTES_MAX: usize = 256;
-const LEFT: &str = "webhooks may be left that tell the same, and the WebSocket waits until they are gone (this needs the \
-     twitch.client_secret that they were made with)";
+const LEFT: &str =
+    "the WebSocket waits until the webhooks of before, which tell the same, are removed";
 
 /// What listening needs.
 #[derive(Clone)]
@@ -123,7 +123,9 @@ impl EventSub {
     async fn lead(&self, leader: PgConnection, stop: &CancellationToken) -> anyhow::Result<()> {
         let ending = stop.child_token();
         let _cut = ending.clone().drop_guard();
-        self.leave_webhooks().await?;
+        if !self.is_clear(stop).await? {
+            return Ok(());
+        }
         let broadcaster = self.broadcaster.clone();
         let row = Row { pool: self.pool.clone(), broadcaster, listener: Uuid::new_v4() };
         let (alone, is_alone) = watch::channel(true);
@@ -133,24 +135,46 @@ impl EventSub {
 
     /// What webhooks of before tell would count beside what is told over a WebSocket, whose list does not even show them:
     /// they go first.
-    async fn leave_webhooks(&self) -> anyhow::Result<()> {
-        let former = record::find(&self.pool, &self.broadcaster).await?;
-        let is_left = former.is_some_and(|former| former.transport == Transport::Webhook.name());
-        if self.settings.transport != Transport::Websocket || !is_left {
-            return Ok(());
-        }
-        let application = self.application.clone().context(LEFT)?;
+    async fn leave_webhooks(&self, former: &Feed) -> anyhow::Result<()> {
+        let application = self.application.clone().context("no twitch.client_secret is set")?;
         let calls = Calls::new(application).shared(self.pool.clone(), APPLICATION);
         let subscriptions = Subscriptions::new(calls, self.helix_url.clone(), String::new());
-        let listed = subscriptions.list().await.context(LEFT)?;
+        let listed = subscriptions.list().await?;
         let callback = webhook::callback(&self.public_url);
+        let made = former.report.iter().flat_map(|report| &report.statuses);
+        let made: Vec<&str> = made.filter_map(|status| status.id.as_deref()).collect();
+        let is_ours = |one: &Existing| {
+            made.contains(&one.id.as_str()) || plan::version_at(&callback, one).is_some()
+        };
         for one in listed.existing.iter().filter(|one| one.is_posted()) {
-            if self.settings.exclusive || plan::version_at(&callback, one).is_some() {
+            if self.settings.exclusive || is_ours(one) {
                 tracing::info!(one.id, one.kind, "a webhook of EventSub is removed");
-                subscriptions.delete(&one.id).await.context(LEFT)?;
+                subscriptions.delete(&one.id).await?;
             }
         }
         Ok(())
+    }
+
+    /// Waits until nothing of before counts beside what is told now. Whether that is so.
+    async fn is_clear(&self, stop: &CancellationToken) -> anyhow::Result<bool> {
+        let former = record::find(&self.pool, &self.broadcaster).await?;
+        let posted = former.filter(|former| former.transport == Transport::Webhook.name());
+        let (Some(former), Transport::Websocket) = (posted, self.settings.transport) else {
+            return Ok(true);
+        };
+        loop {
+            let left = stop.run_until_cancelled(self.leave_webhooks(&former)).await;
+            let why = match left {
+                None => return Ok(false),
+                Some(Ok(())) => return Ok(true),
+                Some(Err(error)) => format!("{LEFT}: {error:#}"),
+            };
+            tracing::warn!("{why}");
+            record::waits(&self.pool, &self.broadcaster, &why).await?;
+            if timeout(REFUSED_WAIT, stop.cancelled()).await.is_ok() {
+                return Ok(false);
+            }
+        }
     }
 
     fn tasks(

@@ -50,8 +50,18 @@ async fn what_webhooks_tell_is_not_told_over_the_websocket_as_well() {
     desk.told(Transport::Webhook).await;
     listener.stop().await;
 
-    desk.fake.calls();
+    // Nothing is told twice: as long as the webhooks cannot be removed, nobody listens, and why is known.
     desk.eventsub.settings.transport = Transport::Websocket;
+    let listener = desk.listen();
+    until("it is known why", async || {
+        let row = desk.row().await;
+        row.state == "connecting" && row.why.is_some_and(|why| why.contains("client_secret"))
+    })
+    .await;
+    listener.stop().await;
+    assert_eq!((desk.fake.connections(), desk.fake.enabled()), (0, KINDS));
+
+    desk.fake.calls();
     desk.eventsub.application = Some(desk.eventsub.credentials.clone());
     let listener = desk.listen();
     desk.told(Transport::Websocket).await;
