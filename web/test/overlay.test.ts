@@ -225,6 +225,11 @@ describe.skipIf(executable === null)("the overlay in a real Chromium", () => {
         return parts.flatMap((style) => style.animationName.split(", "));
       });
       expect(new Set(names)).toEqual(new Set(["none", "fade-in", "fade-out"]));
+      // And nothing else is begun by a script.
+      const playing = await page.evaluate(() =>
+        document.getAnimations().map((one) => (one as CSSAnimation).animationName),
+      );
+      expect(["fade-in", "fade-out"]).toEqual(expect.arrayContaining(playing));
       server.skip();
     }
   });
