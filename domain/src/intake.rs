@@ -32,7 +32,7 @@ pub enum Command {
         reason: String,
         at: DateTime<Utc>,
     },
-    /// What happens from `until` on reaches us, as far as it is of these kinds.
+    /// What happens from `until` on reaches us, as far as it is of these kinds. What was lost after that stays lost.
     Restore { entry: Uuid, kinds: Vec<String>, until: DateTime<Utc> },
     /// A gap from `since` to `until` is over, and at `at` it was looked what had happened in it.
     Reconcile {
@@ -135,12 +135,9 @@ impl Intake {
             }
             Command::Restore { entry, kinds, until } => {
                 check(kinds.iter())?;
-                let gaps = together(kinds, |kind| self.lost.get(kind).copied());
-                // A clock that was set back makes no gap that ends before it begins.
-                let restored = |(since, kinds)| {
-                    let until = until.max(since);
-                    Event::Restored { entry, kinds, since, until }
-                };
+                let ends = |since: &DateTime<Utc>| *since <= until;
+                let gaps = together(kinds, |kind| self.lost.get(kind).copied().filter(ends));
+                let restored = |(since, kinds)| Event::Restored { entry, kinds, since, until };
                 Ok(gaps.into_iter().map(restored).collect())
             }
             Command::Reconcile { entry, kinds, since, until, at } => {

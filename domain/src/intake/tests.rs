@@ -79,11 +79,17 @@ fn a_gap_never_overlaps_the_one_before_it() {
 }
 
 #[test]
-fn a_gap_does_not_end_before_it_begins() {
-    let kind = ["channel.cheer"];
-    intake(vec![lost("a", &kind, 100, 115)])
-        .when(restore("b", &kind, 90))
-        .then_expect_events(vec![restored("b", &kind, 100, 100)]);
+fn what_was_known_before_a_gap_began_does_not_end_it() {
+    let history = || vec![lost("a", &["x"], 80, 95), lost("b", &["y"], 100, 115)];
+    intake(history()).when(restore("c", &["x", "y"], 90)).then_expect_events(vec![restored(
+        "c",
+        &["x"],
+        80,
+        90,
+    )]);
+    intake(history())
+        .when(restore("c", &["x", "y"], 100))
+        .then_expect_events(vec![restored("c", &["x"], 80, 100), restored("c", &["y"], 100, 100)]);
 }
 
 fn found(of: &[(&str, i64)]) -> BTreeMap<String, Found> {

@@ -22,13 +22,36 @@ const UNSENT_MAX: usize = 1_024;
 
 /// Commands that are not on the broker's disk yet.
 #[derive(Default)]
-pub struct Unsent(VecDeque<Envelope>);
+pub struct Unsent {
+    waiting: VecDeque<Envelope>,
+    /// When the last gap began.
+    since: Option<DateTime<Utc>>,
+}
 
 impl Unsent {
-    /// Keeps one until it is sent.
-    pub fn keep(&mut self, envelope: Result<Envelope, BadAddress>) {
+    /// Keeps [`lose`] until it is sent; there is nothing to say of no kind.
+    pub fn lose(
+        &mut self,
+        broadcaster: &str,
+        kinds: &[String],
+        since: DateTime<Utc>,
+        reason: &str,
+    ) {
+        if !kinds.is_empty() {
+            self.since = self.since.max(Some(since));
+            self.keep(lose(broadcaster, kinds, since, reason, Utc::now()));
+        }
+    }
+
+    /// Keeps [`restore`] until it is sent. What was lost before this is over, even by a clock that was set back since.
+    pub fn restore(&mut self, broadcaster: &str, kinds: &[String], until: DateTime<Utc>) {
+        let until = self.since.map_or(until, |since| since.max(until));
+        self.keep(restore(broadcaster, kinds, until));
+    }
+
+    fn keep(&mut self, envelope: Result<Envelope, BadAddress>) {
         match envelope {
-            Ok(envelope) if self.0.len() < UNSENT_MAX => self.0.push_back(envelope),
+            Ok(envelope) if self.waiting.len() < UNSENT_MAX => self.waiting.push_back(envelope),
             Ok(_) => tracing::error!("too many gaps wait to be recorded; one is not"),
             Err(error) => tracing::error!(%error, "a gap cannot be recorded"),
         }
@@ -36,7 +59,7 @@ impl Unsent {
 
     /// Sends them in their order. Whether none is left.
     pub async fn send(&mut self, publisher: &Publisher) -> bool {
-        while let Some(envelope) = self.0.front() {
+        while let Some(envelope) = self.waiting.front() {
             match timeout(SEND_LIMIT, publisher.send(envelope)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error @ (PublishError::BadAddress(_) | PublishError::TooLarge { .. }))) => {
@@ -51,7 +74,7 @@ impl Unsent {
                     return false;
                 }
             }
-            self.0.pop_front();
+            self.waiting.pop_front();
         }
         true
     }
@@ -75,7 +98,7 @@ pub fn lose(
 }
 
 /// What happens from `until` on reaches us, as far as it is of these kinds.
-pub fn restore(
+fn restore(
     broadcaster: &str,
     kinds: &[String],
     until: DateTime<Utc>,

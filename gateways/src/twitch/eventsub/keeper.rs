@@ -4,6 +4,7 @@
 //! is, so that whoever follows on a death begins at what is written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::twitch::standing::{ROW_LIMIT, Unsaid, limited};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A session is new: what others left is cleared away a little later.
 const CLEAR_AFTER: Duration = Duration::from_secs(60);
-const DROPPED_AGAIN_AFTER: Duration = Duration::from_secs(5);
+const LOST_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long what was told last may take to be stored, when everything stops.
 const LAST_LIMIT: Duration = Duration::from_secs(6);
 /// How many former ids of a session are remembered.
@@ -84,8 +85,8 @@ struct Running {
     task: AbortOnDropHandle<Report>,
     asked: i64,
     fresh: bool,
-    /// What was taken away meanwhile: of these, the round may know what is not so any more.
-    revoked: BTreeSet<String>,
+    /// What was lost meanwhile: of these, the round may know what is not so any more.
+    lost: BTreeSet<String>,
 }
 
 impl Keeper {
@@ -233,19 +234,21 @@ impl Keeping {
             Note::NotConnected { reason } => self.is("connecting", Some(&reason)).await,
             Note::Revoked { kind } => {
                 // That it was lost is said by the revocation itself, which went the way of all that is told.
-                self.fed.remove(&kind);
                 self.next = Instant::now();
-                if let Some(running) = &mut self.running {
-                    running.revoked.insert(kind);
-                }
+                self.is_lost(kind);
             }
             Note::Dropped { kind, since } => {
-                self.fed.remove(&kind);
-                self.lose(&[kind], since, "more was told than could be stored");
-                self.next = self.next.min(Instant::now() + DROPPED_AGAIN_AFTER);
+                self.lose(from_ref(&kind), since, "more was told than could be stored");
+                self.next = self.next.min(Instant::now() + LOST_AGAIN_AFTER);
+                self.is_lost(kind);
             }
         }
         self.send().await;
+    }
+
+    fn is_lost(&mut self, kind: String) {
+        self.fed.remove(&kind);
+        self.running.iter_mut().for_each(|running| running.lost.extend([kind.clone()]));
     }
 
     fn begin(&mut self, fresh: bool) {
@@ -259,14 +262,14 @@ impl Keeping {
         let subscriptions = Arc::clone(&self.keeper.subscriptions);
         let task = async move { round::carry_out(&subscriptions, &order).await };
         let task = AbortOnDropHandle::new(tokio::spawn(task));
-        self.running = Some(Running { task, asked, fresh, revoked: BTreeSet::new() });
+        self.running = Some(Running { task, asked, fresh, lost: BTreeSet::new() });
     }
 
     /// What a look at all subscriptions came to.
     async fn looked(&mut self, report: Report, running: &Running) {
-        let Running { asked, fresh, ref revoked, .. } = *running;
-        let enabled = |status: &&round::Status| {
-            status.state == State::Enabled && !revoked.contains(&status.wanted.kind)
+        let Running { asked, fresh, .. } = *running;
+        let enabled = |one: &&round::Status| {
+            one.state == State::Enabled && !running.lost.contains(&one.wanted.kind)
         };
         // What a conduit says of itself is no news of the channel.
         let news = || report.statuses.iter().filter(|one| one.wanted.kind != SHARD_DISABLED);
@@ -291,14 +294,14 @@ impl Keeping {
                 if self.keeper.transport != Transport::Webhook {
                     self.heard_at = self.heard_at.max(Some(at));
                 }
-                self.unsent.keep(gaps::restore(&self.keeper.row.broadcaster, &kinds, at));
+                self.unsent.restore(&self.keeper.row.broadcaster, &kinds, at);
             }
             self.fed = now;
             self.looked_at = Some(report.at);
         }
         self.failed = if report.is_passing() { self.failed.saturating_add(1) } else { 0 };
         let wait = match (self.failed, fresh) {
-            _ if !revoked.is_empty() => Duration::ZERO,
+            _ if !running.lost.is_empty() => LOST_AGAIN_AFTER,
             (0, true) => CLEAR_AFTER,
             (0, false) => times::sync_after(),
             (failed, _) => times::again_after(failed.saturating_add(1)),
@@ -375,11 +378,7 @@ impl Keeping {
     }
 
     fn lose(&mut self, kinds: &[String], since: DateTime<Utc>, reason: &str) {
-        if kinds.is_empty() {
-            return;
-        }
-        let lost = gaps::lose(&self.keeper.row.broadcaster, kinds, since, reason, Utc::now());
-        self.unsent.keep(lost);
+        self.unsent.lose(&self.keeper.row.broadcaster, kinds, since, reason);
     }
 
     async fn is(&mut self, state: &'static str, why: Option<&str>) {

@@ -195,6 +195,12 @@ impl Round<'_> {
         for (wanted, existing) in plan.keep {
             self.last_cost = existing.cost;
             self.is_there(wanted, &existing);
+            // It may have been revoked since it was listed; but a webhook may have been enabled just before.
+            if !matches!(place, Place::Webhook { .. })
+                && let Some(status) = self.report.statuses.last_mut()
+            {
+                status.at = self.report.at;
+            }
         }
         let mut full = Vec::new();
         for step in plan.steps {

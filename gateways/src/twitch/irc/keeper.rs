@@ -90,7 +90,7 @@ impl Keeping {
                 if std::mem::take(&mut self.lost) {
                     let kinds = [KIND.to_owned()];
                     let broadcaster = &self.keeper.row.broadcaster;
-                    self.unsent.keep(gaps::restore(broadcaster, &kinds, at));
+                    self.unsent.restore(broadcaster, &kinds, at);
                 }
                 self.joined = true;
                 self.heard_at = self.heard_at.max(Some(gaps::kept(at)));
@@ -134,7 +134,7 @@ impl Keeping {
     fn lose(&mut self, since: DateTime<Utc>, reason: &str) {
         self.lost = true;
         let (broadcaster, kinds) = (&self.keeper.row.broadcaster, [KIND.to_owned()]);
-        self.unsent.keep(gaps::lose(broadcaster, &kinds, since, reason, Utc::now()));
+        self.unsent.lose(broadcaster, &kinds, since, reason);
     }
 
     async fn is(&mut self, state: &'static str, why: Option<&str>) {

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use domain::broadcast::{Broadcast, Command, Moment};
 use gateways::twitch::Missed;
 use gateways::twitch::accounts::Role;
-use gateways::twitch::eventsub::gaps as told;
+use gateways::twitch::eventsub::gaps::Unsent;
 use gateways::twitch::missed::record::{self, Source};
 use gateways::twitch::missed::settings::Settings as Asks;
 use journal::{Envelope, Origin};
@@ -63,11 +63,10 @@ pub fn asker(desk: &Desk, every_s: u64) -> Missed {
 async fn gap(desk: &Desk, since: DateTime<Utc>, until: DateTime<Utc>) {
     let kinds = Source::ALL.iter().flat_map(|source| source.kinds()).copied();
     let kinds: Vec<String> = kinds.chain(["channel.cheer"]).map(str::to_owned).collect();
-    let lost = told::lose(BROADCASTER, &kinds, since, "a test", until).expect("a command");
-    let restored = told::restore(BROADCASTER, &kinds, until).expect("a command");
-    for envelope in [lost, restored] {
-        desk.eventsub.publisher.send(&envelope).await.expect("NATS takes it");
-    }
+    let mut unsent = Unsent::default();
+    unsent.lose(BROADCASTER, &kinds, since, "a test");
+    unsent.restore(BROADCASTER, &kinds, until);
+    assert!(unsent.send(&desk.eventsub.publisher).await, "NATS takes it");
     desk.gaps(1).await;
 }
 

@@ -220,10 +220,7 @@ impl Conducting {
             let Conductor { ref rows, .. } = self.conductor;
             let feed = record::find(&rows.pool, &rows.broadcaster).await?;
             let kinds = feed.map(|feed| feed.kinds).unwrap_or_default();
-            if !kinds.is_empty() {
-                let now = Utc::now();
-                self.unsent.keep(gaps::lose(&rows.broadcaster, &kinds, since, &reason, now));
-            }
+            self.unsent.lose(&rows.broadcaster, &kinds, since, &reason);
             tracing::warn!(%since, reason, "a part of EventSub was lost");
             self.state = State::Lost;
             self.note(Note::Lost { since, reason }).await;

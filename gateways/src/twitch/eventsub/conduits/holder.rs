@@ -252,9 +252,7 @@ impl Hold {
             Note::Revoked { .. } | Note::ShardDisabled => self.asks = true,
             Note::Dropped { kind, since } => {
                 let reason = "more was told than could be stored";
-                let broadcaster = &self.holder.rows.broadcaster;
-                let lost = gaps::lose(broadcaster, &[kind], since, reason, Utc::now());
-                self.unsent.keep(lost);
+                self.unsent.lose(&self.holder.rows.broadcaster, &[kind], since, reason);
                 self.asks = true;
             }
         }
