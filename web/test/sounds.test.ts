@@ -128,6 +128,8 @@ describe.skipIf(executable === null)("the sounds in a real Chromium", () => {
     const cheer = { type: "cheer", data: { ...SAMPLES.cheer, message: "hello tape" } };
     server.give(cheer);
     await expect.poll(spoken).toEqual(["hello tape"]);
+    // It begins to speak before it says that it painted.
+    await expect.poll(() => server.count("shown")).toBe(1);
     server.tell();
     server.muted.speech = true;
     server.tell();
