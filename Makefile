@@ -46,9 +46,6 @@ bench: tools web ## Measure Tapedeck beside stock cqrs-es and postgres-es
 # processors.
 THREADS := $(shell expr $$(nproc) + 2)
 
-# The largest crate is compiled a second time for its unit tests alone, which take seconds: not optimized, in a third of the time.
-UNITS := profile.release.package.gateways.opt-level=0
-
 # They make and remove hundreds of small databases: in memory where that has room, which halves their time.
 SCRATCH := $(shell if [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'NR == 2 { print $$4 }')" -gt 6000000 ]; \
 	then echo /dev/shm; else echo "$${TMPDIR:-/tmp}"; fi)
@@ -71,8 +68,7 @@ test: lints tools web browser ## Everything that CI runs: formatting, lints, tes
 	}; \
 	check formatting cargo fmt --all --check; \
 	check lints cargo clippy --release --locked --workspace --all-targets -- -D warnings; \
-	check units env TMPDIR=$(SCRATCH) cargo test --release --locked --workspace --no-fail-fast --lib --config $(UNITS); \
-	check tests env TMPDIR=$(SCRATCH) RUST_TEST_THREADS=$(THREADS) cargo test --release --locked --workspace --no-fail-fast --test '*'; \
+	check tests env TMPDIR=$(SCRATCH) RUST_TEST_THREADS=$(THREADS) cargo test --release --locked --workspace --no-fail-fast; \
 	check web env CHROMIUM="$(call browser_path)" TAPEDECK="$(abspath $(TAPEDECK))" bash -c 'cd web && npm run --silent check && npx --no-install vitest run'; \
 	printf '\n%s' "$$summary"; \
 	exit $$failed

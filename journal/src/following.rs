@@ -4,6 +4,7 @@
 //! process committed itself. Each follower takes it at its own pace; one that falls too far behind reads on in
 //! PostgreSQL and comes back.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,9 @@ const TAKEN_ENOUGH: usize = 2_048;
 /// How long it waits.
 const GATHER_MAX: Duration = Duration::from_millis(20);
 /// The same while nothing of it concerns the follower, which then has only its position to store; and how long it waits
-/// without load, so that a dozen followers do not each write a row for every event that is for one of them. Who waits
-/// for such a position in this process has it stored at once (`Local::waiting`).
+/// without load, at least, so that a dozen followers do not each write a row for every event that is for one of them.
+/// Each waits for a time of its own, up to twice as long: all at once they would be in the way of whatever comes at that
+/// moment. Who waits for such a position in this process has it stored at once (`Local::waiting`).
 const IDLE_TAKEN_MAX: usize = 32_768;
 const IDLE_GATHER_MAX: Duration = Duration::from_millis(250);
 const IDLE_WAIT: Duration = Duration::from_millis(100);
@@ -150,6 +152,8 @@ async fn follow<F: Follower>(
     backoff.reset();
     let (mut looked, mut moved) = (Instant::now(), Instant::now());
     let mut waiting = follower.waiting();
+    let drawn = RandomState::new().hash_one(()) as f64 / u64::MAX as f64;
+    let idle_wait = IDLE_WAIT.mul_f64(1.0 + drawn);
     loop {
         let batch = match tokio::time::timeout(LOOK_EVERY, batches.recv()).await {
             Ok(Ok(batch)) => batch,
@@ -160,7 +164,8 @@ async fn follow<F: Follower>(
                 continue;
             }
         };
-        let taken = gather(batch, batches, &mut waiting, |event| follower.wants(event)).await;
+        let wants = |event: &Recorded| follower.wants(event);
+        let taken = gather(batch, batches, &mut waiting, idle_wait, wants).await;
         let before = follower.position(&held);
         take_tail(pool, follower, &mut held, &taken).await?;
         if follower.position(&held) > before {
@@ -177,12 +182,13 @@ async fn follow<F: Follower>(
     }
 }
 
-/// `first` and what else is there. Under load a moment's wait makes one transaction of what would be several, and one
-/// change of what would be several of the same account.
+/// `first` and what else is there, or comes within `idle_wait` where nothing of it is wanted. Under load a moment's wait
+/// makes one transaction of what would be several, and one change of what would be several of the same account.
 async fn gather(
     first: Arc<Vec<Recorded>>,
     batches: &mut Batches,
     waiting: &mut watch::Receiver<usize>,
+    idle_wait: Duration,
     wants: impl Fn(&Recorded) -> bool,
 ) -> Vec<Arc<Vec<Recorded>>> {
     let begun = tokio::time::Instant::now();
@@ -196,7 +202,7 @@ async fn gather(
             (true, true) if count < TAKEN_ENOUGH => (TAKEN_MAX, GATHER_MAX),
             (true, _) => (TAKEN_MAX, Duration::ZERO),
             (false, true) => (IDLE_TAKEN_MAX, IDLE_GATHER_MAX),
-            (false, false) => (IDLE_TAKEN_MAX, IDLE_WAIT),
+            (false, false) => (IDLE_TAKEN_MAX, idle_wait),
         };
         if count >= max {
             return taken;
@@ -290,7 +296,8 @@ mod tests {
         let (waiters, mut waiting) = watch::channel(waits);
         let begun = tokio::time::Instant::now();
         comes(waiters);
-        let taken = gather(Arc::new(vec![event(1)]), &mut coming, &mut waiting, |_| wants).await;
+        let first = Arc::new(vec![event(1)]);
+        let taken = gather(first, &mut coming, &mut waiting, IDLE_WAIT, |_| wants).await;
         assert_eq!(taken.len(), 1);
         begun.elapsed()
     }

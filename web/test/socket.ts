@@ -26,6 +26,8 @@ export class Socket {
     );
     wire.on("data", (bytes: Buffer) => this.#read(bytes));
     wire.on("close", () => this.onClose());
+    // A browser that was killed ends its half; Node.js would keep ours open until something is written.
+    wire.on("end", () => wire.end());
     wire.on("error", () => wire.destroy());
     if (head.length > 0) this.#read(head);
   }

@@ -128,6 +128,7 @@ pub async fn with_history(
     let mut costs = Vec::new();
     for (n, length) in lengths.into_iter().enumerate() {
         make_history(ground, length).await?;
+        ground.vacuum().await?;
         let engine = Engine::start(ground).await?;
         let stands_at = ground.position().await?;
         let work = Work::new(&format!("after-{stands_at}"), commands, Mix::Cheers);
@@ -164,7 +165,8 @@ pub async fn with_history(
     );
     report.note(
         "Histories: the journal is made as long as the line says by sending commands through the whole path; then the \
-         same number of cheers is measured on it. Stock's figures are taken with the same events in its own table \
+         same number of cheers is measured on it, once all tables were vacuumed, stock's and ours: otherwise PostgreSQL does \
+         that after the load, sometimes during the measurement. Stock's figures are taken with the same events in its own table \
          (1,000 accounts, so a million events are a thousand per account), all of which it loads for each command.",
     );
     Ok(())
@@ -281,6 +283,7 @@ async fn one_at_a_time(engine: &Engine, run: &str, count: u64) -> anyhow::Result
 async fn stock_with_history(ground: &Ground, length: u64, n: usize) -> anyhow::Result<Executed> {
     let stock = Stock::prepare(ground, 32).await?;
     stock.fill(ground, i64::try_from(length)?).await?;
+    ground.vacuum().await?;
     let count = [10_000, 5_000, 2_000][n.min(2)];
     let executed = stock.execute(&Work::new(&format!("stock-{length}"), count, Mix::Cheers)).await;
     stock.remove(ground).await?;

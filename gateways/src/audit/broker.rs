@@ -1,34 +1,59 @@
-//! Reading EVENTS: where it begins and ends, and its messages beside history.
+//! Reading EVENTS: where it begins and ends, how much it holds, and its messages beside history.
+//!
+//! The broker counts what it holds, so that a message that is missing is known without reading any. And each message
+//! has its link of the hash chain, which all of history before it went into: where the newest ones have the links that
+//! PostgreSQL has, PostgreSQL has the history that the relay published them from.
 
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use journal::broker::{Broker, Role};
+use journal::history;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use super::delivery::{Ended, Numbered, deliver};
 use super::finding::{Disagreement, Findings};
 use super::published::Published;
-use super::walk::Batch;
-use super::{Error, worker_failed};
+use super::snapshot::Snapshot;
+use super::walk::{Batch, Readers};
+use super::{Error, report, worker_failed};
 
 pub(super) const NAME: &str = "EVENTS";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Consumers that deliver nothing before the broker counts as silent.
 const SILENCES_MAX: u32 = 4;
 const WAITING_MAX: usize = 3;
+/// How many messages are compared where as many are there as must be.
+const NEWEST: i64 = 1024;
 
 /// What EVENTS holds.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Range {
-    pub first: i64,
-    pub last: i64,
+struct Range {
+    first: i64,
+    last: i64,
+    messages: i64,
+}
+
+impl Range {
+    /// No message between the first and the last is missing.
+    fn is_whole(self) -> bool {
+        self.last - self.first + 1 == self.messages
+    }
+}
+
+/// The history that messages are compared with.
+pub enum Against<'a> {
+    /// All of it, as the pass reads it.
+    Pass(mpsc::Receiver<Batch>),
+    /// Its newest part alone, read anew; of what is before it, messages are counted.
+    Newest(&'a Snapshot),
 }
 
 /// What was compared.
 pub struct Compared {
+    pub claim: String,
     pub findings: Findings,
     pub count: u64,
     /// Messages that have what was recorded, where PostgreSQL has something else.
@@ -40,26 +65,31 @@ pub struct Compared {
 pub async fn check(
     broker: &Broker,
     pool: &PgPool,
-    history: mpsc::Receiver<Batch>,
+    against: Against<'_>,
     head: i64,
     patience: Duration,
 ) -> Result<Compared, Error> {
+    let mut compared = Compared {
+        claim: "each message of EVENTS is the event of its number".to_owned(),
+        findings: Findings::default(),
+        count: 0,
+        originals: Vec::new(),
+        note: None,
+    };
     let jetstream = broker.jetstream(Role::Follower).await.map_err(unreachable)?;
     let Some(range) = range(&jetstream, head, patience).await? else {
-        let mut findings = Findings::default();
         if head > 0 {
-            findings.add(|| absent(head));
+            compared.findings.add(|| absent(head));
         }
-        return Ok(Compared { findings, count: 0, originals: Vec::new(), note: None });
+        return Ok(compared);
     };
     let now: i64 = sqlx::query_scalar("SELECT position FROM public.head").fetch_one(pool).await?;
     let (after, until) = ((range.first - 1).min(head), range.last.min(head));
-    let mut published = Published::after(after);
     if until > after {
-        published = read(&jetstream, history, published, until, patience).await?;
-        published.finish(until);
+        let reading = Reading { jetstream: &jetstream, until, patience };
+        compared.messages(reading, against, range, after).await?;
     }
-    let mut findings = published.findings;
+    let findings = &mut compared.findings;
     if range.last < head {
         findings.add(|| behind(range.last, head, patience));
     }
@@ -70,9 +100,45 @@ pub async fn check(
         findings.add(|| emptied(head));
     }
     let trimmed = after > 0 && until > after;
-    let note =
+    compared.note =
         trimmed.then(|| format!("begins at {}; older events are in PostgreSQL only", after + 1));
-    Ok(Compared { findings, count: published.compared, originals: published.originals, note })
+    Ok(compared)
+}
+
+impl Compared {
+    /// Compares the messages of `range` after `after`.
+    async fn messages(
+        &mut self,
+        reading: Reading<'_>,
+        against: Against<'_>,
+        range: Range,
+        after: i64,
+    ) -> Result<(), Error> {
+        let published = match against {
+            Against::Pass(history) => {
+                let published = reading.read(history, after).await?;
+                self.count = published.compared;
+                published
+            }
+            Against::Newest(snapshot) => {
+                let published =
+                    reading.read_anew(snapshot, after.max(reading.until - NEWEST)).await?;
+                self.count = u64::try_from(reading.until - after).unwrap_or(0);
+                self.claim = format!(
+                    "EVENTS has as many messages as there are events from {} on, and the newest {} are those events",
+                    report::grouped(after + 1),
+                    report::grouped(published.compared)
+                );
+                published
+            }
+        };
+        self.findings = published.findings;
+        self.originals = published.originals;
+        if !range.is_whole() && self.findings.is_empty() {
+            self.findings.add(|| holes(range));
+        }
+        Ok(())
+    }
 }
 
 /// Where EVENTS begins and ends, once it has reached `head` or patience has ended. `None` without such a stream.
@@ -90,6 +156,7 @@ async fn range(
                     // A new stream says that it begins at 0.
                     first: i64::try_from(state.first_sequence.max(1)).unwrap_or(i64::MAX),
                     last: i64::try_from(state.last_sequence).unwrap_or(i64::MAX),
+                    messages: i64::try_from(state.messages).unwrap_or(i64::MAX),
                 })
             }
             Err(error) => match error.kind() {
@@ -105,37 +172,59 @@ async fn range(
     }
 }
 
-/// Reads messages and history side by side up to `until`, and compares them on another core.
-async fn read(
-    jetstream: &jetstream::Context,
-    mut history: mpsc::Receiver<Batch>,
-    mut published: Published,
+/// What is read of EVENTS.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    jetstream: &'a jetstream::Context,
     until: i64,
     patience: Duration,
-) -> Result<Published, Error> {
-    let after = published.last();
-    let (messages, mut received) = mpsc::channel::<Vec<Numbered>>(WAITING_MAX);
-    let worker = tokio::task::spawn_blocking(move || {
-        while let Some(batch) = received.blocking_recv() {
-            for (sequence, message) in &batch {
-                let sequence = *sequence;
-                while published.expected_to() < sequence
-                    && let Some(batch) = history.blocking_recv()
-                {
-                    // Of history that EVENTS does not have, no more is kept than the link before the message.
-                    if batch.rows.last().is_some_and(|row| row.position() >= sequence - 1) {
-                        published.expect(batch);
-                    }
-                }
-                published.see(sequence, &message.subject, &message.payload);
-            }
-        }
+}
+
+impl Reading<'_> {
+    /// As [`Self::read`], with the history that `snapshot` has after `after`, and the event before it for its link.
+    async fn read_anew(self, snapshot: &Snapshot, after: i64) -> Result<Published, Error> {
+        let mut readers = Readers::default();
+        let history = readers.another();
+        let mut connection = snapshot.another().await?;
+        let rows = history::stored(&mut connection, after - 1, self.until, None);
+        let (shown, published) = tokio::join!(readers.show(rows), self.read(history, after));
+        shown?;
+        connection.rollback().await?;
         published
-    });
-    // Whoever ends early lets the other end: a closed channel is the end for its sender.
-    let sent = send_messages(jetstream, after, until, patience, messages).await;
-    let published = worker.await.map_err(worker_failed)?;
-    sent.map(|()| published)
+    }
+
+    /// Reads messages and history side by side after `after`, and compares them on another core.
+    async fn read(
+        self,
+        mut history: mpsc::Receiver<Batch>,
+        after: i64,
+    ) -> Result<Published, Error> {
+        let mut published = Published::after(after);
+        let (messages, mut received) = mpsc::channel::<Vec<Numbered>>(WAITING_MAX);
+        let worker = tokio::task::spawn_blocking(move || {
+            while let Some(batch) = received.blocking_recv() {
+                for (sequence, message) in &batch {
+                    let sequence = *sequence;
+                    while published.expected_to() < sequence
+                        && let Some(batch) = history.blocking_recv()
+                    {
+                        // Of history that EVENTS does not have, no more is kept than the link before the message.
+                        if batch.rows.last().is_some_and(|row| row.position() >= sequence - 1) {
+                            published.expect(batch);
+                        }
+                    }
+                    published.see(sequence, &message.subject, &message.payload);
+                }
+            }
+            published
+        });
+        // Whoever ends early lets the other end: a closed channel is the end for its sender.
+        let sent = send_messages(self.jetstream, after, self.until, self.patience, messages).await;
+        let mut published = worker.await.map_err(worker_failed)?;
+        sent?;
+        published.finish(self.until);
+        Ok(published)
+    }
 }
 
 async fn send_messages(
@@ -179,6 +268,19 @@ fn disagreement(position: i64, expected: String, found: String, sentence: String
         field: "last sequence".to_owned(),
         expected,
         found,
+        sentence,
+    }
+}
+
+fn holes(range: Range) -> Disagreement {
+    let Range { first, last, messages } = range;
+    let sentence = format!("EVENTS goes from {first} to {last} and has {messages} messages");
+    Disagreement {
+        position: None,
+        about: NAME.to_owned(),
+        field: "messages".to_owned(),
+        expected: (last - first + 1).to_string(),
+        found: messages.to_string(),
         sentence,
     }
 }

@@ -16,6 +16,7 @@ use super::finding::Findings;
 pub struct Commands {
     pub findings: Findings,
     made: Sum,
+    events: i64,
     open: Option<Open>,
     key: Key,
 }
@@ -61,6 +62,7 @@ struct Open {
 impl Commands {
     /// The next event of history.
     pub fn see(&mut self, content: &Content<'_>) {
+        self.events += 1;
         let n = match &mut self.open {
             Some(open) if open.goes_on(content) => {
                 open.events += 1;
@@ -88,6 +90,12 @@ impl Commands {
     pub fn finish(&mut self, answers: &Answers) -> bool {
         self.close(None);
         self.made == answers.answered
+    }
+
+    /// Ends the history. How many commands it has, and how many events they made.
+    pub fn end(&mut self) -> (i64, i64) {
+        self.close(None);
+        (i64::try_from(self.made.count).unwrap_or(i64::MAX), self.events)
     }
 
     /// How many commands made events.

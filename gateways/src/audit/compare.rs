@@ -13,6 +13,7 @@ use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::accounts::Accounts;
+use super::broker::Against;
 use super::commands::{Answers, Commands};
 use super::finding::{Disagreement, Findings, Proof};
 use super::merge::{Merge, alerts_query, statements_query};
@@ -23,7 +24,7 @@ use super::{
 };
 
 const BALANCES: &str = projections::balances::NAME;
-const STATEMENTS: &str = projections::statements::NAME;
+pub(super) const STATEMENTS: &str = projections::statements::NAME;
 const ALERTS: &str = projections::alerts::NAME;
 const HOLDS: &str = projections::holds::NAME;
 
@@ -46,6 +47,11 @@ impl Checkpoints {
             (AsOf::Now, Some((_, position))) => *position,
             _ => i64::MAX,
         }
+    }
+
+    /// Up to where the statements are counted.
+    pub fn of_statements(&self) -> i64 {
+        self.0.get(STATEMENTS).map_or(0, |(_, position)| *position)
     }
 
     fn get(&self, name: &str) -> Option<(&str, i64)> {
@@ -114,7 +120,8 @@ impl Compare {
         }
         let (this, history) = (self.clone(), readers.another());
         let (pool, broker) = (pool.clone(), broker.clone());
-        let events = beside(async move { this.events(&pool, &broker, history, patience).await });
+        let against = Against::Pass(history);
+        let events = beside(async move { this.events(&pool, &broker, against, patience).await });
         Along { answers, reversals, projections, events }
     }
 
@@ -133,8 +140,8 @@ impl Compare {
         for (name, projection) in along.projections {
             proofs.extend(made(name, projection.await)?.unwrap_or_else(|failed| vec![failed]));
         }
-        let events = made("EVENTS", along.events.await)?;
-        let (events, originals) = events.unwrap_or_else(|failed| (failed, Vec::new()));
+        let (events, originals) =
+            made("EVENTS", along.events.await)?.unwrap_or_else(|failed| (failed, Vec::new()));
         proofs.push(events);
         Ok(Compared { proofs, originals })
     }
@@ -162,7 +169,7 @@ impl Compare {
         })
     }
 
-    async fn reversals(&self) -> Result<Proof, Error> {
+    pub(super) async fn reversals(&self) -> Result<Proof, Error> {
         let begun = Instant::now();
         let mut connection = self.snapshot.another().await?;
         let mut findings = Findings::default();
@@ -277,18 +284,18 @@ impl Compare {
         Ok(proof)
     }
 
-    async fn events(
+    pub(super) async fn events(
         &self,
         pool: &PgPool,
         broker: &Broker,
-        history: mpsc::Receiver<Batch>,
+        against: Against<'_>,
         patience: Duration,
     ) -> Result<(Proof, Vec<i64>), Error> {
         let begun = Instant::now();
-        let compared = broker::check(broker, pool, history, self.head, patience).await?;
+        let compared = broker::check(broker, pool, against, self.head, patience).await?;
         let proof = Proof {
             check: "EVENTS",
-            claim: "each message of EVENTS is the event of its number".to_owned(),
+            claim: compared.claim,
             proved: compared.count,
             of: "messages",
             note: compared.note,
@@ -298,7 +305,7 @@ impl Compare {
         Ok((proof, compared.originals))
     }
 
-    fn proof_of(&self, name: &'static str, of: &'static str) -> Proof {
+    pub(super) fn proof_of(&self, name: &'static str, of: &'static str) -> Proof {
         let note = self.checkpoints.get(name).filter(|(_, at)| *at < self.head);
         Proof {
             check: name,
@@ -313,7 +320,7 @@ impl Compare {
 
     /// The live generation of a projection. Without one there is nothing to prove, which is a disagreement as soon as
     /// there is history; so is one that has come further than history.
-    fn live(&self, name: &str, proof: &mut Proof) -> Option<(&str, i64)> {
+    pub(super) fn live(&self, name: &str, proof: &mut Proof) -> Option<(&str, i64)> {
         self.live_up_to(self.head, name, proof)
     }
 
@@ -338,10 +345,10 @@ impl Compare {
 }
 
 /// A task that ends with whoever waits for it.
-type Work<T> = AbortOnDropHandle<Result<T, Error>>;
+pub(super) type Work<T> = AbortOnDropHandle<Result<T, Error>>;
 
 /// What a comparison gave; a proof that failed where it came to no end. Servers that do not answer end the audit.
-fn made<T>(
+pub(super) fn made<T>(
     check: &'static str,
     ended: Result<Result<T, Error>, JoinError>,
 ) -> Result<Result<T, Proof>, Error> {
@@ -370,7 +377,7 @@ fn made<T>(
     }))
 }
 
-fn beside<T: Send + 'static>(
+pub(super) fn beside<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Work<T> {
     AbortOnDropHandle::new(tokio::spawn(work))

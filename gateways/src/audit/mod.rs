@@ -1,9 +1,10 @@
 //! `tapedeck audit`: reads the whole history and proves what is known from it.
 //!
 //! One pass over history checks what history says about itself: positions, the hash chain, the numbers within each
-//! aggregate, and every account's books. What was made from it is read along and compared with it: the outcomes of
-//! commands, the projections, and EVENTS. All reads of PostgreSQL see the same moment, so the audit runs beside a live system.
-//! Memory depends on the number of accounts, never on the length of history.
+//! aggregate, and every account's books. What was made from it is compared with it: the balances one by one, the larger
+//! copies by how many there are and what they add up to; with [`Options::everything`], and to name whatever disagrees,
+//! all of them row for row. All reads of PostgreSQL see the same moment, so the audit runs beside a live system. Memory
+//! depends on the number of accounts, never on the length of history.
 
 mod accounts;
 mod balances;
@@ -17,6 +18,7 @@ mod finding;
 mod gaps;
 mod holds;
 mod import;
+mod least;
 mod ledger;
 #[cfg(test)]
 mod made;
@@ -52,8 +54,9 @@ pub use progress::Progress;
 pub use report::Report;
 
 use accounts::Accounts;
-use compare::{Checkpoints, Compare};
+use compare::{Along, Checkpoints, Compare, Compared};
 use export::{Exporter, Header, Trailer};
+use least::{Least, Tally};
 use snapshot::Snapshot;
 use walk::{Readers, Walk};
 
@@ -68,8 +71,8 @@ pub struct Options {
     pub as_of: AsOf,
     /// Only the books of these accounts, with their entries; all accounts when empty.
     pub accounts: Vec<String>,
-    /// Only history itself and the balances.
-    pub quick: bool,
+    /// All copies of history row for row: each outcome, each row of every projection, each message of EVENTS.
+    pub everything: bool,
     /// Where to write history while it is read.
     pub export: Option<PathBuf>,
     /// How long EVENTS may take to reach the position of the snapshot.
@@ -81,7 +84,7 @@ impl Default for Options {
         Options {
             as_of: AsOf::Now,
             accounts: Vec::new(),
-            quick: false,
+            everything: false,
             export: None,
             patience: Duration::from_secs(10),
         }
@@ -114,8 +117,29 @@ impl Error {
     }
 }
 
-/// Audits the journal that `pool` and `broker` lead to.
+/// Audits the journal that `pool` and `broker` lead to. Where the least disagrees, everything is compared to name it.
 pub async fn run(
+    pool: &PgPool,
+    broker: &Broker,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Report, Error> {
+    let least = pass(pool, broker, options, progress).await?;
+    if least.agrees || options.everything || options.as_of != AsOf::Now {
+        return Ok(least);
+    }
+    let options = Options { everything: true, export: None, ..options.clone() };
+    Ok(match pass(pool, broker, &options, progress).await {
+        Ok(everything) if !everything.agrees => {
+            Report { took: least.took + everything.took, ..everything }
+        }
+        // What was wrong and cannot be seen any more is still said.
+        _ => least,
+    })
+}
+
+/// Reads history once.
+async fn pass(
     pool: &PgPool,
     broker: &Broker,
     options: &Options,
@@ -132,15 +156,25 @@ pub async fn run(
     progress.begin("history", until);
     let walk = Walk {
         accounts: Accounts::new(&options.accounts, checkpoints.of_balances(options.as_of)),
+        tally: Tally::up_to(checkpoints.of_statements()),
         exporter: exporter(options, &end, now)?,
         ..Walk::default()
     };
     let compare =
         Compare { snapshot: Arc::new(snapshot), checkpoints: Arc::new(checkpoints), head: until };
     let mut readers = Readers::default();
-    let everything = options.as_of == AsOf::Now && !options.quick;
-    let along = everything
-        .then(|| compare.along(pool, broker, options.patience, &walk.commands, &mut readers));
+    let patience = options.patience;
+    let comparing = match (options.as_of, options.everything) {
+        (AsOf::Now, true) => Comparing::Everything(compare.along(
+            pool,
+            broker,
+            patience,
+            &walk.commands,
+            &mut readers,
+        )),
+        (AsOf::Now, false) => Comparing::Least(compare.least()),
+        _ => Comparing::Past,
+    };
     let walking = walk.along(readers.another(), progress);
     // Beyond the head there is nothing, or it is found.
     let last = if options.as_of == AsOf::Now { i64::MAX } else { until };
@@ -159,21 +193,31 @@ pub async fn run(
     let (seen, proof) = walk.gaps.finish();
     report.gaps = seen;
     report.proofs.extend(proof);
-    match along {
-        Some(along) => {
-            let compared = compare.finish(along, &mut walk).await?;
-            name_originals(&mut report.proofs, &compared.originals);
-            report.proofs.extend(compared.proofs);
+    let compared = match comparing {
+        Comparing::Everything(along) => compare.finish(along, &mut walk).await?,
+        Comparing::Least(least) => {
+            report.counted = true;
+            compare.finish_least(least, pool, broker, patience, &mut walk).await?
         }
-        None if options.as_of == AsOf::Now => {
-            report.proofs.push(compare.balances(&mut walk.accounts).await?);
+        Comparing::Past => {
+            let proofs = vec![compare.balances_as_of(&mut walk.accounts).await?];
+            Compared { proofs, originals: Vec::new() }
         }
-        None => report.proofs.push(compare.balances_as_of(&mut walk.accounts).await?),
-    }
+    };
+    name_originals(&mut report.proofs, &compared.originals);
+    report.proofs.extend(compared.proofs);
     progress.end();
     report.took = begun.elapsed();
     report.finish(&mut walk);
     Ok(report)
+}
+
+/// What is compared with history.
+enum Comparing {
+    Everything(Along),
+    Least(Least),
+    /// The balances as they were: of the past there is nothing else.
+    Past,
 }
 
 /// What the pass over history has proved.

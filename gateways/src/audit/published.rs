@@ -108,11 +108,6 @@ impl Published {
         last.map_or(i64::MIN, |row| row.position())
     }
 
-    /// The last sequence that was read.
-    pub fn last(&self) -> i64 {
-        self.last
-    }
-
     pub fn see(&mut self, sequence: i64, subject: &str, body: &[u8]) {
         self.skip_to(sequence);
         self.pass(sequence);
@@ -354,7 +349,7 @@ mod tests {
             published.see(message.position, &message.subject(), &body);
         }
         assert!(published.findings.is_empty());
-        assert_eq!((published.compared, published.last()), (6, 10));
+        assert_eq!((published.compared, published.last), (6, 10));
     }
 
     #[test]

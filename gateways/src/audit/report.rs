@@ -44,6 +44,8 @@ pub struct Report {
     pub accounts: BTreeMap<Box<str>, Vec<Line>>,
     #[serde(rename = "took_ms", serialize_with = "as_millis")]
     pub took: Duration,
+    /// Commands, statements and EVENTS were counted and added up instead of compared, and other projections not read.
+    pub counted: bool,
     /// The most memory that this process ever had.
     pub resident_max_bytes: Option<u64>,
 }
@@ -64,6 +66,7 @@ impl Report {
             gaps: Seen::default(),
             accounts: BTreeMap::new(),
             took: Duration::ZERO,
+            counted: false,
             resident_max_bytes: None,
         }
     }
@@ -148,6 +151,13 @@ impl Report {
             self.epoch,
             hex::encode(self.hash)
         );
+        if self.counted {
+            let _ = writeln!(
+                text,
+                "Commands, statements and EVENTS were counted and added up; --everything compares them row for row, and all \
+                 other projections."
+            );
+        }
         let per_second = self.events as f64 / self.took.as_secs_f64().max(0.000_001);
         let took = format!("{}, {} events/s", seconds(self.took), grouped(per_second as u64));
         let memory = self.resident_max_bytes.map_or(String::new(), |bytes| {

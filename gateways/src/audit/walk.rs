@@ -16,6 +16,7 @@ use super::chain::Chain;
 use super::commands::Commands;
 use super::export::Exporter;
 use super::gaps::Gaps;
+use super::least::Tally;
 use super::ledger::{self, Said};
 use super::progress::Progress;
 use super::sequences::Sequences;
@@ -90,6 +91,7 @@ pub struct Walk {
     pub accounts: Accounts,
     pub commands: Commands,
     pub gaps: Gaps,
+    pub tally: Tally,
     pub exporter: Option<Exporter>,
 }
 
@@ -129,6 +131,7 @@ impl Walk {
         self.accounts.see_read(content, said);
         self.commands.see(content);
         self.gaps.see(content);
+        self.tally.see(content.position, said);
     }
 
     fn see(&mut self, row: &Row, said: &Said) -> Result<(), Error> {

@@ -138,8 +138,8 @@ impl Demo {
         let viewer = richest.map(|(viewer, _)| viewer.as_str()).context("nobody has points")?;
         println!("Why does viewer {viewer} have their points? tapedeck statement {viewer}\n");
         stage.tapedeck(&["statement", viewer]).await?;
-        println!("\nAnd the proof, from position 1: tapedeck audit\n");
-        let audited = stage.tapedeck(&["audit"]).await?;
+        println!("\nAnd the proof, from position 1: tapedeck audit --everything\n");
+        let audited = stage.tapedeck(&["audit", "--everything"]).await?;
         let proved = stage.prove(viewer).await?;
         let agree = wrong.is_empty() && missing.is_none() && unanswered.is_none();
         Ok(match (agree, audited == ExitCode::SUCCESS) {

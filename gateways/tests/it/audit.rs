@@ -7,9 +7,8 @@ use domain::account::{Account, Command};
 use domain::broadcast::{self, Broadcast, Moment};
 use domain::entry_id;
 use futures::TryStreamExt;
-use journal::Envelope;
 use journal::broker::Role;
-use journal::copy;
+use journal::{Envelope, copy, history};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -92,9 +91,21 @@ async fn audit(world: &World, arguments: &[&str]) -> Output {
     command.output().await.expect("the binary runs")
 }
 
-/// The sentences of an audit that must not agree, with their positions, by check.
-async fn disagreements(world: &World) -> Vec<(String, Option<i64>, String)> {
-    let output = audit(world, &["--json", "--wait", "1"]).await;
+/// A check that disagrees, with the position and the sentence.
+type Named = (String, Option<i64>, String);
+
+/// What an audit of everything names, which must not agree.
+async fn disagreements(world: &World) -> Vec<Named> {
+    named(world, &["--everything", "--json", "--wait", "1"]).await
+}
+
+/// What an audit names that is told nothing, and must not agree.
+async fn plainly(world: &World) -> Vec<Named> {
+    named(world, &["--json", "--wait", "1"]).await
+}
+
+async fn named(world: &World, arguments: &[&str]) -> Vec<Named> {
+    let output = audit(world, arguments).await;
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let proofs = report["proofs"].as_array().expect("proofs");
@@ -119,8 +130,10 @@ fn text(output: &Output) -> String {
 }
 
 async fn agrees(world: &World) {
-    let output = audit(world, &[]).await;
-    assert!(output.status.success(), "{}", text(&output));
+    for arguments in [vec![], vec!["--everything"]] {
+        let output = audit(world, &arguments).await;
+        assert!(output.status.success(), "{}", text(&output));
+    }
 }
 
 /// One session that may do what nobody may: change history.
@@ -151,8 +164,13 @@ impl Intruder {
 async fn an_untouched_journal_is_proved_in_whole_in_part_and_as_a_file() {
     let world = recorded().await;
     let head = world.head().await;
-    let whole = audit(&world, &[]).await;
+    let plain = audit(&world, &[]).await;
+    let says = format!("events from 1 on, and the newest {head} are those events");
+    assert!(plain.status.success() && text(&plain).contains(&says), "{}", text(&plain));
+    let whole = audit(&world, &["--everything"]).await;
     assert!(whole.status.success(), "{}", text(&whole));
+    let counted = [&plain, &whole].map(|output| text(output).contains("were counted and added up"));
+    assert_eq!(counted, [true, false]);
     for check in [
         "positions",
         "hash chain",
@@ -210,6 +228,124 @@ async fn an_untouched_journal_is_proved_in_whole_in_part_and_as_a_file() {
         assert_eq!(checked.status.code(), Some(3), "{}", text(&checked));
         assert!(text(&checked).contains(says), "{says} is not in {}", text(&checked));
     }
+}
+
+/// Each damage of which an audit has to know without being told to look at everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_byte_a_lost_end_a_changed_balance_and_a_removed_message_are_named() {
+    let world = recorded().await;
+    long(&world).await;
+    let intruder = Intruder::enter(&world).await;
+    let head = world.head().await;
+    intruder.run("CREATE TABLE kept AS SELECT * FROM events").await;
+    let back = async |changed: &str| {
+        intruder
+            .run(&format!(
+                "DELETE FROM events WHERE {changed};
+                 INSERT INTO events SELECT * FROM kept WHERE {changed}"
+            ))
+            .await;
+        agrees(&world).await;
+    };
+
+    intruder
+        .run(
+            "UPDATE events SET payload = replace(payload::text, '\"bits\":105', '\"bits\":115')::json
+             WHERE position = 7",
+        )
+        .await;
+    let sentence = "event 7 (account 5003 #2 credited): content does not match its hash; message 7 of EVENTS \
+                    still has what was recorded";
+    let flipped = ("hash chain".to_owned(), Some(7), sentence.to_owned());
+    assert_eq!(plainly(&world).await[0], flipped);
+    back("position = 7").await;
+
+    let end = head - 10;
+    intruder.run(&format!("DELETE FROM events WHERE position > {end}")).await;
+    let found = plainly(&world).await;
+    let lost = format!(
+        "head says {head} but events end at {end}; events {} to {head} are missing",
+        end + 1
+    );
+    assert_eq!(found[0], ("positions".to_owned(), Some(end + 1), lost));
+    assert!(found.iter().any(|(check, ..)| check == "balances"), "{found:?}");
+    let unknown = found.iter().filter(|(check, ..)| check == "EVENTS");
+    let positions: Vec<_> = unknown.map(|(_, position, _)| *position).collect();
+    assert_eq!(positions, (end + 1..=head).map(Some).collect::<Vec<_>>(), "{found:?}");
+    back(&format!("position > {end}")).await;
+
+    intruder
+        .run("UPDATE projections.balances SET available = available + 1 WHERE account = '5002'")
+        .await;
+    let last =
+        intruder.number("SELECT max(position) FROM events WHERE aggregate_id = '5002'").await;
+    let found = plainly(&world).await;
+    assert_eq!((found.len(), found[0].0.as_str(), found[0].1), (1, "balances", Some(last)));
+    intruder
+        .run("UPDATE projections.balances SET available = available - 1 WHERE account = '5002'")
+        .await;
+    agrees(&world).await;
+
+    // A history that was written anew from one event to its end agrees with itself, and EVENTS does not with it.
+    written_anew(&world, &intruder, 9).await;
+    let found = plainly(&world).await;
+    let of_events = found.iter().find(|(check, ..)| check == "EVENTS").map(|(_, at, _)| *at);
+    assert_eq!(of_events, Some(Some(9)), "{found:?}");
+    assert!(!found.iter().any(|(check, ..)| check == "hash chain"), "{found:?}");
+    let hash = "UPDATE head SET hash = (SELECT hash FROM kept WHERE position = head.position)";
+    intruder.run(hash).await;
+    back("position >= 9").await;
+
+    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    let stream = admin.get_stream("EVENTS").await.expect("EVENTS is there");
+    stream.delete_message(11).await.expect("a message can be removed");
+    let missing =
+        |at: i64| ("EVENTS".to_owned(), Some(at), format!("EVENTS: sequence {at} is missing"));
+    assert_eq!(plainly(&world).await, [missing(11)]);
+    stream.delete_message(head.unsigned_abs()).await.expect("the last can be removed too");
+    assert_eq!(plainly(&world).await, [missing(11), missing(head)]);
+}
+
+/// More events than an audit compares of EVENTS when nothing disagrees.
+async fn long(world: &World) {
+    let parts = world.run();
+    let publisher = world.publisher().await;
+    for n in 0..1_100 {
+        publisher.send(&cheer("5003", &format!("long-{n}"), 2)).await.expect("stored");
+    }
+    world.caught_up().await;
+    world.relayed().await;
+    parts.stop().await;
+}
+
+/// Moves the event at `from` by a microsecond, and makes every link from there on follow from it.
+async fn written_anew(world: &World, intruder: &Intruder, from: i64) {
+    let mut connection = world.pool.acquire().await.expect("a connection");
+    let rows: Vec<_> = history::read(&mut connection, from - 2, world.head().await, None)
+        .try_concat()
+        .await
+        .expect("history");
+    let mut link = *rows[0].hash();
+    for row in &rows[1..] {
+        let mut content = row.content();
+        content.recorded_at -= i64::from(content.position == from);
+        link = content.link(&link);
+        sqlx::query(
+            "UPDATE events SET hash = $2, recorded_at = recorded_at - $3 * interval '1 microsecond'
+             WHERE position = $1",
+        )
+        .bind(content.position)
+        .bind(&link[..])
+        .bind(i32::from(content.position == from))
+        .execute(&intruder.0)
+        .await
+        .expect("it is changed");
+    }
+    sqlx::query("UPDATE head SET hash = $1")
+        .bind(&link[..])
+        .execute(&intruder.0)
+        .await
+        .expect("so is the head");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -305,7 +441,8 @@ async fn changes_of_what_was_made_from_history_are_named() {
     let reversed =
         intruder.number("SELECT position FROM events WHERE event_type = 'reversed'").await;
 
-    // What is done, what undoes it, and the check, position and words that must come of it.
+    // What is done, what undoes it, the check, position and words that must come of it, and whether it shows in what an
+    // audit counts and adds up when it is not told to compare everything.
     let cases = [
         (
             "UPDATE projections.balances SET available = available + 1 WHERE account = '5002'",
@@ -313,6 +450,7 @@ async fn changes_of_what_was_made_from_history_are_named() {
             "balances",
             Some(last_of_5002),
             format!("balance of account 5002: available is {}, history says {available}", available + 1),
+            true,
         ),
         (
             "UPDATE projections.statements SET held_delta = 1 WHERE position = 5",
@@ -320,6 +458,16 @@ async fn changes_of_what_was_made_from_history_are_named() {
             "statements",
             Some(5),
             "statements.held_delta is 1, history says 0".to_owned(),
+            true,
+        ),
+        (
+            "CREATE TABLE removed AS SELECT * FROM projections.statements WHERE position = 5;
+             DELETE FROM projections.statements WHERE position = 5",
+            "INSERT INTO projections.statements SELECT * FROM removed",
+            "statements",
+            Some(5),
+            "its row in statements is missing".to_owned(),
+            true,
         ),
         (
             "UPDATE projections.alerts SET kind = 'raid' WHERE position = 3",
@@ -327,6 +475,7 @@ async fn changes_of_what_was_made_from_history_are_named() {
             "alerts",
             Some(3),
             "alerts.kind is raid, history says cheer".to_owned(),
+            false,
         ),
         (
             "UPDATE projections.broadcasts SET live_id = 'x' WHERE number = 1",
@@ -334,6 +483,7 @@ async fn changes_of_what_was_made_from_history_are_named() {
             "broadcasts",
             Some(1),
             "broadcasts (broadcaster 1000, number 1): live_id is x, history says live-1".to_owned(),
+            false,
         ),
         (
             "CREATE TABLE taken AS SELECT * FROM command_outcomes WHERE first_position = 9;
@@ -342,6 +492,7 @@ async fn changes_of_what_was_made_from_history_are_named() {
             "commands",
             Some(9),
             "history has 1 event at 9, its outcome says nothing accepted".to_owned(),
+            true,
         ),
         (
             "UPDATE command_outcomes SET first_position = 4 WHERE first_position = 3",
@@ -350,15 +501,22 @@ async fn changes_of_what_was_made_from_history_are_named() {
             "reversals",
             Some(reversed),
             "an entry of this account was expected, and it has event 4 of account 5003".to_owned(),
+            true,
         ),
     ];
-    for (damage, repair, check, position, words) in cases {
+    for (damage, repair, check, position, words, counts) in cases {
         intruder.run(damage).await;
         let found = disagreements(&world).await;
         let named = found
             .iter()
             .any(|(name, at, says)| name == check && *at == position && says.contains(&words));
         assert!(named, "after {damage}: {check} {position:?} {words} is not in {found:?}");
+        if counts {
+            assert_eq!(plainly(&world).await, found, "after {damage}");
+        } else {
+            let output = audit(&world, &[]).await;
+            assert!(output.status.success(), "after {damage}: {}", text(&output));
+        }
         intruder.run(repair).await;
     }
     agrees(&world).await;
@@ -373,18 +531,22 @@ async fn what_is_wrong_with_events_is_named() {
 
     // Trimmed at its head, it still agrees, and says where it begins.
     stream.purge().sequence(6).await.expect("it can be trimmed");
-    let trimmed = audit(&world, &[]).await;
-    assert!(trimmed.status.success(), "{}", text(&trimmed));
-    assert!(text(&trimmed).contains("begins at 6"), "{}", text(&trimmed));
+    for arguments in [vec![], vec!["--everything"]] {
+        let trimmed = audit(&world, &arguments).await;
+        assert!(trimmed.status.success(), "{}", text(&trimmed));
+        assert!(text(&trimmed).contains("begins at 6"), "{}", text(&trimmed));
+    }
 
     stream.delete_message(17).await.expect("a message can be removed");
     let hole = ("EVENTS".to_owned(), Some(17), "EVENTS: sequence 17 is missing".to_owned());
     assert_eq!(disagreements(&world).await, std::slice::from_ref(&hole));
+    assert_eq!(plainly(&world).await, std::slice::from_ref(&hole));
 
     let relay = world.broker.jetstream(Role::Relay).await.expect("the relay gets in");
     let sent = relay.publish("evt.account.5001.credited", "{}".into()).await.expect("sent");
     sent.await.expect("stored");
     let found = disagreements(&world).await;
+    assert_eq!(plainly(&world).await, found);
     assert_eq!(found[0], hole);
     assert_eq!(
         (found[1].1, found[1].2.as_str()),
@@ -402,10 +564,12 @@ async fn what_is_wrong_with_events_is_named() {
 
     stream.purge().await.expect("it can be emptied");
     let found = disagreements(&world).await;
+    assert_eq!(plainly(&world).await, found);
     assert!(found.iter().any(|(.., says)| says.contains("holds no messages")), "{found:?}");
 
     admin.delete_stream("EVENTS").await.expect("it can be removed");
     let found = disagreements(&world).await;
+    assert_eq!(plainly(&world).await, found);
     assert!(found[0].2.contains("EVENTS does not exist"), "{found:?}");
 }
 
@@ -428,7 +592,9 @@ async fn an_audit_beside_a_live_system_agrees() {
     });
     let mut audits = 0;
     while !writing.is_finished() || audits < 2 {
-        let output = audit(&world, &["--wait", "30"]).await;
+        let mut arguments = vec!["--wait", "30"];
+        arguments.extend((audits % 2 == 0).then_some("--everything"));
+        let output = audit(&world, &arguments).await;
         assert!(output.status.success(), "{}", text(&output));
         audits += 1;
     }
@@ -444,9 +610,10 @@ async fn servers_that_do_not_answer_are_not_a_disagreement() {
     world.servers.kill_nats().await.expect("it can be killed");
     let output = audit(&world, &[]).await;
     assert_eq!(output.status.code(), Some(4), "{}", text(&output));
-    assert!(audit(&world, &["--quick"]).await.status.success());
+    // What was, PostgreSQL alone knows.
+    assert!(audit(&world, &["--at", "0"]).await.status.success());
     world.servers.kill_postgres().await.expect("it can be killed");
-    let output = audit(&world, &["--quick"]).await;
+    let output = audit(&world, &[]).await;
     assert_eq!(output.status.code(), Some(4), "{}", text(&output));
 }
 

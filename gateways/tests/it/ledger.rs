@@ -56,6 +56,6 @@ fn text(output: &Output) -> String {
 async fn audit_agrees(world: &World) {
     world.caught_up().await;
     world.relayed().await;
-    let output = tapedeck(world, &["audit"]).await;
+    let output = tapedeck(world, &["audit", "--everything"]).await;
     assert!(output.status.success(), "{}", text(&output));
 }

@@ -88,7 +88,8 @@ impl Site {
 
     /// Runs the audit; panics with its output unless everything was proved.
     pub async fn audit(&self) {
-        let output = self.tapedeck(&["audit"]).output().await.expect("the audit runs");
+        let output =
+            self.tapedeck(&["audit", "--everything"]).output().await.expect("the audit runs");
         let said = String::from_utf8_lossy(&output.stdout);
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}\n{said}\n{complaint}", output.status);

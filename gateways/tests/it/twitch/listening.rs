@@ -11,7 +11,7 @@ pub async fn audited(world: &World, gaps: usize) -> String {
     world.caught_up().await;
     world.relayed().await;
     let progress = audit::Progress::hidden();
-    let options = audit::Options { patience: PATIENCE, ..Default::default() };
+    let options = audit::Options { everything: true, patience: PATIENCE, ..Default::default() };
     let report = audit::run(&world.pool, &world.broker, &options, &progress).await;
     let report = report.expect("an audit");
     let text = report.text();

@@ -134,7 +134,7 @@ async fn serve_listens_to_twitch_and_the_command_line_says_what_is_told_and_what
         let json: Result<Value, _> = serde_json::from_str(&text);
         assert!(code == Some(0) && json.is_ok() && !text.contains(TOKEN), "{text}");
     }
-    let (code, text) = tapedeck(&serving, &fake, &chat, &["audit"]).await;
+    let (code, text) = tapedeck(&serving, &fake, &chat, &["audit", "--everything"]).await;
     assert!(code == Some(0) && text.contains("1 gap of "), "{text}");
     serving.stop().await;
     until("it said goodbye", async || (fake.sessions(), chat.joined()) == (0, 0)).await;
