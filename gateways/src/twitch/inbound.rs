@@ -131,7 +131,8 @@ impl Inbound {
             && commands.kind != OTHER
         {
             let kinds = [commands.kind.to_owned()];
-            let lost = gaps::lose(ours, &kinds, authentic.sent_at, &reason, now);
+            let Authentic { message_id, sent_at, .. } = *authentic;
+            let lost = gaps::lose(ours, &kinds, sent_at, &reason, now, message_id);
             commands.envelopes.extend(lost);
         }
         kept

@@ -145,15 +145,17 @@ impl Desk {
     }
 
     /// All gaps once so many are over and none lasts, the oldest first. What was lost together is one, though Twitch may
-    /// have made us wait before the last of it was back.
+    /// have made us wait before the last of it was back, this time or the time before.
     async fn gaps(&self, over: usize) -> Vec<Gap> {
         let mut found: Vec<Gap> = Vec::new();
         until(&format!("{over} gaps are over"), async || {
             let list = gaps::list(&self.world.pool, false, Page::of(500)).await;
             let Ok(list) = list else { return false };
             found.clear();
+            let mut before = 0;
             for gap in list.gaps.into_iter().rev() {
-                match found.last_mut().filter(|last| last.position == gap.position) {
+                let is_next = gap.position - std::mem::replace(&mut before, gap.position) <= 1;
+                match found.last_mut().filter(|last| is_next && last.reason == gap.reason) {
                     Some(last) => {
                         last.until = last.until.max(gap.until);
                         last.kinds.extend(gap.kinds);

@@ -1,4 +1,4 @@
-//! What did not reach us, as commands. They are named by what they say, so that saying it again changes nothing.
+//! What did not reach us, as commands. Saying again what is said already changes nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -39,7 +39,10 @@ impl Unsent {
     ) {
         if !kinds.is_empty() {
             self.since = self.since.max(Some(since));
-            self.keep(lose(broadcaster, kinds, since, reason, Utc::now()));
+            let now = Utc::now();
+            // When it was noticed, not since when: twice the same may be the last that is known to have reached us.
+            let name = now.timestamp_micros().to_string();
+            self.keep(lose(broadcaster, kinds, since, reason, now, &name));
         }
     }
 
@@ -80,16 +83,17 @@ impl Unsent {
     }
 }
 
-/// Of what happened from `since` on, nothing of these kinds may have reached us.
+/// Of what happened from `since` on, nothing of these kinds may have reached us. Of one `name` this is one command.
 pub fn lose(
     broadcaster: &str,
     kinds: &[String],
     since: DateTime<Utc>,
     reason: &str,
     at: DateTime<Utc>,
+    name: &str,
 ) -> Result<Envelope, BadAddress> {
     let since = kept(since);
-    let key = format!("lose:{broadcaster}:{}:{}", since.timestamp_micros(), kinds.join(","));
+    let key = format!("lose:{broadcaster}:{name}:{}", kinds.join(","));
     let plain = reason.chars().filter(|c| !c.is_control()).take(200).collect::<String>();
     let reason = if plain.is_empty() { "unknown".to_owned() } else { plain };
     let (entry, kinds) = (entry_id(NAMES, &key), kinds.to_vec());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use gateways::twitch::calls::Calls;
-use gateways::twitch::eventsub::gaps::Unsent;
+use gateways::twitch::eventsub::gaps::{Unsent, kept};
 use gateways::twitch::eventsub::plan::Place;
 use gateways::twitch::eventsub::record;
 use gateways::twitch::eventsub::round::{Order, Report, State, carry_out};
@@ -208,5 +208,22 @@ async fn a_gap_ends_where_it_began_by_a_clock_that_was_set_back() {
     assert!(unsent.send(&desk.eventsub.publisher).await, "NATS takes it");
     let gap = desk.gaps(1).await.remove(0);
     assert_eq!(gap.until, Some(gap.since));
+    parts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lost_twice_before_anything_was_heard_again_is_two_gaps() {
+    let (desk, parts) = Desk::start(Options::default()).await;
+    let (kinds, since) = (["channel.cheer".to_owned()], kept(Utc::now()));
+    let over = |minutes: i64| since + TimeDelta::minutes(minutes);
+    for until in [over(1), over(2)] {
+        let mut unsent = Unsent::default();
+        unsent.lose(BROADCASTER, &kinds, since, "a test");
+        unsent.restore(BROADCASTER, &kinds, until);
+        assert!(unsent.send(&desk.eventsub.publisher).await, "NATS takes it");
+    }
+    let gaps = desk.gaps(2).await;
+    let gaps: Vec<_> = gaps.iter().map(|gap| (gap.since, gap.until)).collect();
+    assert_eq!(gaps, [(since, Some(over(1))), (over(1), Some(over(2)))]);
     parts.stop().await;
 }
