@@ -45,15 +45,23 @@ pub async fn open(
 
 async fn serve(shared: Arc<Shared>, mut socket: WebSocket, query: HashMap<String, String>) {
     let (orders, received) = mpsc::channel(QUEUE_MAX);
+    let orders_here = orders.clone();
     let former = query.get("reconnect");
+    // Whoever counts the connections, or has sessions go on elsewhere, finds this one there from its first moment.
     let id = {
         let mut all = shared.all();
         all.connections += 1;
-        match former {
+        let id = match former {
             Some(id) if all.may_go_on(id) => Some(id.clone()),
             Some(_) => None,
             None => Some(format!("session-{}{}", shared.options.mark, all.connections)),
+        };
+        if let Some(id) = &id {
+            // From the welcome on everything is said here.
+            all.hushed.remove(id);
+            all.sessions.insert(id.clone(), orders);
         }
+        id
     };
     let Some(id) = id else { return end(&mut socket, 4007).await };
     let session = json!({
@@ -61,18 +69,11 @@ async fn serve(shared: Arc<Shared>, mut socket: WebSocket, query: HashMap<String
         "keepalive_timeout_seconds": shared.options.keepalive_s, "reconnect_url": null,
     });
     let welcome = frame("session_welcome", json!({ "session": session }));
-    // From the welcome on everything is said here.
-    let orders_here = orders.clone();
-    {
-        let mut all = shared.all();
-        all.hushed.remove(&id);
-        all.sessions.insert(id.clone(), orders);
-    }
-    if socket.send(Message::text(welcome)).await.is_err() {
-        return;
-    }
     let mut connection = Connection { shared, id, received, hushed: false };
-    let ended = connection.run(&mut socket, former.is_none()).await;
+    let ended = match socket.send(Message::text(welcome)).await {
+        Ok(()) => connection.run(&mut socket, former.is_none()).await,
+        Err(_) => None,
+    };
     connection.gone(&orders_here, ended);
     if let Some(code) = ended {
         end(&mut socket, code).await;
