@@ -25,6 +25,7 @@ use gateways::http::health::projections_behind;
 use gateways::outgoing::Secret;
 use gateways::twitch::accounts::{Accounts, Bearer, Role};
 use gateways::twitch::eventsub::Settings;
+use gateways::twitch::eventsub::record::{self, Feed};
 use gateways::twitch::eventsub::wanted::CATALOGUE;
 use gateways::twitch::{Credentials, EventSub, Inbound, Secrets, Webhook};
 use projections::Page;
@@ -142,6 +143,17 @@ impl Desk {
         })
         .await;
         assert_eq!(now, points, "something was credited twice");
+    }
+
+    async fn row(&self) -> Feed {
+        let row = record::find(&self.world.pool, BROADCASTER).await;
+        row.expect("PostgreSQL answers").expect("somebody listened")
+    }
+
+    /// Has everything looked at, and waits until it was.
+    async fn looked(&self) {
+        let asked = record::ask(&self.world.pool, BROADCASTER).await.expect("PostgreSQL answers");
+        until("it was looked at", async || Some(self.row().await.answered) >= asked).await;
     }
 
     /// All gaps once so many are over and none lasts, the oldest first. What was lost together is one, though Twitch may

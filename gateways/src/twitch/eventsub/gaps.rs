@@ -1,4 +1,5 @@
-//! What did not reach us, as commands. Saying again what is said already changes nothing.
+//! What did not reach us, as commands. They are named by when they are said and not by the moment that they say: of two
+//! gaps it may be the same, when nothing was heard between them or a clock was set back.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -40,7 +41,6 @@ impl Unsent {
         if !kinds.is_empty() {
             self.since = self.since.max(Some(since));
             let now = Utc::now();
-            // When it was noticed, not since when: twice the same may be the last that is known to have reached us.
             let name = now.timestamp_micros().to_string();
             self.keep(lose(broadcaster, kinds, since, reason, now, &name));
         }
@@ -107,8 +107,8 @@ fn restore(
     kinds: &[String],
     until: DateTime<Utc>,
 ) -> Result<Envelope, BadAddress> {
-    let until = kept(until);
-    let key = format!("restore:{broadcaster}:{}:{}", until.timestamp_micros(), kinds.join(","));
+    let (now, until) = (Utc::now().timestamp_micros(), kept(until));
+    let key = format!("restore:{broadcaster}:{now}:{}", kinds.join(","));
     let (entry, kinds) = (entry_id(NAMES, &key), kinds.to_vec());
     let command = Command::Restore { entry, kinds, until };
     Envelope::new::<Intake>(broadcaster, &command, origin(key, until))

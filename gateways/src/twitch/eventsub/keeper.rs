@@ -311,10 +311,11 @@ impl Keeping {
         if self.keeper.transport == Transport::Webhook {
             self.keeper.retire(&report).await;
         }
+        // Whoever asked for the look has its answer once its gaps are over.
+        self.send().await;
         if let Err(error) = limited(self.keeper.row.looked(&report, asked)).await {
             tracing::warn!(%error, "what EventSub subscribes to is not written down");
         }
-        self.send().await;
     }
 
     /// What changed by itself: the secret, what was stored, and whether somebody asks.

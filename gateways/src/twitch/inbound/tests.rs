@@ -4,6 +4,7 @@ use crate::twitch::signature::{self, sign};
 use serde_json::{Value, json};
 
 const NOW: &str = "2026-11-21T20:15:02Z";
+const SENT: &str = "2026-11-21T20:15:00.123456789Z";
 
 fn time(text: &str) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(text).unwrap().to_utc()
@@ -24,7 +25,11 @@ fn inbound() -> Inbound {
 
 /// A request as Twitch signs it.
 fn headers(message_type: &str, kind: &str, body: &[u8]) -> HeaderMap {
-    let (id, timestamp) = ("m-1", "2026-11-21T20:15:00.123456789Z");
+    sent_at(SENT, message_type, kind, body)
+}
+
+fn sent_at(timestamp: &str, message_type: &str, kind: &str, body: &[u8]) -> HeaderMap {
+    let id = "m-1";
     let signed = sign(&secret(), id, timestamp, body);
     let pairs = [
         (signature::MESSAGE_ID, id),
@@ -139,11 +144,12 @@ fn a_revocation_is_kept_with_its_type_and_status() {
     }});
     let body = body.to_string().into_bytes();
     let received = received("revocation", "channel.follow", &body);
-    let result = |at| {
-        let headers = headers("revocation", "channel.follow", &body);
+    let result = |sent, at| {
+        let headers = sent_at(sent, "revocation", "channel.follow", &body);
         commands(inbound().receive(&headers, &body, time(at)).unwrap())
     };
-    let (result, again) = (result(NOW), result("2026-11-21T20:16:00Z"));
+    let again = result("2026-11-21T20:16:00Z", "2026-11-21T20:16:02Z");
+    let result = result(SENT, NOW);
     assert_eq!(result.envelopes[1].id, again.envelopes[1].id, "told twice, it is one loss");
     assert_eq!((result.result, result.kind), (Outcome::Revoked, "channel.follow"));
     assert_eq!(result.envelopes[0].aggregate_id, "channel-follow");

@@ -1,8 +1,8 @@
 //! A conduit whose shards are shared between processes: one dies, one leaves, and Twitch forgets it altogether.
 
+use gateways::twitch::eventsub::Transport;
 use gateways::twitch::eventsub::conduits::assign::Step;
 use gateways::twitch::eventsub::conduits::rows::{Adopted, Rows, Shard};
-use gateways::twitch::eventsub::{Transport, record};
 use uuid::Uuid;
 
 use super::*;
@@ -137,9 +137,11 @@ async fn a_shard_of_a_dead_process_goes_on_with_its_gap_and_one_of_who_leaves_wi
 
     // Its holder was taken for gone, before anything was heard that was not before the last gap: Twitch is told of the
     // same session again, and that is a gap too, though both began at the same moment.
+    desk.looked().await;
     desk.goes_and_comes_back(Some(known[1].since)).await;
     desk.shared_by(1).await;
     let known = desk.gaps(3).await;
+    assert!(known.iter().all(|gap| gap.kinds.len() == KINDS), "{known:#?}");
     assert!(known[2].since >= known[1].since && known[2].until > known[1].until, "{known:#?}");
 
     // Another begins to listen that is posted to: what is held beside it would count twice.

@@ -6,7 +6,6 @@ use chrono::TimeDelta;
 use gateways::twitch::calls::Calls;
 use gateways::twitch::eventsub::gaps::{Unsent, kept};
 use gateways::twitch::eventsub::plan::Place;
-use gateways::twitch::eventsub::record;
 use gateways::twitch::eventsub::round::{Order, Report, State, carry_out};
 use gateways::twitch::eventsub::subscriptions::Subscriptions;
 use gateways::twitch::eventsub::wanted::{Wanted, wanted};
@@ -201,13 +200,16 @@ async fn what_is_revoked_is_asked_for_again_and_the_gap_lasts_until_it_is_grante
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gap_ends_where_it_began_by_a_clock_that_was_set_back() {
     let (desk, parts) = Desk::start(Options::default()).await;
-    let (kinds, since) = (["channel.cheer".to_owned()], Utc::now());
-    let mut unsent = Unsent::default();
-    unsent.lose(BROADCASTER, &kinds, since, "a test");
-    unsent.restore(BROADCASTER, &kinds, since - TimeDelta::hours(1));
-    assert!(unsent.send(&desk.eventsub.publisher).await, "NATS takes it");
-    let gap = desk.gaps(1).await.remove(0);
-    assert_eq!(gap.until, Some(gap.since));
+    let (kinds, since) = (["channel.cheer".to_owned()], kept(Utc::now()));
+    // And another that begins before that clock is back there.
+    for many in [1, 2] {
+        let mut unsent = Unsent::default();
+        unsent.lose(BROADCASTER, &kinds, since, "a test");
+        unsent.restore(BROADCASTER, &kinds, since - TimeDelta::hours(1));
+        assert!(unsent.send(&desk.eventsub.publisher).await, "NATS takes it");
+        let gap = desk.gaps(many).await.pop().expect("one");
+        assert_eq!((gap.since, gap.until), (since, Some(since)));
+    }
     parts.stop().await;
 }
 

@@ -1,7 +1,6 @@
 //! From one way of being told to another, and what is told neither way.
 
 use gateways::twitch::eventsub::posted::Beat;
-use gateways::twitch::eventsub::record::{self, Feed};
 use gateways::twitch::eventsub::{Transport, gaps::NOBODY};
 use journal::broker;
 
@@ -9,17 +8,6 @@ use super::subscribing::tokened;
 use super::*;
 
 impl Desk {
-    async fn row(&self) -> Feed {
-        let row = record::find(&self.world.pool, BROADCASTER).await;
-        row.expect("PostgreSQL answers").expect("somebody listened")
-    }
-
-    /// Has everything looked at, and waits until it was.
-    async fn looked(&self) {
-        let asked = record::ask(&self.world.pool, BROADCASTER).await.expect("PostgreSQL answers");
-        until("it was looked at", async || Some(self.row().await.answered) >= asked).await;
-    }
-
     /// Waits until everything is told in this one way.
     async fn told(&self, transport: Transport) {
         let all = async || {
