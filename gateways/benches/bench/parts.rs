@@ -33,10 +33,10 @@ impl Part {
 /// How much work.
 pub struct Scale {
     pub quick: bool,
-    /// Commands that stock executes.
-    pub stock_commands: u64,
-    /// Commands that Tapedeck takes in, commits and projects.
+    /// Commands that stock executes, and that Tapedeck takes in, commits and projects.
     pub commands: u64,
+    /// Commands that stock executes once more with histories as short as that.
+    pub few_commands: u64,
     /// Commands that wait for their acknowledgement at any time.
     pub in_flight: u64,
     /// The length of the whole history.
@@ -52,8 +52,8 @@ impl Scale {
     pub fn new(quick: bool, events: Option<u64>, in_flight: Option<u64>) -> Self {
         let whole = Scale {
             quick,
-            stock_commands: 20_000,
-            commands: 300_000,
+            commands: 100_000,
+            few_commands: 20_000,
             in_flight: 4_000,
             events: 1_000_000,
             view_events: 10_000,
@@ -62,8 +62,8 @@ impl Scale {
         };
         let scale = if quick {
             Scale {
-                stock_commands: 2_000,
                 commands: 20_000,
+                few_commands: 2_000,
                 events: 50_000,
                 view_events: 2_000,
                 latency_seconds: 3,
