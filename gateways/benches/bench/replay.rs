@@ -51,8 +51,7 @@ pub async fn audit(ground: &Ground, scale: &Scale, report: &mut Report) -> anyho
     let everything = run_audit(ground, &["--everything"]).await?;
     let (rate, everything_rate) = (rate_of(audited.elapsed), rate_of(everything.elapsed));
     let copies_rate = rate_of(bare_copies(ground, position).await?);
-    let title =
-        "tapedeck audit: history, every balance; commands, statements and EVENTS by count and sum";
+    let title = "tapedeck audit: history, every balance; the copies by count and sum";
     let figure = Figure::new(AUDIT_GROUP, title, "events per second", rate);
     let target = "2× QueryReplay in memory";
     report.add(figure.beside(stock_rate).target(target, rate >= 2.0 * stock_rate));
