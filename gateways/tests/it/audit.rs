@@ -310,9 +310,11 @@ async fn a_flipped_byte_a_lost_end_a_changed_balance_and_a_removed_message_are_n
 async fn long(world: &World) {
     let parts = world.run();
     let publisher = world.publisher().await;
+    let longer = world.head().await + 1_100;
     for n in 0..1_100 {
         publisher.send(&cheer("5003", &format!("long-{n}"), 2)).await.expect("stored");
     }
+    until("all are decided", async || world.head().await == longer).await;
     world.caught_up().await;
     world.relayed().await;
     parts.stop().await;
