@@ -30,9 +30,19 @@ pub fn options(kept: Option<PathBuf>) -> anyhow::Result<Options> {
     Ok(options.guard(TAPEDECK))
 }
 
+/// Measures on new servers with an empty journal, as stock begins with an empty table.
+pub async fn on_empty<T>(
+    measure: impl AsyncFnOnce(&Ground) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let ground = Ground::temporary().await?;
+    let measured = measure(&ground).await;
+    ground.stop().await?;
+    measured
+}
+
 impl Ground {
     /// New servers with an empty journal.
-    pub async fn temporary() -> anyhow::Result<Self> {
+    async fn temporary() -> anyhow::Result<Self> {
         Self::prepare(Servers::start(options(None)?).await?).await
     }
 

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::figures::Report;
-use crate::ground::Ground;
+use crate::ground::{Ground, on_empty};
 use crate::{replay, stages, throughput, web};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,6 +37,8 @@ pub struct Scale {
     pub commands: u64,
     /// Commands that stock executes once more with histories as short as that.
     pub few_commands: u64,
+    /// How often stock and Tapedeck do so in turn.
+    pub rounds: usize,
     /// Commands that wait for their acknowledgement at any time.
     pub in_flight: u64,
     /// The length of the whole history.
@@ -54,6 +56,7 @@ impl Scale {
             quick,
             commands: 100_000,
             few_commands: 20_000,
+            rounds: 3,
             in_flight: 4_000,
             events: 1_000_000,
             view_events: 10_000,
@@ -64,6 +67,7 @@ impl Scale {
             Scale {
                 commands: 20_000,
                 few_commands: 2_000,
+                rounds: 1,
                 events: 50_000,
                 view_events: 2_000,
                 latency_seconds: 3,
@@ -88,21 +92,11 @@ pub async fn run(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let wants = |part| wanted.contains(&part);
-    if wants(Part::Throughput) || wants(Part::Steps) {
-        // An empty journal, as stock begins with an empty table; the other keeps its history for what follows.
-        let empty = Ground::temporary().await?;
-        let measured = async {
-            if wants(Part::Throughput) {
-                throughput::beside_stock(&empty, scale, report).await?;
-            }
-            if wants(Part::Steps) {
-                stages::measure(&empty, scale, report).await?;
-            }
-            anyhow::Ok(())
-        }
-        .await;
-        empty.stop().await?;
-        measured?;
+    if wants(Part::Throughput) {
+        throughput::beside_stock(scale, report).await?;
+    }
+    if wants(Part::Steps) {
+        on_empty(async |ground| stages::measure(ground, scale, report).await).await?;
     }
     if wants(Part::History) {
         throughput::with_history(ground, scale, report).await?;
