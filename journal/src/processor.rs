@@ -73,6 +73,7 @@ async fn process(
     let client = broker.client(Role::Processor).await?;
     let mut processor = Processor {
         pool: looks_up_by_key(&pool),
+        model: pool,
         broker,
         client,
         options,
@@ -106,7 +107,8 @@ fn looks_up_by_key(pool: &PgPool) -> PgPool {
         ("statement_timeout", limit.as_str()),
     ];
     let options = pool.connect_options().as_ref().clone().options(settings);
-    // A connection that broke is met by trying the batch again, so none is asked before each use whether it is whole.
+    // None is asked before each use whether it is whole. One that broke is met by trying the batch again, and where something
+    // took too long none of them is used again.
     PgPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .test_before_acquire(false)
@@ -115,6 +117,8 @@ fn looks_up_by_key(pool: &PgPool) -> PgPool {
 
 struct Processor {
     pool: PgPool,
+    /// What [`pool`](Self::pool) is made after.
+    model: PgPool,
     broker: Broker,
     client: async_nats::Client,
     options: Options,
@@ -153,7 +157,10 @@ impl Processor {
                     let error = match tokio::time::timeout(TIDY_LIMIT, self.tidy()).await {
                         Ok(Ok(())) => continue,
                         Ok(Err(error)) => format!("{error:#}"),
-                        Err(_) => format!("not done in {TIDY_LIMIT:?}"),
+                        Err(_) => {
+                            self.leave_connections();
+                            format!("not done in {TIDY_LIMIT:?}")
+                        }
                     };
                     tracing::warn!(error, "cannot look after COMMANDS");
                 }
@@ -173,7 +180,11 @@ impl Processor {
     /// Renews the leases. True: other partitions are ours now, and are read from their cursors.
     async fn renew(&mut self) -> anyhow::Result<bool> {
         let renewal = self.ownership.renew(&self.pool, self.read);
-        let changed = tokio::time::timeout(DATABASE_LIMIT, renewal).await??;
+        let Ok(changed) = tokio::time::timeout(DATABASE_LIMIT, renewal).await else {
+            self.leave_connections();
+            anyhow::bail!("no answer in {DATABASE_LIMIT:?}");
+        };
+        let changed = changed?;
         self.renewed = Instant::now();
         if changed {
             self.reopen();
@@ -200,6 +211,9 @@ impl Processor {
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() && !batch.is_empty() {
             let attempt = tokio::time::timeout(DATABASE_LIMIT, self.attempt(batch)).await;
+            if attempt.is_err() {
+                self.leave_connections();
+            }
             match attempt.map_err(anyhow::Error::new).flatten() {
                 Ok(done) => {
                     self.read = batch[done - 1].sequence;
@@ -226,6 +240,13 @@ impl Processor {
                 Err(error) => tracing::warn!(%error, "the database does not answer"),
             }
         }
+    }
+
+    /// Goes on with other connections. One on which something was given up may be in a transaction of which sqlx does not
+    /// know, or have an answer yet to give, as of a COPY, which the next who asks would take for theirs.
+    fn leave_connections(&mut self) {
+        let left = std::mem::replace(&mut self.pool, looks_up_by_key(&self.model));
+        tokio::spawn(async move { left.close().await });
     }
 
     /// Decides, records and answers the beginning of `batch`, as a rule all of it. Gives how much.
