@@ -20,6 +20,8 @@ use crate::outcome::{Decision, Outcome};
 use crate::partitions::{Move, advance};
 use crate::recorded::Recorded;
 
+mod record;
+
 /// A decided batch, ready to be recorded.
 pub(crate) struct Batch<'a> {
     pub(crate) owner: Uuid,
@@ -90,7 +92,7 @@ pub(crate) async fn commit(pool: &PgPool, batch: &Batch<'_>) -> Result<Committed
     let (head, now) = head::lock(&mut tx).await?;
     crash::point("commit.locked");
     let committed = number(batch, &head, now)?;
-    record(&mut tx, batch, &committed, now).await?;
+    record::record(&mut tx, batch, &committed, now).await?;
     crash::point("commit.recorded");
     tx.commit().await.map_err(CommitError::Unknown)?;
     crash::point("commit.committed");
@@ -144,73 +146,6 @@ fn number(batch: &Batch<'_>, head: &Head, now: DateTime<Utc>) -> Result<Committe
 fn raw(json: &str) -> Result<Box<RawValue>, CommitError> {
     RawValue::from_string(json.to_owned())
         .map_err(|error| CommitError::Failed(sqlx::Error::Encode(Box::new(error))))
-}
-
-/// Writes outcomes, events and the new head in one statement.
-async fn record(
-    connection: &mut PgConnection,
-    batch: &Batch<'_>,
-    committed: &Committed,
-    now: DateTime<Utc>,
-) -> Result<(), CommitError> {
-    let Committed { outcomes, events } = committed;
-    let incoming = |n: usize| &batch.incoming[batch.rulings[n].index];
-    let last = events.last();
-    let result = sqlx::query(
-        "WITH outcomes AS (
-             INSERT INTO command_outcomes (command_id, outcome, reason, first_position, events, aggregate_type,
-                                           aggregate_id, partition, stream_sequence, decided_at)
-             SELECT *, $10 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::int[], $6::text[],
-                                       $7::text[], $8::smallint[], $9::bigint[])
-             ON CONFLICT (command_id) DO UPDATE SET
-                 outcome = excluded.outcome, reason = excluded.reason, first_position = excluded.first_position,
-                 events = excluded.events, aggregate_type = excluded.aggregate_type,
-                 aggregate_id = excluded.aggregate_id, partition = excluded.partition,
-                 stream_sequence = excluded.stream_sequence, decided_at = excluded.decided_at
-             WHERE command_outcomes.outcome = 'dead' AND $24
-             RETURNING 1
-         ), counted AS (
-             SELECT count(*) FROM outcomes
-         ), moved AS (
-             UPDATE head SET position = $11, hash = $12, recorded_at = $10 WHERE $11 IS NOT NULL
-         ), recorded AS (
-             INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                                 event_id, command_id, payload, metadata, hash, recorded_at)
-             SELECT e.position, e.type, e.id, e.sequence, e.event_type, e.event_version, e.event_id,
-                    e.command_id, e.payload::json, e.metadata::json, e.hash, $10
-             FROM unnest($13::bigint[], $14::text[], $15::text[], $16::bigint[], $17::text[], $18::text[],
-                         $19::uuid[], $20::uuid[], $21::text[], $22::text[], $23::bytea[])
-                  AS e(position, type, id, sequence, event_type, event_version, event_id, command_id, payload,
-                       metadata, hash)
-         )
-         SELECT count FROM counted",
-    )
-    .bind(outcomes.iter().map(|o| o.command_id).collect::<Vec<_>>())
-    .bind(outcomes.iter().map(|o| o.decision.name()).collect::<Vec<_>>())
-    .bind(outcomes.iter().map(|o| o.reason.as_deref()).collect::<Vec<_>>())
-    .bind(outcomes.iter().map(|o| o.first_position).collect::<Vec<_>>())
-    .bind(outcomes.iter().map(|o| o.events).collect::<Vec<_>>())
-    .bind(outcomes.iter().map(|o| o.aggregate_type.as_str()).collect::<Vec<_>>())
-    .bind(outcomes.iter().map(|o| o.aggregate_id.as_str()).collect::<Vec<_>>())
-    .bind((0..outcomes.len()).map(|n| incoming(n).partition as i16).collect::<Vec<_>>())
-    .bind((0..outcomes.len()).map(|n| incoming(n).sequence).collect::<Vec<_>>())
-    .bind(now)
-    .bind(last.map(|event| event.position))
-    .bind(last.map(|event| event.hash.as_slice()))
-    .bind(events.iter().map(|e| e.position).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.aggregate_type.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.aggregate_id.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.sequence).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.event_type.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.event_version.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.event_id).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.command_id).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.payload.get()).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.metadata.get()).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.hash.as_slice()).collect::<Vec<_>>())
-    .bind(batch.rulings.iter().any(|ruling| ruling.retry_of.is_some()));
-    let written: i64 = sqlx::Row::try_get(&result.fetch_one(connection).await?, 0)?;
-    if written == outcomes.len() as i64 { Ok(()) } else { Err(CommitError::Known) }
 }
 
 /// The newest name of each viewer who was not erased, in the order of their ids, so that two processes cannot wait for

@@ -1,4 +1,4 @@
-//! Reading many rows at once: `COPY … TO STDOUT (FORMAT binary)`, parsed by hand.
+//! Reading many rows at once: `COPY … TO STDOUT (FORMAT binary)`, parsed by hand. [`Rows`] writes them.
 //!
 //! It is several times as fast as a query and needs no memory for what has passed. A connection that is cut is an
 //! error, never a short answer: the rows end with a trailer, and without it there is no end.
@@ -7,6 +7,10 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use sqlx::PgConnection;
 use uuid::Uuid;
+
+mod writing;
+
+pub use writing::{Rows, WORTHWHILE_ROWS};
 
 /// How many rows are handed over together.
 pub const BATCH_MAX: usize = 1024;

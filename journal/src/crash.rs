@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Every point there is, in the order in which a command passes them. Those of a process are
+/// The points that every commit and every message passes, in the order in which a command passes them. Those of a process are
 /// passed for every batch of events, whether commands follow or not.
 pub const POINTS: [&str; 18] = [
     "commit.decided",
@@ -28,6 +28,9 @@ pub const POINTS: [&str; 18] = [
     "process.published",
     "process.stored",
 ];
+
+/// The points of a commit of many commands, beside those of every commit: behind the outcomes, and behind the events.
+pub const MANY_POINTS: [&str; 2] = ["commit.outcomes", "commit.events"];
 
 /// The points of a stage: of its director, and of whoever sends a start to an overlay and hears that it is shown.
 pub const STAGE_POINTS: [&str; 5] =

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use domain::alerting::{self, Kind};
 use domain::{account, broadcast, generation, stage};
+use journal::copy;
 use journal::{Content, Failure, Projection, Recorded};
 
-use crate::copy;
 use crate::reading::{AsOf, Page, QueryError, Reading, Viewer};
 
 /// The checkpoint's name, to wait for a position under.
@@ -307,7 +307,7 @@ async fn copy_in(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<()
         copied.bigint(row.position);
         copied.uuid(row.id);
         copied.text(row.kind);
-        copied.optional_text(row.viewer.as_deref());
+        copied.optional(row.viewer.as_deref(), copy::Rows::text);
         copied.text(&row.data);
         copied.timestamptz(row.at);
     }

@@ -10,7 +10,6 @@ use journal::Projection;
 pub mod alerts;
 pub mod balances;
 pub mod broadcasts;
-mod copy;
 pub mod gaps;
 pub mod generations;
 pub mod grants;

@@ -9,10 +9,10 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use journal::copy;
 use journal::{Content, Failure, Projection, Recorded};
 
 use crate::balances::{self, Balance, Sums};
-use crate::copy;
 use crate::reading::{AsOf, Page, QueryError, Reading, Viewer, cut};
 
 mod cause;

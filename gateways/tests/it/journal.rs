@@ -12,6 +12,7 @@ use crate::world::{World, broker, cheer, hold, until};
 
 mod leases;
 mod letters;
+mod many;
 mod relaying;
 
 #[tokio::test(flavor = "multi_thread")]

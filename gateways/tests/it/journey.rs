@@ -10,6 +10,7 @@ use gateways::simulate::{ExpectedAlert, Night, Shown, watch};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
+use tokio::process::Child;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::processes::{BROADCASTER, Process, Site};
@@ -213,6 +214,9 @@ async fn balances(world: &World) -> BTreeMap<String, i64> {
     rows.into_iter().collect()
 }
 
+/// All that a process can be.
+const ALL: &str = "gateway,processor,relay,projections,processes";
+
 /// The points at which a process can be told to die, each once on its way through a few hundred webhooks.
 #[tokio::test(flavor = "multi_thread")]
 async fn dying_at_any_statement_of_the_commit_and_the_relay_changes_nothing() {
@@ -220,27 +224,68 @@ async fn dying_at_any_statement_of_the_commit_and_the_relay_changes_nothing() {
     let site = Arc::new(Site::new(&world.servers, &world.pool).await);
     let mut given: BTreeMap<String, i64> = BTreeMap::new();
     for (n, point) in journal::crash::POINTS.into_iter().enumerate() {
-        let night = Arc::new(Night::script(n as u64, 120).for_broadcaster(BROADCASTER));
-        for (viewer, points) in night.expected_points() {
-            *given.entry(viewer).or_default() += points;
-        }
-        let all = "gateway,processor,relay,projections,processes";
-        let mut doomed =
-            site.serve(point, all).env("TAPEDECK_CRASH_AT", point).spawn().expect("started");
+        let (night, messages) = short_night(n, 120, &mut given);
+        let mut doomed = doomed(&site, point);
         site.answers().await;
-        let ids = night.scenes.iter().map(|scene| scene.message_id.clone());
-        let messages: Vec<Message> = ids.enumerate().collect();
         let sending = tokio::spawn(send_all(site.clone(), night, messages, Arc::default()));
-        let died = tokio::time::timeout(PATIENCE, doomed.wait()).await;
-        let died = died.unwrap_or_else(|_| panic!("it never passed {point}")).expect("a status");
-        assert!(!died.success(), "{point}: {died}");
-        let mut healthy = site.serve(point, all).spawn().expect("started again");
+        dies(&mut doomed, point).await;
+        let mut healthy = site.serve(point, ALL).spawn().expect("started again");
         sending.await.expect("all are delivered");
-        until("every command is decided", async || decided(&world).await).await;
-        world.caught_up().await;
-        world.relayed().await;
-        assert_eq!(balances(&world).await, given, "after dying at {point}");
+        comes_out(&world, &given, point).await;
         healthy.kill().await.expect("killed");
     }
     site.audit().await;
+}
+
+/// The same, where so many commands have waited that their rows are copied in, table after table.
+#[tokio::test(flavor = "multi_thread")]
+async fn dying_at_any_statement_of_a_commit_of_many_changes_nothing() {
+    let world = World::start().await;
+    let site = Arc::new(Site::new(&world.servers, &world.pool).await);
+    let mut given: BTreeMap<String, i64> = BTreeMap::new();
+    for (n, point) in journal::crash::MANY_POINTS.into_iter().enumerate() {
+        // More than enough for half the partitions, where the one that is killed has not lost its own yet.
+        let (night, messages) = short_night(n, 800, &mut given);
+        let mut gateway = site.serve(point, "gateway").spawn().expect("started");
+        site.answers().await;
+        send_all(site.clone(), night, messages, Arc::default()).await;
+        gateway.kill().await.expect("killed");
+        dies(&mut doomed(&site, point), point).await;
+        let mut healthy = site.serve(point, ALL).spawn().expect("started again");
+        comes_out(&world, &given, point).await;
+        healthy.kill().await.expect("killed");
+    }
+    site.audit().await;
+}
+
+/// So many webhooks, each once, and what they add to the points that are given.
+fn short_night(
+    n: usize,
+    count: usize,
+    given: &mut BTreeMap<String, i64>,
+) -> (Arc<Night>, Vec<Message>) {
+    let night = Arc::new(Night::script(n as u64, count).for_broadcaster(BROADCASTER));
+    for (viewer, points) in night.expected_points() {
+        *given.entry(viewer).or_default() += points;
+    }
+    let ids = night.scenes.iter().map(|scene| scene.message_id.clone());
+    let messages = ids.enumerate().collect();
+    (night, messages)
+}
+
+fn doomed(site: &Site, point: &str) -> Child {
+    site.serve(point, ALL).env("TAPEDECK_CRASH_AT", point).spawn().expect("started")
+}
+
+async fn dies(doomed: &mut Child, point: &str) {
+    let died = tokio::time::timeout(PATIENCE, doomed.wait()).await;
+    let died = died.unwrap_or_else(|_| panic!("it never passed {point}")).expect("a status");
+    assert!(!died.success(), "{point}: {died}");
+}
+
+async fn comes_out(world: &World, given: &BTreeMap<String, i64>, point: &str) {
+    until("every command is decided", async || decided(world).await).await;
+    world.caught_up().await;
+    world.relayed().await;
+    assert_eq!(balances(world).await, *given, "after dying at {point}");
 }
