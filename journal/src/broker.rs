@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, broadcast, watch};
 use crate::following::News;
 use crate::positions::Local;
 use crate::recorded::Recorded;
+use crate::tail::Ours;
 
 /// How long a request to the broker may take.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(5);
@@ -87,6 +88,7 @@ struct Inner {
     clients: [OnceCell<async_nats::Client>; Role::COUNT],
     connections: [watch::Sender<u64>; Role::COUNT],
     committed: broadcast::Sender<Arc<Vec<Recorded>>>,
+    ours: Ours,
     positions: Local,
     news: Mutex<Weak<News>>,
 }
@@ -98,6 +100,7 @@ impl Broker {
             clients: Default::default(),
             connections: Default::default(),
             committed: broadcast::Sender::new(COMMITTED_MAX),
+            ours: Ours::default(),
             positions: Local::default(),
             news: Mutex::default(),
         };
@@ -166,9 +169,20 @@ impl Broker {
             .map_err(|error| BrokerError::Connect { role: name, reason: error.to_string() })
     }
 
+    /// Hands on what a processor of this process has committed.
+    pub(crate) fn hand_on(&self, events: Vec<Recorded>) {
+        self.inner.ours.add(&events);
+        let _ = self.inner.committed.send(Arc::new(events));
+    }
+
     /// Batches of events as the processors of this process commit them.
-    pub(crate) fn committed(&self) -> &broadcast::Sender<Arc<Vec<Recorded>>> {
-        &self.inner.committed
+    pub(crate) fn committed(&self) -> broadcast::Receiver<Arc<Vec<Recorded>>> {
+        self.inner.committed.subscribe()
+    }
+
+    /// Which positions those have.
+    pub(crate) fn ours(&self) -> &Ours {
+        &self.inner.ours
     }
 
     /// What happens now, read once for all who hold it.

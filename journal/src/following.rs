@@ -20,7 +20,7 @@ use crate::head;
 use crate::history;
 use crate::recorded::Recorded;
 use crate::retry::Backoff;
-use crate::tail::{HandedOn, tail};
+use crate::tail::tail;
 
 /// How many batches a follower may be behind the consumer.
 const BEHIND_MAX: usize = 128;
@@ -53,26 +53,20 @@ impl News {
     /// Begins to read. Dropped, it ends. [`Broker::news`] gives the one that is shared.
     pub(crate) fn start(broker: &Broker) -> Self {
         let batches = broadcast::Sender::new(BEHIND_MAX);
-        let handed_on = HandedOn::default();
-        let here = committed_here(broker.clone(), batches.clone(), handed_on.clone());
-        let published = tail(broker.clone(), batches.clone(), handed_on);
+        let here = committed_here(broker.clone(), batches.clone());
+        let published = tail(broker.clone(), batches.clone());
         let _reading = [tokio::spawn(here), tokio::spawn(published)].map(AbortOnDropHandle::new);
         News { batches, _reading }
     }
 }
 
 /// Hands on what this process commits, which need not make the detour over EVENTS.
-async fn committed_here(
-    broker: Broker,
-    batches: broadcast::Sender<Arc<Vec<Recorded>>>,
-    handed_on: HandedOn,
-) {
-    let mut committed = broker.committed().subscribe();
+async fn committed_here(broker: Broker, batches: broadcast::Sender<Arc<Vec<Recorded>>>) {
+    let mut committed = broker.committed();
     loop {
         match committed.recv().await {
             Ok(batch) => {
-                let _ = batches.send(batch.clone());
-                handed_on.add(&batch);
+                let _ = batches.send(batch);
             }
             // What was left out makes a hole, and is read in PostgreSQL.
             Err(broadcast::error::RecvError::Lagged(_)) => {}

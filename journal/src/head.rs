@@ -6,6 +6,9 @@ use uuid::Uuid;
 
 use crate::recorded::{GENESIS, Hash};
 
+/// Where every processor tells, over core NATS, how far a commit has moved it.
+pub(crate) const TOLD: &str = "poke.head";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     pub position: i64,
@@ -30,6 +33,11 @@ pub(crate) async fn lock(connection: &mut PgConnection) -> sqlx::Result<(Head, D
     let head =
         Head { position: row.try_get(0)?, hash: hash(row.try_get(1)?), epoch: row.try_get(2)? };
     Ok((head, row.try_get(3)?))
+}
+
+/// The position that a message of [`TOLD`] tells.
+pub(crate) fn position_told(message: &async_nats::Message) -> Option<i64> {
+    std::str::from_utf8(&message.payload).ok()?.parse().ok()
 }
 
 fn hash(bytes: &[u8]) -> Hash {

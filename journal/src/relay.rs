@@ -64,8 +64,8 @@ async fn relay(pool: PgPool, broker: Broker, stop: CancellationToken) -> anyhow:
 async fn lead(pool: &PgPool, broker: &Broker, backoff: &mut Backoff) -> anyhow::Result<()> {
     let mut leader = leader::wait(pool, Lock::Relay).await?;
     let client = broker.client(Role::Relay).await?;
-    let mut told = client.subscribe("poke.head").await?;
-    let mut committed = broker.committed().subscribe();
+    let mut told = client.subscribe(head::TOLD).await?;
+    let mut committed = broker.committed();
     let stream = matching_stream(pool, broker).await?;
     let mut last = i64::try_from(stream.cached_info().state.last_sequence)?;
     tracing::info!(position = last, "relaying");
@@ -90,8 +90,8 @@ async fn lead(pool: &PgPool, broker: &Broker, backoff: &mut Backoff) -> anyhow::
                     Err(broadcast::error::RecvError::Closed) => break,
                 },
                 poke = told.next() => {
-                    let position = poke.and_then(|m| std::str::from_utf8(&m.payload).ok()?.parse().ok());
-                    if position.is_none_or(|position: i64| position > last) && committed.is_empty() {
+                    let position = poke.as_ref().and_then(head::position_told);
+                    if position.is_none_or(|position| position > last) && committed.is_empty() {
                         break;
                     }
                 }

@@ -1,14 +1,17 @@
 //! What the relay publishes, read once for all followers in one process.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use async_nats::Subscriber;
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::broadcast;
 
 use crate::broker::{Broker, Role};
+use crate::head;
 use crate::recorded::Recorded;
 use crate::relay::EVENTS;
 use crate::retry::Backoff;
@@ -16,17 +19,23 @@ use crate::retry::Backoff;
 /// The most events taken from EVENTS at once.
 const BATCH_MAX: usize = 2_048;
 
+/// How long nobody else must have committed before EVENTS is left unread.
+const OTHERS_AWAITED: Duration = Duration::from_secs(1);
+/// How far it is gone back for what others committed meanwhile. Longer ago is read in PostgreSQL.
+const GONE_BACK_MAX: u64 = 8_192;
+
 /// From this many at once on there is load, and the batch waits for more.
 const UNDER_LOAD: usize = 16;
 /// How long it waits.
 const GATHER_MAX: Duration = Duration::from_millis(5);
 
-/// The newest run of positions that were committed in this process and handed on at once: EVENTS brings them again, and
-/// they need not be read again.
-#[derive(Clone, Default)]
-pub(crate) struct HandedOn(Arc<Mutex<(i64, i64)>>);
+/// The newest run of positions that were committed in this process: EVENTS brings them again, and they need not be read
+/// again.
+#[derive(Default)]
+pub(crate) struct Ours(Mutex<(i64, i64)>);
 
-impl HandedOn {
+impl Ours {
+    /// Told before anybody else is.
     pub(crate) fn add(&self, batch: &[Recorded]) {
         let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return };
         let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,59 +43,108 @@ impl HandedOn {
         *run = (from, last.position);
     }
 
-    fn has(&self, message: &async_nats::jetstream::Message) -> bool {
+    fn has(&self, position: i64) -> bool {
         let run = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let sequence =
-            message.info().ok().and_then(|info| i64::try_from(info.stream_sequence).ok());
-        sequence.is_some_and(|sequence| (run.0..=run.1).contains(&sequence))
+        (run.0..=run.1).contains(&position)
     }
+
+    fn end(&self) -> i64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+}
+
+/// Where to go on reading EVENTS.
+struct Others {
+    /// After what was committed here last.
+    from: i64,
+    /// As far as somebody else has committed.
+    until: i64,
 }
 
 /// Hands on what the relay publishes from now on.
-pub(crate) async fn tail(
-    broker: Broker,
-    batches: broadcast::Sender<Arc<Vec<Recorded>>>,
-    handed_on: HandedOn,
-) {
+pub(crate) async fn tail(broker: Broker, batches: broadcast::Sender<Arc<Vec<Recorded>>>) {
     let mut backoff = Backoff::default();
+    let mut others = None;
     loop {
-        if let Err(error) = read_tail(&broker, &batches, &handed_on, &mut backoff).await {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "cannot follow EVENTS, reading from PostgreSQL"
-            );
+        others = match read_tail(&broker, &batches, others, &mut backoff).await {
+            Ok(others) => others,
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "cannot follow EVENTS, reading from PostgreSQL");
+                None
+            }
+        };
+        if others.is_none() {
+            backoff.wait().await;
         }
-        backoff.wait().await;
     }
 }
 
+/// Reads EVENTS from its end on, or what `others` committed shortly before, until the connection was made anew. Where all of
+/// it is committed in this process it is left unread until a processor of another tells that it has committed: that is
+/// given. What nobody tells of, as of one that died in between, is found where it makes a hole, or by looking.
 async fn read_tail(
     broker: &Broker,
     batches: &broadcast::Sender<Arc<Vec<Recorded>>>,
-    handed_on: &HandedOn,
+    others: Option<Others>,
     backoff: &mut Backoff,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Others>> {
+    let (client, ours) = (broker.client(Role::Follower).await?, broker.ours());
+    // Listened to before anything is read, so that no commit falls between what is read and what is told.
+    let mut told = client.subscribe(head::TOLD).await?;
     let stream = broker.jetstream(Role::Follower).await?.get_stream(EVENTS).await?;
     let mut connections = broker.connections(Role::Follower);
-    let start_sequence = stream.cached_info().state.last_sequence + 1;
+    let end = stream.cached_info().state.last_sequence + 1;
+    let start_sequence = others
+        .as_ref()
+        .and_then(|others| u64::try_from(others.from).ok())
+        .filter(|from| *from <= end && end - from <= GONE_BACK_MAX)
+        .unwrap_or(end);
     let config = OrderedConfig {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
         ..Default::default()
     };
-    let mut messages = stream.create_consumer(config).await?.messages().await?;
+    let consumer = stream.create_consumer(config).await?;
+    let name = consumer.cached_info().name.clone();
+    let mut messages = consumer.messages().await?;
+    let mut others_until = others.map_or(0, |others| others.until);
+    let mut others_at = Instant::now();
     loop {
         let first = tokio::select! {
             biased;
-            _ = connections.changed() => return Ok(()),
+            _ = connections.changed() => return Ok(None),
+            Some(message) = told.next() => {
+                let position = head::position_told(&message);
+                if let Some(position) = position.filter(|position| !ours.has(*position)) {
+                    others_until = others_until.max(position);
+                    others_at = Instant::now();
+                }
+                continue;
+            }
             first = messages.next() => first.context("the consumer ended")??,
         };
-        if first.info().is_ok_and(|info| info.stream_sequence < start_sequence) {
+        let position = position_of(&first)?;
+        if u64::try_from(position)? < start_sequence {
             // The client made the consumer again before its first message, and forgot where it was to begin.
-            return Ok(());
+            return Ok(None);
         }
-        if handed_on.has(&first) {
-            continue;
+        if ours.has(position) {
+            if position < others_until || others_at.elapsed() < OTHERS_AWAITED {
+                continue;
+            }
+            drop(messages);
+            // It goes by itself too, half a minute later.
+            let _ = stream.delete_consumer(&name).await;
+            backoff.reset();
+            return Ok(tokio::select! {
+                biased;
+                _ = connections.changed() => None,
+                until = others_commit(&mut told, ours) => {
+                    until.map(|until| Others { from: ours.end() + 1, until })
+                }
+            });
         }
+        others_at = Instant::now();
         let mut batch = vec![parse(&first)?];
         // Under load a moment's wait makes one transaction of what would be many.
         let until = tokio::time::Instant::now() + GATHER_MAX;
@@ -106,13 +164,29 @@ async fn read_tail(
     }
 }
 
-fn parse(message: &async_nats::jetstream::Message) -> anyhow::Result<Recorded> {
+/// Waits until a commit is told of that was not made here, and gives its position.
+async fn others_commit(told: &mut Subscriber, ours: &Ours) -> Option<i64> {
+    loop {
+        let position = head::position_told(&told.next().await?);
+        if let Some(position) = position.filter(|position| !ours.has(*position)) {
+            return Some(position);
+        }
+    }
+}
+
+fn parse(message: &Message) -> anyhow::Result<Recorded> {
     let event: Recorded = serde_json::from_slice(&message.payload)?;
-    let sequence = message.info().map_err(anyhow::Error::msg)?.stream_sequence;
+    let position = position_of(message)?;
     anyhow::ensure!(
-        u64::try_from(event.position)? == sequence,
-        "message {sequence} of EVENTS holds event {}",
+        event.position == position,
+        "message {position} of EVENTS holds event {}",
         event.position
     );
     Ok(event)
+}
+
+/// The position of the event that a message of EVENTS is.
+fn position_of(message: &Message) -> anyhow::Result<i64> {
+    let sequence = message.info().map_err(anyhow::Error::msg)?.stream_sequence;
+    Ok(i64::try_from(sequence)?)
 }

@@ -14,6 +14,7 @@ mod leases;
 mod letters;
 mod many;
 mod relaying;
+mod unread;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_cancelled_while_a_transaction_begins_leaves_it_to_nobody() {

@@ -1,12 +1,12 @@
 //! Who hears of a commit: the relay, those who follow in this process, and those who wait for an outcome.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::Processor;
 use crate::commit::Committed;
+use crate::head;
 use crate::inbox::Incoming;
 use crate::outcome::Outcome;
 
@@ -15,8 +15,8 @@ impl Processor {
     pub(super) async fn after_commit(&self, committed: Committed) -> Vec<Outcome> {
         if let Some(last) = committed.events.last() {
             let position = last.position.to_string();
-            let _ = self.broker.committed().send(Arc::new(committed.events));
-            if let Err(error) = self.client.publish("poke.head", position.into()).await {
+            self.broker.hand_on(committed.events);
+            if let Err(error) = self.client.publish(head::TOLD, position.into()).await {
                 tracing::debug!(%error, "the relay was not told; it looks by itself");
             }
         }
