@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
-use async_nats::jetstream::{Message, stream};
+use async_nats::Message;
+use async_nats::jetstream::stream;
 use bytes::Bytes;
-use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::broker::{Broker, Role};
 use crate::command::{Envelope, PARTITIONS, check_id, partition_of};
+use crate::delivery::Delivery;
 use crate::retry::Backoff;
 
 /// The stream commands wait in.
@@ -114,30 +113,18 @@ async fn read(
     let stream = broker.jetstream(Role::Processor).await?.get_stream(COMMANDS).await?;
     let mut connections = broker.connections(Role::Processor);
     let created_at = created_at(stream.cached_info());
-    let filter_subjects = if partitions.len() == usize::from(PARTITIONS) {
+    let subjects = if partitions.len() == usize::from(PARTITIONS) {
         vec!["cmd.>".to_owned()]
     } else {
         partitions.iter().map(|partition| format!("cmd.{partition}.>")).collect()
     };
-    let config = OrderedConfig {
-        filter_subjects,
-        deliver_policy: DeliverPolicy::ByStartSequence {
-            start_sequence: u64::try_from(*cursor)? + 1,
-        },
-        ..Default::default()
-    };
-    let mut messages = stream.create_consumer(config).await?.messages().await?;
+    let mut delivery = Delivery::open(stream, subjects, *cursor).await?;
     loop {
-        let message = tokio::select! {
+        let (sequence, message) = tokio::select! {
             biased;
             _ = connections.changed() => return Ok(()),
-            message = messages.next() => message.context("the consumer ended")??,
+            next = delivery.next() => next?,
         };
-        let sequence = i64::try_from(message.info().map_err(anyhow::Error::msg)?.stream_sequence)?;
-        if sequence <= *cursor {
-            // The client made the consumer again before its first message, and forgot where it was to begin.
-            return Ok(());
-        }
         if sender.send(incoming(message, sequence, &created_at)).await.is_err() {
             return Ok(());
         }

@@ -14,6 +14,7 @@ pub mod copy;
 pub mod crash;
 pub mod dead_letters;
 mod decide;
+mod delivery;
 mod fold;
 pub mod follower;
 mod following;

@@ -3,14 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use async_nats::Subscriber;
-use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
+use async_nats::{Message, Subscriber};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::broadcast;
 
 use crate::broker::{Broker, Role};
+use crate::delivery::Delivery;
 use crate::head;
 use crate::recorded::Recorded;
 use crate::relay::EVENTS;
@@ -22,7 +20,7 @@ const BATCH_MAX: usize = 2_048;
 /// How long nobody else must have committed before EVENTS is left unread.
 const OTHERS_AWAITED: Duration = Duration::from_secs(1);
 /// How far it is gone back for what others committed meanwhile. Longer ago is read in PostgreSQL.
-const GONE_BACK_MAX: u64 = 8_192;
+const GONE_BACK_MAX: i64 = 8_192;
 
 /// From this many at once on there is load, and the batch waits for more.
 const UNDER_LOAD: usize = 16;
@@ -55,8 +53,8 @@ impl Ours {
 
 /// Where to go on reading EVENTS.
 struct Others {
-    /// After what was committed here last.
-    from: i64,
+    /// Where what was committed here last stands.
+    after: i64,
     /// As far as somebody else has committed.
     until: i64,
 }
@@ -94,19 +92,13 @@ async fn read_tail(
     let mut told = client.subscribe(head::TOLD).await?;
     let stream = broker.jetstream(Role::Follower).await?.get_stream(EVENTS).await?;
     let mut connections = broker.connections(Role::Follower);
-    let end = stream.cached_info().state.last_sequence + 1;
-    let start_sequence = others
+    let end = i64::try_from(stream.cached_info().state.last_sequence)?;
+    let after = others
         .as_ref()
-        .and_then(|others| u64::try_from(others.from).ok())
-        .filter(|from| *from <= end && end - from <= GONE_BACK_MAX)
+        .map(|others| others.after)
+        .filter(|after| *after <= end && end - after <= GONE_BACK_MAX)
         .unwrap_or(end);
-    let config = OrderedConfig {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
-        ..Default::default()
-    };
-    let consumer = stream.create_consumer(config).await?;
-    let name = consumer.cached_info().name.clone();
-    let mut messages = consumer.messages().await?;
+    let mut delivery = Delivery::open(stream, Vec::new(), after).await?;
     let mut others_until = others.map_or(0, |others| others.until);
     let mut others_at = Instant::now();
     loop {
@@ -121,43 +113,37 @@ async fn read_tail(
                 }
                 continue;
             }
-            first = messages.next() => first.context("the consumer ended")??,
+            first = delivery.next() => first?,
         };
-        let position = position_of(&first)?;
-        if u64::try_from(position)? < start_sequence {
-            // The client made the consumer again before its first message, and forgot where it was to begin.
-            return Ok(None);
-        }
+        let (position, _) = first;
         if ours.has(position) {
             if position < others_until || others_at.elapsed() < OTHERS_AWAITED {
                 continue;
             }
-            drop(messages);
-            // It goes by itself too, half a minute later.
-            let _ = stream.delete_consumer(&name).await;
+            delivery.end().await;
             backoff.reset();
             return Ok(tokio::select! {
                 biased;
                 _ = connections.changed() => None,
                 until = others_commit(&mut told, ours) => {
-                    until.map(|until| Others { from: ours.end() + 1, until })
+                    until.map(|until| Others { after: ours.end(), until })
                 }
             });
         }
         others_at = Instant::now();
-        let mut batch = vec![parse(&first)?];
+        let mut batch = vec![parse(first)?];
         // Under load a moment's wait makes one transaction of what would be many.
         let until = tokio::time::Instant::now() + GATHER_MAX;
         while batch.len() < BATCH_MAX {
-            let next = match messages.next().now_or_never() {
+            let next = match delivery.next().now_or_never() {
                 Some(next) => next,
                 None if batch.len() < UNDER_LOAD => break,
-                None => match tokio::time::timeout_at(until, messages.next()).await {
+                None => match tokio::time::timeout_at(until, delivery.next()).await {
                     Ok(next) => next,
                     Err(_) => break,
                 },
             };
-            batch.push(parse(&next.context("the consumer ended")??)?);
+            batch.push(parse(next?)?);
         }
         let _ = batches.send(Arc::new(batch));
         backoff.reset();
@@ -174,19 +160,12 @@ async fn others_commit(told: &mut Subscriber, ours: &Ours) -> Option<i64> {
     }
 }
 
-fn parse(message: &Message) -> anyhow::Result<Recorded> {
+fn parse((position, message): (i64, Message)) -> anyhow::Result<Recorded> {
     let event: Recorded = serde_json::from_slice(&message.payload)?;
-    let position = position_of(message)?;
     anyhow::ensure!(
         event.position == position,
         "message {position} of EVENTS holds event {}",
         event.position
     );
     Ok(event)
-}
-
-/// The position of the event that a message of EVENTS is.
-fn position_of(message: &Message) -> anyhow::Result<i64> {
-    let sequence = message.info().map_err(anyhow::Error::msg)?.stream_sequence;
-    Ok(i64::try_from(sequence)?)
 }

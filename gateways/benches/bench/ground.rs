@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use gateways::embedded::{Options, Servers};
+use gateways::embedded::{Options, Servers, temporary_folder};
 use journal::broker::{Broker, BrokerConfig, Role};
 use journal::streams::{self, StreamsFile};
 use sqlx::PgPool;
@@ -30,22 +30,34 @@ pub fn options(kept: Option<PathBuf>) -> anyhow::Result<Options> {
     Ok(options.guard(TAPEDECK))
 }
 
+/// The folders of servers that have stopped; they go with this. An ext4 without a journal looks for minutes at every file
+/// that was deleted whenever one is made, and nats-server makes some for each batch of commands: what one measurement
+/// deletes would be paid for by the next.
+#[derive(Default)]
+pub struct Folders(Vec<PathBuf>);
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
 /// Measures on new servers with an empty journal, as stock begins with an empty table.
 pub async fn on_empty<T>(
+    folders: &mut Folders,
     measure: impl AsyncFnOnce(&Ground) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let ground = Ground::temporary().await?;
+    let folder = temporary_folder()?;
+    folders.0.push(folder.clone());
+    let ground = Ground::prepare(Servers::start(options(Some(folder))?).await?).await?;
     let measured = measure(&ground).await;
     ground.stop().await?;
     measured
 }
 
 impl Ground {
-    /// New servers with an empty journal.
-    async fn temporary() -> anyhow::Result<Self> {
-        Self::prepare(Servers::start(options(None)?).await?).await
-    }
-
     pub async fn prepare(servers: Servers) -> anyhow::Result<Self> {
         let owner = PgPool::connect(&servers.owner_database_url).await?;
         journal::MIGRATOR.run(&owner).await.context("migrating")?;

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::figures::Report;
-use crate::ground::{Ground, on_empty};
+use crate::ground::{Folders, Ground, on_empty};
 use crate::{replay, stages, throughput, web};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -92,11 +92,12 @@ pub async fn run(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let wants = |part| wanted.contains(&part);
+    let mut folders = Folders::default();
     if wants(Part::Throughput) {
-        throughput::beside_stock(scale, report).await?;
+        throughput::beside_stock(&mut folders, scale, report).await?;
     }
     if wants(Part::Steps) {
-        on_empty(async |ground| stages::measure(ground, scale, report).await).await?;
+        on_empty(&mut folders, async |ground| stages::measure(ground, scale, report).await).await?;
     }
     if wants(Part::History) {
         throughput::with_history(ground, scale, report).await?;

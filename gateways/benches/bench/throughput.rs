@@ -10,7 +10,7 @@ use journal::replies::Replies;
 
 use crate::engine::Engine;
 use crate::figures::{Figure, Report, number};
-use crate::ground::{Ground, on_empty};
+use crate::ground::{Folders, Ground, on_empty};
 use crate::measure::{Latencies, Percentiles, processor_seconds};
 use crate::parts::Scale;
 use crate::stock::{DOCUMENTED_CONNECTIONS, Executed, Stock};
@@ -60,11 +60,15 @@ impl Round {
 
 /// Measures in rounds: a shared machine is uneven, and a fast moment of one side and a slow one of the other would be taken
 /// for a difference. Of each comparison the round in the middle is shown.
-pub async fn beside_stock(scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
+pub async fn beside_stock(
+    folders: &mut Folders,
+    scale: &Scale,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let mut rounds = Vec::new();
     for n in 1..=scale.rounds {
         eprintln!("commands per second, round {n} of {}", scale.rounds);
-        rounds.push(on_empty(async |ground| one_round(ground, scale).await).await?);
+        rounds.push(on_empty(folders, async |ground| one_round(ground, scale).await).await?);
     }
     let same = middle(&rounds, Round::times).context("there was no round")?;
     let few = middle(&rounds, Round::times_few).context("there was no round")?;
