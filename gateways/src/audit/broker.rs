@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::Info;
 use journal::broker::{Broker, Role};
 use journal::history;
 use sqlx::PgPool;
@@ -34,6 +35,8 @@ struct Range {
     first: i64,
     last: i64,
     messages: i64,
+    /// Whether its configuration takes out what is old.
+    trims_itself: bool,
 }
 
 impl Range {
@@ -41,6 +44,15 @@ impl Range {
     fn is_whole(self) -> bool {
         self.last - self.first + 1 == self.messages
     }
+}
+
+/// How EVENTS may be without anything being wrong.
+#[derive(Clone, Copy)]
+pub struct Allowed {
+    /// How long it may take to reach the position of the snapshot.
+    pub patience: Duration,
+    /// The last position that it may begin at.
+    pub begins_at: i64,
 }
 
 /// The history that messages are compared with.
@@ -67,8 +79,9 @@ pub async fn check(
     pool: &PgPool,
     against: Against<'_>,
     head: i64,
-    patience: Duration,
+    allowed: Allowed,
 ) -> Result<Compared, Error> {
+    let Allowed { patience, begins_at } = allowed;
     let mut compared = Compared {
         claim: "each message of EVENTS is the event of its number".to_owned(),
         findings: Findings::default(),
@@ -86,6 +99,9 @@ pub async fn check(
     let now: i64 = sqlx::query_scalar("SELECT position FROM public.head").fetch_one(pool).await?;
     let (after, until) = ((range.first - 1).min(head), range.last.min(head));
     if until > after {
+        if range.first > begins_at && !range.trims_itself {
+            compared.findings.add(|| trimmed(begins_at, range.first));
+        }
         let reading = Reading { jetstream: &jetstream, until, patience };
         compared.messages(reading, against, range, after).await?;
     }
@@ -99,9 +115,9 @@ pub async fn check(
     if head > 0 && until <= after {
         findings.add(|| emptied(head));
     }
-    let trimmed = after > 0 && until > after;
-    compared.note =
-        trimmed.then(|| format!("begins at {}; older events are in PostgreSQL only", after + 1));
+    let begins_late = after > 0 && until > after;
+    compared.note = begins_late
+        .then(|| format!("begins at {}; older events are in PostgreSQL only", after + 1));
     Ok(compared)
 }
 
@@ -132,11 +148,12 @@ impl Compared {
                 published
             }
         };
-        self.findings = published.findings;
-        self.originals = published.originals;
-        if !range.is_whole() && self.findings.is_empty() {
-            self.findings.add(|| holes(range));
+        let mut findings = published.findings;
+        if !range.is_whole() && findings.is_empty() {
+            findings.add(|| holes(range));
         }
+        self.findings = std::mem::take(&mut self.findings).and(findings);
+        self.originals = published.originals;
         Ok(())
     }
 }
@@ -151,12 +168,16 @@ async fn range(
     loop {
         let found = match jetstream.get_stream(NAME).await {
             Ok(stream) => {
-                let state = &stream.cached_info().state;
+                let Info { state, config, .. } = stream.cached_info();
                 Some(Range {
                     // A new stream says that it begins at 0.
                     first: i64::try_from(state.first_sequence.max(1)).unwrap_or(i64::MAX),
                     last: i64::try_from(state.last_sequence).unwrap_or(i64::MAX),
                     messages: i64::try_from(state.messages).unwrap_or(i64::MAX),
+                    trims_itself: !config.max_age.is_zero()
+                        || config.max_bytes > 0
+                        || config.max_messages > 0
+                        || config.max_messages_per_subject > 0,
                 })
             }
             Err(error) => match error.kind() {
@@ -273,7 +294,7 @@ fn disagreement(position: i64, expected: String, found: String, sentence: String
 }
 
 fn holes(range: Range) -> Disagreement {
-    let Range { first, last, messages } = range;
+    let Range { first, last, messages, .. } = range;
     let sentence = format!("EVENTS goes from {first} to {last} and has {messages} messages");
     Disagreement {
         position: None,
@@ -282,6 +303,26 @@ fn holes(range: Range) -> Disagreement {
         expected: (last - first + 1).to_string(),
         found: messages.to_string(),
         sentence,
+    }
+}
+
+fn trimmed(wanted: i64, first: i64) -> Disagreement {
+    let missing = if first - wanted == 1 {
+        format!("message {wanted} is missing")
+    } else {
+        format!("messages {wanted} to {} are missing", first - 1)
+    };
+    Disagreement {
+        field: "first sequence".to_owned(),
+        ..disagreement(
+            wanted,
+            wanted.to_string(),
+            first.to_string(),
+            format!(
+                "EVENTS begins at {first}: {missing}, and nothing in its configuration takes them out; if you trimmed it, \
+                 say so with --events-from {first}"
+            ),
+        )
     }
 }
 

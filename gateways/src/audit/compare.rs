@@ -13,7 +13,7 @@ use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::accounts::Accounts;
-use super::broker::Against;
+use super::broker::{Against, Allowed};
 use super::commands::{Answers, Commands};
 use super::finding::{Disagreement, Findings, Proof};
 use super::merge::{Merge, alerts_query, statements_query};
@@ -89,7 +89,7 @@ impl Compare {
         &self,
         pool: &PgPool,
         broker: &Broker,
-        patience: Duration,
+        allowed: Allowed,
         commands: &Commands,
         readers: &mut Readers,
     ) -> Along {
@@ -121,7 +121,7 @@ impl Compare {
         let (this, history) = (self.clone(), readers.another());
         let (pool, broker) = (pool.clone(), broker.clone());
         let against = Against::Pass(history);
-        let events = beside(async move { this.events(&pool, &broker, against, patience).await });
+        let events = beside(async move { this.events(&pool, &broker, against, allowed).await });
         Along { answers, reversals, projections, events }
     }
 
@@ -289,10 +289,10 @@ impl Compare {
         pool: &PgPool,
         broker: &Broker,
         against: Against<'_>,
-        patience: Duration,
+        allowed: Allowed,
     ) -> Result<(Proof, Vec<i64>), Error> {
         let begun = Instant::now();
-        let compared = broker::check(broker, pool, against, self.head, patience).await?;
+        let compared = broker::check(broker, pool, against, self.head, allowed).await?;
         let proof = Proof {
             check: "EVENTS",
             claim: compared.claim,

@@ -38,6 +38,14 @@ impl Findings {
         }
     }
 
+    /// These, and `more` after them.
+    pub fn and(mut self, more: Findings) -> Self {
+        self.total += more.total;
+        self.first.extend(more.first);
+        self.first.truncate(LISTED_MAX);
+        self
+    }
+
     /// Adds a disagreement about an event.
     pub fn event(
         &mut self,

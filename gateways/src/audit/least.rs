@@ -7,7 +7,7 @@ use journal::broker::Broker;
 use sqlx::{PgPool, Postgres, Transaction};
 
 use super::Error;
-use super::broker::Against;
+use super::broker::{Against, Allowed};
 use super::commands::Commands;
 use super::compare::{Compare, Compared, STATEMENTS, Work, beside, made};
 use super::finding::{Disagreement, Findings, Proof};
@@ -75,7 +75,7 @@ impl Compare {
         least: Least,
         pool: &PgPool,
         broker: &Broker,
-        patience: Duration,
+        allowed: Allowed,
         walk: &mut Walk,
     ) -> Result<Compared, Error> {
         let as_proof = |made: Result<Proof, Proof>| made.unwrap_or_else(|failed| failed);
@@ -87,7 +87,7 @@ impl Compare {
             self.balances(&mut walk.accounts).await?,
             as_proof(statements.map(|stored| add_up(stored, walk.tally.entries))),
         ];
-        let events = self.events(pool, broker, Against::Newest(&self.snapshot), patience).await;
+        let events = self.events(pool, broker, Against::Newest(&self.snapshot), allowed).await;
         let (events, originals) =
             made("EVENTS", Ok(events))?.unwrap_or_else(|failed| (failed, Vec::new()));
         Ok(Compared { proofs: proofs.into_iter().chain([events]).collect(), originals })

@@ -54,6 +54,7 @@ pub use progress::Progress;
 pub use report::Report;
 
 use accounts::Accounts;
+use broker::Allowed;
 use compare::{Along, Checkpoints, Compare, Compared};
 use export::{Exporter, Header, Trailer};
 use least::{Least, Tally};
@@ -77,6 +78,8 @@ pub struct Options {
     pub export: Option<PathBuf>,
     /// How long EVENTS may take to reach the position of the snapshot.
     pub patience: Duration,
+    /// Where EVENTS begins, if somebody trimmed it on purpose.
+    pub events_from: i64,
 }
 
 impl Default for Options {
@@ -87,6 +90,7 @@ impl Default for Options {
             everything: false,
             export: None,
             patience: Duration::from_secs(10),
+            events_from: 1,
         }
     }
 }
@@ -163,12 +167,12 @@ async fn pass(
     let compare =
         Compare { snapshot: Arc::new(snapshot), checkpoints: Arc::new(checkpoints), head: until };
     let mut readers = Readers::default();
-    let patience = options.patience;
+    let allowed = Allowed { patience: options.patience, begins_at: options.events_from };
     let comparing = match (options.as_of, options.everything) {
         (AsOf::Now, true) => Comparing::Everything(compare.along(
             pool,
             broker,
-            patience,
+            allowed,
             &walk.commands,
             &mut readers,
         )),
@@ -197,7 +201,7 @@ async fn pass(
         Comparing::Everything(along) => compare.finish(along, &mut walk).await?,
         Comparing::Least(least) => {
             report.counted = true;
-            compare.finish_least(least, pool, broker, patience, &mut walk).await?
+            compare.finish_least(least, pool, broker, allowed, &mut walk).await?
         }
         Comparing::Past => {
             let proofs = vec![compare.balances_as_of(&mut walk.accounts).await?];

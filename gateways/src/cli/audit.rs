@@ -73,6 +73,9 @@ pub struct Audit {
     /// How many seconds EVENTS may take to reach the last recorded event
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=600))]
     wait: u64,
+    /// EVENTS was trimmed on purpose and begins here; otherwise what is missing at its head is named
+    #[arg(long, value_name = "POSITION", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..))]
+    events_from: i64,
     /// Print one line of JSON, and no progress
     #[arg(long)]
     json: bool,
@@ -107,6 +110,7 @@ impl Audit {
             everything: self.everything,
             export: self.export.clone(),
             patience: Duration::from_secs(self.wait),
+            events_from: self.events_from,
         };
         if self.import_check.is_some() || self.verify_proof.is_some() {
             let (files, progress) = (self.files(), progress.clone());

@@ -531,14 +531,6 @@ async fn what_is_wrong_with_events_is_named() {
     let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
     let stream = admin.get_stream("EVENTS").await.expect("EVENTS is there");
 
-    // Trimmed at its head, it still agrees, and says where it begins.
-    stream.purge().sequence(6).await.expect("it can be trimmed");
-    for arguments in [vec![], vec!["--everything"]] {
-        let trimmed = audit(&world, &arguments).await;
-        assert!(trimmed.status.success(), "{}", text(&trimmed));
-        assert!(text(&trimmed).contains("begins at 6"), "{}", text(&trimmed));
-    }
-
     stream.delete_message(17).await.expect("a message can be removed");
     let hole = ("EVENTS".to_owned(), Some(17), "EVENTS: sequence 17 is missing".to_owned());
     assert_eq!(disagreements(&world).await, std::slice::from_ref(&hole));
@@ -573,6 +565,63 @@ async fn what_is_wrong_with_events_is_named() {
     let found = disagreements(&world).await;
     assert_eq!(plainly(&world).await, found);
     assert!(found[0].2.contains("EVENTS does not exist"), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_at_the_head_of_events_is_named_unless_it_was_trimmed_on_purpose() {
+    let world = recorded().await;
+    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    let mut stream = admin.get_stream("EVENTS").await.expect("EVENTS is there");
+    let says = |begins: i64, missing: &str| {
+        format!(
+            "EVENTS begins at {begins}: {missing}, and nothing in its configuration takes them out; if you trimmed it, \
+             say so with --events-from {begins}"
+        )
+    };
+
+    stream.delete_message(1).await.expect("a message can be removed");
+    let first = ("EVENTS".to_owned(), Some(1), says(2, "message 1 is missing"));
+    assert_eq!(disagreements(&world).await, std::slice::from_ref(&first));
+    assert_eq!(plainly(&world).await, std::slice::from_ref(&first));
+
+    stream.purge().sequence(6).await.expect("it can be trimmed");
+    stream.delete_message(17).await.expect("a message can be removed");
+    let head = ("EVENTS".to_owned(), Some(1), says(6, "messages 1 to 5 are missing"));
+    let hole = ("EVENTS".to_owned(), Some(17), "EVENTS: sequence 17 is missing".to_owned());
+    assert_eq!(disagreements(&world).await, [head.clone(), hole.clone()]);
+    assert_eq!(plainly(&world).await, [head, hole]);
+
+    // Whoever trimmed it says so; what is missing beyond that is named.
+    stream.purge().sequence(18).await.expect("it can be trimmed");
+    for (from, missing) in [
+        ("18", None),
+        ("500", None),
+        ("17", Some("message 17 is")),
+        ("9", Some("messages 9 to 17 are")),
+    ] {
+        for arguments in [vec!["--events-from", from], vec!["--everything", "--events-from", from]]
+        {
+            let trimmed = audit(&world, &arguments).await;
+            let text = text(&trimmed);
+            assert!(text.contains("begins at 18"), "from {from}: {text}");
+            assert_eq!(
+                trimmed.status.code(),
+                Some(missing.map_or(0, |_| 3)),
+                "from {from}: {text}"
+            );
+            assert!(missing.is_none_or(|missing| text.contains(missing)), "from {from}: {text}");
+        }
+    }
+
+    // What its own configuration takes out is not missing.
+    let mut limited = stream.info().await.expect("it is there").config.clone();
+    limited.max_messages = 100_000;
+    admin.update_stream(limited).await.expect("it can be limited");
+    for arguments in [vec![], vec!["--everything"]] {
+        let trimmed = audit(&world, &arguments).await;
+        assert!(trimmed.status.success(), "{}", text(&trimmed));
+        assert!(text(&trimmed).contains("begins at 18"), "{}", text(&trimmed));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
