@@ -10,10 +10,13 @@ use async_nats::jetstream::stream::Stream;
 use futures::StreamExt;
 
 /// How many messages are asked for at once. Whoever asks for few waits for the server once for every few.
-const ASKED: usize = 4_096;
+const ASKED_MAX: usize = 4_096;
+/// How many bytes of them. The largest message is a quarter of it.
+const ASKED_BYTES: usize = 16 * 1024 * 1024;
 /// The server says this often that it is there when it has nothing to deliver.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The server forgets the consumer this long after we have gone.
+/// The server forgets the consumer this long after we have gone, or have stopped taking what it delivers. Not later than the
+/// client asks again of its own accord, 35 s after it last did: who takes nothing would be sent more every time.
 const INACTIVE_MAX: Duration = Duration::from_secs(30);
 
 /// Everything in a stream from some sequence on. After an error it is over: messages may have been lost on the way, and
@@ -24,6 +27,8 @@ pub(crate) struct Delivery {
     messages: Messages,
     /// How many have come.
     delivered: u64,
+    /// Where the last of them stands.
+    last: i64,
 }
 
 impl Delivery {
@@ -45,9 +50,17 @@ impl Delivery {
             ..Config::default()
         };
         let consumer = stream.create_consumer(config).await?;
-        let name = consumer.cached_info().name.clone();
-        let asked = consumer.stream().max_messages_per_batch(ASKED).heartbeat(HEARTBEAT);
-        Ok(Delivery { stream, consumer: name, messages: asked.messages().await?, delivered: 0 })
+        let info = consumer.cached_info();
+        let allowed = usize::try_from(info.config.max_batch).ok().filter(|allowed| *allowed > 0);
+        let (name, asked) = (info.name.clone(), ASKED_MAX.min(allowed.unwrap_or(ASKED_MAX)));
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(asked)
+            .max_bytes_per_batch(ASKED_BYTES)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await?;
+        Ok(Delivery { stream, consumer: name, messages, delivered: 0, last: after })
     }
 
     /// The next message and its sequence in the stream. Nothing is lost where this is given up.
@@ -57,6 +70,8 @@ impl Delivery {
         self.delivered += 1;
         anyhow::ensure!(info.consumer_sequence == self.delivered, "messages were lost on the way");
         let sequence = i64::try_from(info.stream_sequence)?;
+        let last = std::mem::replace(&mut self.last, sequence);
+        anyhow::ensure!(sequence > last, "message {sequence} came after {last}");
         Ok((sequence, message.message))
     }
 

@@ -143,7 +143,14 @@ async fn read_tail(
                     Err(_) => break,
                 },
             };
-            batch.push(parse(next?)?);
+            match next.and_then(parse) {
+                Ok(event) => batch.push(event),
+                Err(error) => {
+                    // What came before it is good.
+                    let _ = batches.send(Arc::new(batch));
+                    return Err(error);
+                }
+            }
         }
         let _ = batches.send(Arc::new(batch));
         backoff.reset();

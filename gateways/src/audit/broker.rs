@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::Info;
 use journal::broker::{Broker, Role};
 use journal::history;
 use sqlx::PgPool;
@@ -35,8 +34,6 @@ struct Range {
     first: i64,
     last: i64,
     messages: i64,
-    /// Whether its configuration takes out what is old.
-    trims_itself: bool,
 }
 
 impl Range {
@@ -99,7 +96,7 @@ pub async fn check(
     let now: i64 = sqlx::query_scalar("SELECT position FROM public.head").fetch_one(pool).await?;
     let (after, until) = ((range.first - 1).min(head), range.last.min(head));
     if until > after {
-        if range.first > begins_at && !range.trims_itself {
+        if range.first > begins_at {
             compared.findings.add(|| trimmed(begins_at, range.first));
         }
         let reading = Reading { jetstream: &jetstream, until, patience };
@@ -168,16 +165,12 @@ async fn range(
     loop {
         let found = match jetstream.get_stream(NAME).await {
             Ok(stream) => {
-                let Info { state, config, .. } = stream.cached_info();
+                let state = &stream.cached_info().state;
                 Some(Range {
                     // A new stream says that it begins at 0.
                     first: i64::try_from(state.first_sequence.max(1)).unwrap_or(i64::MAX),
                     last: i64::try_from(state.last_sequence).unwrap_or(i64::MAX),
                     messages: i64::try_from(state.messages).unwrap_or(i64::MAX),
-                    trims_itself: !config.max_age.is_zero()
-                        || config.max_bytes > 0
-                        || config.max_messages > 0
-                        || config.max_messages_per_subject > 0,
                 })
             }
             Err(error) => match error.kind() {
@@ -294,7 +287,7 @@ fn disagreement(position: i64, expected: String, found: String, sentence: String
 }
 
 fn holes(range: Range) -> Disagreement {
-    let Range { first, last, messages, .. } = range;
+    let Range { first, last, messages } = range;
     let sentence = format!("EVENTS goes from {first} to {last} and has {messages} messages");
     Disagreement {
         position: None,
@@ -319,8 +312,8 @@ fn trimmed(wanted: i64, first: i64) -> Disagreement {
             wanted.to_string(),
             first.to_string(),
             format!(
-                "EVENTS begins at {first}: {missing}, and nothing in its configuration takes them out; if you trimmed it, \
-                 say so with --events-from {first}"
+                "EVENTS begins at {first}: {missing}; if you trimmed it, say so with --events-from {first}, and if not, \
+                 delete EVENTS: the relay fills it again"
             ),
         )
     }

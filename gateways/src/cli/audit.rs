@@ -73,8 +73,9 @@ pub struct Audit {
     /// How many seconds EVENTS may take to reach the last recorded event
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=600))]
     wait: u64,
-    /// EVENTS was trimmed on purpose and begins here; otherwise what is missing at its head is named
-    #[arg(long, value_name = "POSITION", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..))]
+    /// EVENTS was trimmed on purpose, and may begin as late as here; otherwise what is missing at its head is named
+    #[arg(long, value_name = "POSITION", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..),
+          conflicts_with_all = ["at", "import_check", "verify_proof"])]
     events_from: i64,
     /// Print one line of JSON, and no progress
     #[arg(long)]

@@ -13,6 +13,7 @@ use crate::world::{World, broker, cheer, hold, until};
 mod leases;
 mod letters;
 mod many;
+mod reading;
 mod relaying;
 mod unread;
 
