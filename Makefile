@@ -54,13 +54,14 @@ SCRATCH := $(shell if [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'NR == 2 { 
 # outcome, and of what failed the reason. Both find the whole in target/test.
 test: lints tools web browser ## Everything that CI runs: formatting, lints, tests, the pages in a browser
 	@summary=''; failed=0; logs=$(TARGET)/test; mkdir -p $$logs; \
-	if [ -t 1 ]; then shown='^'; else shown='^ +Running |^test result:| \.\.\. FAILED| has been running for |(Test Files|Tests) .*[0-9]'; fi; \
+	if [ -t 1 ]; then shown='^'; else shown='^ +Running |^test result:| \.\.\. FAILED| has been running for |(^|\.\.\. )skipped: |(Test Files|Tests) .*[0-9]'; fi; \
 	check() { \
 	  local name=$$1 outcome=ok started=$$SECONDS counts log=$$logs/$$1.log; shift; \
 	  printf '\n== %s (all of it: %s)\n' "$$name" "$$log"; \
 	  "$$@" 2>&1 | tee "$$log" | sed -nuE "/$$shown/p" || { outcome=FAILED; failed=1; .ci/why < "$$log" || true; }; \
 	  counts=$$(sed 's/\x1b\[[0-9;]*m//g' "$$log" | awk ' \
 	    /^test result:/ { passed += $$4; broken += $$6; skipped += $$8 } \
+	    /(^|\.\.\. )skipped: / { passed--; skipped++ } \
 	    /^ +Tests +/ { for (i = 2; i <= NF; i++) { if ($$i == "passed") passed += $$(i-1); \
 	      if ($$i == "failed") broken += $$(i-1); if ($$i == "skipped") skipped += $$(i-1) } } \
 	    END { if (passed + broken) printf "%d passed, %d failed, %d skipped", passed, broken, skipped }'); \

@@ -162,6 +162,7 @@ async fn note_names(connection: &mut PgConnection, batch: &Batch<'_>) -> sqlx::R
     }
     names.sort_by(|a, b| (&a.0.id, b.1).cmp(&(&b.0.id, a.1)));
     names.dedup_by(|a, b| a.0.id == b.0.id);
+    crash::point("commit.naming");
     sqlx::query(
         "INSERT INTO viewer_names AS known (viewer_id, login, name, seen_at)
          SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
@@ -178,6 +179,7 @@ async fn note_names(connection: &mut PgConnection, batch: &Batch<'_>) -> sqlx::R
     .bind(names.iter().map(|(_, at)| *at).collect::<Vec<_>>())
     .execute(connection)
     .await?;
+    crash::point("commit.names");
     Ok(())
 }
 
@@ -185,6 +187,7 @@ async fn note_snapshots(connection: &mut PgConnection, snapshots: &[Snapshot]) -
     if snapshots.is_empty() {
         return Ok(());
     }
+    crash::point("commit.snapping");
     sqlx::query(
         "INSERT INTO snapshots AS known (aggregate_type, aggregate_id, last_sequence, schema_version, payload)
          SELECT type, id, sequence, version, payload::json
@@ -202,6 +205,7 @@ async fn note_snapshots(connection: &mut PgConnection, snapshots: &[Snapshot]) -
     .bind(snapshots.iter().map(|s| s.payload.as_str()).collect::<Vec<_>>())
     .execute(connection)
     .await?;
+    crash::point("commit.snapshots");
     Ok(())
 }
 
@@ -210,6 +214,7 @@ async fn note_dead(connection: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Re
     for ruling in batch.rulings {
         let incoming = &batch.incoming[ruling.index];
         if ruling.decision == Decision::Dead {
+            crash::point("commit.keeping");
             sqlx::query(
                 "INSERT INTO dead_letters (source, name, key, command_id, position, reason, payload)
                  SELECT 'command', $1, $2, $3, $4, $5, $6
@@ -224,6 +229,7 @@ async fn note_dead(connection: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Re
             .bind(incoming.payload.as_ref())
             .execute(&mut *connection)
             .await?;
+            crash::point("commit.kept");
         }
     }
     let retried: Vec<(i64, Uuid)> = batch.incoming.iter().filter_map(retry).collect();
@@ -255,6 +261,7 @@ async fn close_letters(
     ids: &[Uuid],
     decisions: &[Option<&str>],
 ) -> sqlx::Result<()> {
+    crash::point("commit.closing");
     sqlx::query(
         "UPDATE dead_letters l SET resolved_at = clock_timestamp(), resolution = r.decision || ' on retry'
          FROM (SELECT t.letter, t.id, COALESCE(t.decision, o.outcome) AS decision
@@ -268,5 +275,6 @@ async fn close_letters(
     .bind(decisions)
     .execute(connection)
     .await?;
+    crash::point("commit.closed");
     Ok(())
 }

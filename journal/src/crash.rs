@@ -29,8 +29,28 @@ pub const POINTS: [&str; 18] = [
     "process.stored",
 ];
 
-/// The points of a commit of many commands, beside those of every commit: behind the outcomes, and behind the events.
-pub const MANY_POINTS: [&str; 2] = ["commit.outcomes", "commit.events"];
+/// The points that only some commits pass, before and behind a statement that the others do not have: with names, with the
+/// snapshot of an aggregate, with a dead letter, with another try of one.
+pub const SOME_POINTS: [&str; 8] = [
+    "commit.naming",
+    "commit.names",
+    "commit.snapping",
+    "commit.snapshots",
+    "commit.keeping",
+    "commit.kept",
+    "commit.closing",
+    "commit.closed",
+];
+
+/// The points of a commit of many commands, beside those of every commit: before the outcomes, behind them, behind the events,
+/// and behind the head.
+pub const MANY_POINTS: [&str; 4] =
+    ["commit.copying", "commit.outcomes", "commit.events", "commit.moved"];
+
+/// The points of a relay that makes EVENTS anew, in their order: before and behind the new epoch, before and behind the end of
+/// the old stream, behind the beginning of the new one.
+pub const RECOVERY_POINTS: [&str; 5] =
+    ["relay.parted", "relay.epoch", "relay.unlike", "relay.deleted", "relay.made"];
 
 /// The points of a stage: of its director, and of whoever sends a start to an overlay and hears that it is shown.
 pub const STAGE_POINTS: [&str; 5] =

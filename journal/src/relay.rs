@@ -140,7 +140,9 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
             tracing::warn!(last, %epoch, "EVENTS holds events that PostgreSQL does not; a new epoch begins");
         }
     }
+    crash::point("relay.unlike");
     jetstream.delete_stream(EVENTS).await?;
+    crash::point("relay.deleted");
     create(broker).await
 }
 
@@ -191,9 +193,12 @@ async fn compare(pool: &PgPool, stream: &Stream) -> anyhow::Result<Ends> {
 
 /// Says that positions may mean other events than before.
 async fn begin_epoch(pool: &PgPool) -> sqlx::Result<uuid::Uuid> {
-    sqlx::query_scalar("UPDATE head SET epoch = gen_random_uuid() RETURNING epoch")
+    crash::point("relay.parted");
+    let epoch = sqlx::query_scalar("UPDATE head SET epoch = gen_random_uuid() RETURNING epoch")
         .fetch_one(pool)
-        .await
+        .await?;
+    crash::point("relay.epoch");
+    Ok(epoch)
 }
 
 /// Whether everything from some message to the last is there. Where it is not, and the last is, somebody removed
@@ -213,7 +218,9 @@ async fn last_event(stream: &Stream, last: u64) -> anyhow::Result<Option<Recorde
 }
 
 async fn create(broker: &Broker) -> anyhow::Result<Stream> {
-    Ok(broker.jetstream(Role::Relay).await?.create_stream(config()?).await?)
+    let stream = broker.jetstream(Role::Relay).await?.create_stream(config()?).await?;
+    crash::point("relay.made");
+    Ok(stream)
 }
 
 fn config() -> anyhow::Result<async_nats::jetstream::stream::Config> {

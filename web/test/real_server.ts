@@ -24,11 +24,15 @@ export interface Listed {
   alert: { id: string; position: number };
   state: string;
   attempts: number;
+  starts_at: string | null;
 }
 
-interface Stage {
-  overlays: { overlay: string }[];
-  playing: { alert: { id: string } } | null;
+/** A stage, as the API shows it. */
+export interface Stage {
+  paused: boolean;
+  overlays: { overlay: string; since: string }[];
+  playing: { alert: { id: string }; starts_ms: number; ends_ms: number } | null;
+  server_ms: number;
 }
 
 /** `tapedeck up` on servers and in a folder of its own, and a Twitch that sends it signed cheers. */
@@ -137,9 +141,14 @@ export class RealServer {
 
   /** Puts a test of an alert on the stage; one that is pictured has a picture of its own. */
   async test(type: string): Promise<void> {
-    await this.#ask("/test", {
+    await this.direct("test", { type });
+  }
+
+  /** Does what people do on the stage: `pause`, `resume`, `skip`, `replay` and so on. */
+  async direct(deed: string, what: object = {}): Promise<void> {
+    await this.#ask(`/${deed}`, {
       method: "POST",
-      body: JSON.stringify({ type }),
+      body: JSON.stringify(what),
       headers: { "content-type": "application/json", "idempotency-key": randomUUID() },
     });
   }
@@ -152,15 +161,15 @@ export class RealServer {
 
   /** The overlays that the stage has. */
   async overlays(): Promise<string[]> {
-    return (await this.#stage()).overlays.map(({ overlay }) => overlay);
+    return (await this.stage()).overlays.map(({ overlay }) => overlay);
   }
 
   /** The alert that plays, or starts in a moment. */
   async playing(): Promise<string | undefined> {
-    return (await this.#stage()).playing?.alert.id;
+    return (await this.stage()).playing?.alert.id;
   }
 
-  async #stage(): Promise<Stage> {
+  async stage(): Promise<Stage> {
     return (await this.#ask("")) as Stage;
   }
 

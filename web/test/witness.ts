@@ -18,13 +18,19 @@ export interface Appearance {
   began: number;
 }
 
+/**
+ * So many ms of its own time, which is faster where it is short, count as the beginning of an alert: less than a page needs to
+ * be gone and another to be there.
+ */
+const BEGINNING_MS = 250;
+
 /** What the pages of a browser show, and what they complain of, as seen from inside them. */
 export class Witness {
   seen: Appearance[] = [];
   complaints: string[] = [];
 
   async attend(browser: BrowserContext): Promise<void> {
-    await browser.exposeFunction("noteAppearance", (one: Appearance) => this.seen.push(one));
+    await browser.exposeFunction("noteAppearance", (one: Appearance) => this.#note(one));
     await browser.exposeFunction("noteComplaint", (text: string) => this.complaints.push(text));
     await browser.addInitScript(watchTheScreen);
   }
@@ -34,15 +40,47 @@ export class Witness {
     return page.evaluate(() => (window as unknown as { trips: number[] }).trips);
   }
 
-  /** What began on more than one page at once, attempt by attempt; not where a page was too busy to have it before it began. */
-  get together(): Appearance[][] {
-    const attempts = new Map<string, Appearance[]>();
-    for (const one of this.seen) {
-      if (one.elapsed > 0) continue;
-      const key = `${one.id}/${one.attempt}`;
-      attempts.set(key, [...(attempts.get(key) ?? []), one]);
+  /** Takes over what pages of the same browser kept and could not tell any more. */
+  async gather(page: Page): Promise<void> {
+    const kept = await page.evaluate(() =>
+      Object.entries(localStorage)
+        .filter(([key]) => key.startsWith("witness."))
+        .map(([, one]) => JSON.parse(one as string) as Appearance),
+    );
+    for (const one of kept) this.#note(one);
+    this.seen.sort((one, other) => one.at - other.at);
+  }
+
+  /** What a page kept and told is one appearance, whichever comes first. */
+  #note(one: Appearance): void {
+    if (!this.seen.some((known) => nameOf(known) === nameOf(one))) this.seen.push(one);
+  }
+
+  /** Lets a browser forget what its pages kept. */
+  static async clear(page: Page): Promise<void> {
+    await page.evaluate(() => {
+      const kept = Object.keys(localStorage).filter((key) => key.startsWith("witness."));
+      for (const key of kept) localStorage.removeItem(key);
+    });
+  }
+
+  /**
+   * The alerts that came twice: at two attempts, or twice on one page, or on one layer again from the beginning. That a page
+   * takes up in its middle what the one before it showed is no second time.
+   */
+  get doubled(): string[] {
+    const doubled = new Set<string>();
+    const attempts = new Map<string, number>();
+    const pages = new Map<string, Set<number>>();
+    for (const one of [...this.seen].sort((one, other) => one.at - other.at)) {
+      const { id, attempt, elapsed, page, layer } = one;
+      if ((attempts.get(id) ?? attempt) !== attempt) doubled.add(id);
+      attempts.set(id, attempt);
+      const before = pages.get(`${layer}/${id}`) ?? new Set();
+      if (before.has(page) || (before.size > 0 && elapsed < BEGINNING_MS)) doubled.add(id);
+      pages.set(`${layer}/${id}`, before.add(page));
     }
-    return [...attempts.values()].filter((all) => all.length > 1);
+    return [...doubled];
   }
 
   listen(page: Page): Page {
@@ -60,6 +98,10 @@ export class Witness {
     this.seen = [];
     this.complaints = [];
   }
+}
+
+function nameOf({ page, id, attempt, at }: Appearance): string {
+  return [page, id, attempt, at].join("/");
 }
 
 /**
@@ -113,8 +155,8 @@ function watchTheScreen(): void {
       at: performance.timeOrigin + frameMs,
       began: performance.timeOrigin + startMs,
     };
-    const earlier = JSON.parse(localStorage.getItem("witness") ?? "[]") as Appearance[];
-    localStorage.setItem("witness", JSON.stringify([...earlier, one]));
+    // Under a name of its own: two pages that add to one list would overwrite each other.
+    localStorage.setItem(`witness.${one.page}.${one.at}`, JSON.stringify(one));
     // When the page itself has had its frame too: whoever is told may destroy it.
     setTimeout(() => told.noteAppearance(one));
   };

@@ -19,6 +19,9 @@ use super::{keep, locked};
 use crate::simulate::{Reward, Viewer};
 
 const PAGE: usize = 2;
+/// What the channel is called.
+const LOGIN: &str = "goldenreel";
+const NAME: &str = "GoldenReel";
 type Asked = HashMap<String, String>;
 
 pub struct Lists {
@@ -97,25 +100,24 @@ impl Lists {
     pub fn offers(&self, reward: &Reward) {
         let mut all = self.all();
         if all.rewards.iter().all(|(known, _)| known["id"] != *reward.id) {
-            let (id, title) = (&*reward.id, &*reward.title);
-            let row = json!({"id": id, "title": title, "cost": reward.cost, "prompt": ""});
-            keep(&mut all.rewards, (row, false));
+            keep(&mut all.rewards, (offered(&reward.id, &reward.title, reward.cost), false));
         }
     }
 
     pub fn reward(&self, id: &str, is_ours: bool) {
-        let reward = json!({"id": id, "title": "Kind rewind", "cost": 300, "prompt": ""});
-        self.all().rewards.push((reward, is_ours));
+        self.all().rewards.push((offered(id, "Kind rewind", 300), is_ours));
     }
 
     pub fn redeem(&self, id: &str, viewer: &str, status: &str, at: DateTime<Utc>) {
         let mut all = self.all();
         // Nothing is redeemed where there is no reward.
-        let Some(reward) = all.rewards.first().map(|(reward, _)| reward.clone()) else { return };
+        let Some((reward, _)) = all.rewards.first() else { return };
+        let reward = json!({"id": reward["id"], "title": reward["title"],
+            "prompt": reward["prompt"], "cost": reward["cost"]});
         let row = json!({"id": id, "user_id": viewer, "user_login": format!("login{viewer}"),
             "user_name": format!("Name{viewer}"), "user_input": "", "status": status,
-            "broadcaster_id": BROADCASTER, "redeemed_at": second(at),
-            "reward": reward});
+            "broadcaster_id": BROADCASTER, "broadcaster_login": LOGIN, "broadcaster_name": NAME,
+            "redeemed_at": second(at), "reward": reward});
         all.redemptions.insert(0, row);
     }
 
@@ -195,10 +197,11 @@ async fn streams(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) 
     }
     let live = shared.all().live.clone();
     let row = live.map(|(id, since)| {
-        json!({"id": id, "user_id": BROADCASTER, "user_login": "goldenreel",
-            "user_name": "GoldenReel", "game_id": "1", "game_name": "Retro", "type": "live",
-            "title": "tapes", "viewer_count": 5, "started_at": second(since), "language": "en",
-            "thumbnail_url": "", "tag_ids": [], "tags": [], "is_mature": false})
+        json!({"id": id, "user_id": BROADCASTER, "user_login": LOGIN, "user_name": NAME,
+            "game_id": "1", "game_name": "Retro", "type": "live", "title": "tapes",
+            "viewer_count": 5, "started_at": second(since), "language": "en",
+            "thumbnail_url": picture("previews-ttv/live_user_goldenreel-{width}x{height}.jpg"),
+            "tag_ids": [], "tags": [], "is_mature": false})
     });
     let data: Vec<Value> = row.into_iter().collect();
     axum::Json(json!({"data": data, "pagination": {}})).into_response()
@@ -210,8 +213,8 @@ async fn channels(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>)
     }
     let [title, category, language] = shared.all().titled.clone();
     let game_id = if category.is_empty() { "" } else { "509658" };
-    let row = json!({"broadcaster_id": BROADCASTER, "broadcaster_login": "goldenreel",
-        "broadcaster_name": "GoldenReel", "broadcaster_language": language, "game_id": game_id,
+    let row = json!({"broadcaster_id": BROADCASTER, "broadcaster_login": LOGIN,
+        "broadcaster_name": NAME, "broadcaster_language": language, "game_id": game_id,
         "game_name": category, "title": title, "delay": 0, "tags": [],
         "content_classification_labels": [], "is_branded_content": false});
     axum::Json(json!({"data": [row]})).into_response()
@@ -223,7 +226,8 @@ async fn followers(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>
         let total = all.followers.len();
         return axum::Json(json!({"total": total, "data": [], "pagination": {}})).into_response();
     }
-    page(&asked, &all.followers.iter().collect::<Vec<_>>())
+    let rows: Vec<&Value> = all.followers.iter().collect();
+    page(&asked, &rows, json!({"total": rows.len()}))
 }
 
 async fn rewards(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Response {
@@ -231,7 +235,9 @@ async fn rewards(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) 
     if all.lacks.contains("channel:read:redemptions") {
         return failure(401, "Missing scope: channel:read:redemptions");
     }
-    let only_ours = asked.get("only_manageable_rewards").is_some_and(|only| only == "true");
+    // Clients in Python write it large.
+    let is_true = |only: &String| only.eq_ignore_ascii_case("true");
+    let only_ours = asked.get("only_manageable_rewards").is_some_and(is_true);
     let chosen = all.rewards.iter().filter(|(_, is_ours)| *is_ours || !only_ours);
     let data: Vec<&Value> = chosen.map(|(reward, _)| reward).collect();
     // This list has no pages.
@@ -256,7 +262,7 @@ async fn redemptions(State(shared): State<Arc<Shared>>, Query(asked): Query<Aske
     if asked.get("sort").is_none_or(|sort| sort != "NEWEST") {
         rows.reverse();
     }
-    page(&asked, &rows)
+    page(&asked, &rows, json!({}))
 }
 
 async fn subscriptions(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Response {
@@ -265,22 +271,47 @@ async fn subscriptions(State(shared): State<Arc<Shared>>, Query(asked): Query<As
         return failure(401, "Missing scope: channel:read:subscriptions");
     }
     let rows = all.subscribers.iter().map(|viewer| {
-        json!({"broadcaster_id": BROADCASTER, "user_id": viewer, "user_login": "x",
-            "user_name": "X", "tier": "1000", "plan_name": "x", "is_gift": false,
-            "gifter_id": "", "gifter_login": "", "gifter_name": ""})
+        json!({"broadcaster_id": BROADCASTER, "broadcaster_login": LOGIN,
+            "broadcaster_name": NAME, "user_id": viewer, "user_login": format!("login{viewer}"),
+            "user_name": format!("Name{viewer}"), "tier": "1000",
+            "plan_name": "Channel Subscription (goldenreel)", "is_gift": false, "gifter_id": "",
+            "gifter_login": "", "gifter_name": ""})
     });
     let rows: Vec<Value> = rows.collect();
-    page(&asked, &rows.iter().collect::<Vec<_>>())
+    // One of the first tier is one point.
+    let sums = json!({"total": rows.len(), "points": rows.len()});
+    page(&asked, &rows.iter().collect::<Vec<_>>(), sums)
 }
 
-/// Two rows of them, and where the next page is.
-fn page(asked: &Asked, rows: &[&Value]) -> Response {
+/// A reward as Helix lists it: nothing of it is limited.
+fn offered(id: &str, title: &str, cost: i64) -> Value {
+    let image = |size: u8| picture(&format!("custom-reward-images/default-{size}.png"));
+    let images = json!({"url_1x": image(1), "url_2x": image(2), "url_4x": image(4)});
+    json!({"broadcaster_id": BROADCASTER, "broadcaster_login": LOGIN, "broadcaster_name": NAME,
+        "id": id, "title": title, "cost": cost, "prompt": "", "image": null,
+        "default_image": images, "background_color": "#00E5CB", "is_enabled": true,
+        "is_user_input_required": false, "is_paused": false, "is_in_stock": true,
+        "max_per_stream_setting": {"is_enabled": false, "max_per_stream": 0},
+        "max_per_user_per_stream_setting": {"is_enabled": false, "max_per_user_per_stream": 0},
+        "global_cooldown_setting": {"is_enabled": false, "global_cooldown_seconds": 0},
+        "should_redemptions_skip_request_queue": false,
+        "redemptions_redeemed_current_stream": null, "cooldown_expires_at": null})
+}
+
+/// Where a picture would be.
+fn picture(path: &str) -> String {
+    format!("https://static-cdn.jtvnw.net/{path}")
+}
+
+/// Two rows of them beside their `sums`, and where the next page is.
+fn page(asked: &Asked, rows: &[&Value], sums: Value) -> Response {
     let from =
         asked.get("after").map_or(Some(0), |after| after.strip_prefix("page-")?.parse().ok());
     let Some(from) = from else { return failure(400, "the cursor is not good") };
     let until = usize::min(PAGE.saturating_add(from), rows.len());
     let data = rows.get(from..until).unwrap_or_default();
-    let mut answer = json!({"total": rows.len(), "data": data});
+    let mut answer = sums;
+    answer["data"] = json!(data);
     if until < rows.len() {
         answer["pagination"] = json!({"cursor": format!("page-{until}")});
     } else if rows.len().is_multiple_of(PAGE) {
@@ -295,7 +326,7 @@ fn second(at: DateTime<Utc>) -> String {
 }
 
 /// What Helix says of the calls that are left.
-fn with_limits(mut answer: Response) -> Response {
+pub(super) fn with_limits(mut answer: Response) -> Response {
     let reset = Utc::now().timestamp() + 1;
     let limits =
         [("ratelimit-limit", 800), ("ratelimit-remaining", 790), ("ratelimit-reset", reset)];

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
+use super::lists::with_limits;
 use super::{KEPT_MAX, QUEUE_MAX, Server, keep, locked, status};
 use crate::simulate::Viewer;
 
@@ -238,6 +239,7 @@ fn routes(state: &Shared) -> Router {
 }
 
 async fn count(State(state): State<Shared>, request: Request, next: Next) -> Response {
+    let is_helix = request.uri().path().starts_with("/helix/");
     let (is_down, gate) = {
         let mut world = locked(&state);
         let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
@@ -255,7 +257,7 @@ async fn count(State(state): State<Shared>, request: Request, next: Next) -> Res
     {
         permit.forget();
     }
-    answer
+    if is_helix { with_limits(answer) } else { answer }
 }
 
 /// Helix wants the application named beside the token.

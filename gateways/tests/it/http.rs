@@ -690,6 +690,39 @@ async fn health_names_each_dependency_and_metrics_have_a_listener_of_their_own()
     assert_eq!(names, BTreeSet::from(expected));
     assert_eq!(get("/metrics").await.status(), StatusCode::NOT_FOUND);
     assert!(serving.metric("tapedeck_http_request_seconds_count").await >= 1.0);
+    // Who makes up methods makes no new series of them.
+    for made_up in ["AAA1", "AAA2"] {
+        let method = Method::from_bytes(made_up.as_bytes()).expect("a token");
+        let url = format!("http://{}/healthz", serving.listen);
+        serving.client.request(method, url).send().await.expect("an answer");
+    }
+    let other = serving.metric("tapedeck_http_request_seconds_count{method=\"_OTHER\"").await;
+    assert!((other - 2.0).abs() < f64::EPSILON, "{other}");
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_says_when_the_broker_is_away_and_when_it_is_back() {
+    let mut serving = Serving::start().await;
+    let says = async |serving: &Serving| {
+        let url = format!("http://{}/readyz", serving.listen);
+        let answer = serving.client.get(url).send().await.expect("an answer");
+        let status = answer.status();
+        let ready: Value = answer.json().await.expect("JSON");
+        let mut checks = ready["checks"].as_array().expect("checks").iter();
+        let nats = checks.find(|check| check["name"] == "nats").expect("NATS is named");
+        (status, nats["ok"] == true)
+    };
+    let there = (StatusCode::OK, true);
+    until("it is ready", async || says(&serving).await == there).await;
+    serving.world.servers.kill_nats().await.expect("killed");
+    let away = (StatusCode::SERVICE_UNAVAILABLE, false);
+    until("it says that NATS is away", async || says(&serving).await == away).await;
+    let alive = serving.client.get(format!("http://{}/healthz", serving.listen)).send().await;
+    assert_eq!(alive.expect("an answer").status(), StatusCode::OK);
+    serving.world.servers.start_nats().await.expect("started again");
+    until("it is ready again", async || says(&serving).await == there).await;
+    serving.world.asker().await.ask(cheer("5001", "afterwards", 5)).await;
     serving.stop().await;
 }
 

@@ -8,13 +8,14 @@ use journal::broker::Role;
 use journal::streams::{self, StreamsFile};
 use sqlx::{Connection, PgConnection};
 
-use crate::world::{World, broker, cheer, hold, until};
+use crate::world::{Parts, World, broker, cheer, hold, until};
 
 mod leases;
 mod letters;
 mod many;
 mod reading;
 mod relaying;
+mod unknown;
 mod unread;
 
 #[tokio::test(flavor = "multi_thread")]

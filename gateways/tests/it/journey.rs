@@ -1,20 +1,26 @@
 //! A night of 5,000 signed webhooks while everything is killed at random: nothing is lost, nothing is doubled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use gateways::simulate::{ExpectedAlert, Night, Shown, watch};
+use journal::crash::{MANY_POINTS, POINTS, SOME_POINTS};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use tokio::process::Child;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::beside::Beside;
 use crate::processes::{BROADCASTER, Process, Site};
 use crate::world::{PATIENCE, World, until};
+
+mod beside;
+mod recovery;
 
 const NOTIFICATIONS: usize = 5_000;
 const SENDERS: usize = 8;
@@ -216,22 +222,30 @@ async fn balances(world: &World) -> BTreeMap<String, i64> {
 
 /// All that a process can be.
 const ALL: &str = "gateway,processor,relay,projections,processes";
+/// The signal of a process that aborts itself.
+const ABORTED: i32 = 6;
 
-/// The points at which a process can be told to die, each once on its way through a few hundred webhooks.
+/// The points at which a process can be told to die, each once on its way through a hundred webhooks and what is beside them.
 #[tokio::test(flavor = "multi_thread")]
 async fn dying_at_any_statement_of_the_commit_and_the_relay_changes_nothing() {
     let world = World::start().await;
     let site = Arc::new(Site::new(&world.servers, &world.pool).await);
+    let publisher = world.publisher().await;
     let mut given: BTreeMap<String, i64> = BTreeMap::new();
-    for (n, point) in journal::crash::POINTS.into_iter().enumerate() {
+    for (n, point) in POINTS.into_iter().chain(SOME_POINTS).enumerate() {
         let (night, messages) = short_night(n, 120, &mut given);
-        let mut doomed = doomed(&site, point);
+        let beside = Beside::new(n, &mut given);
+        let mut doomed = doomed(&site, point, ALL);
         site.answers().await;
         let sending = tokio::spawn(send_all(site.clone(), night, messages, Arc::default()));
-        dies(&mut doomed, point).await;
-        let mut healthy = site.serve(point, ALL).spawn().expect("started again");
+        let dying = async {
+            dies(&world, &mut doomed, point).await;
+            site.serve(point, ALL).spawn().expect("started again")
+        };
+        let (mut healthy, ()) = futures::join!(dying, beside.send(&world, &publisher));
         sending.await.expect("all are delivered");
         comes_out(&world, &given, point).await;
+        beside.came_out(&world, point).await;
         healthy.kill().await.expect("killed");
     }
     site.audit().await;
@@ -243,14 +257,14 @@ async fn dying_at_any_statement_of_a_commit_of_many_changes_nothing() {
     let world = World::start().await;
     let site = Arc::new(Site::new(&world.servers, &world.pool).await);
     let mut given: BTreeMap<String, i64> = BTreeMap::new();
-    for (n, point) in journal::crash::MANY_POINTS.into_iter().enumerate() {
+    for (n, point) in MANY_POINTS.into_iter().enumerate() {
         // More than enough for half the partitions, where the one that is killed has not lost its own yet.
         let (night, messages) = short_night(n, 800, &mut given);
         let mut gateway = site.serve(point, "gateway").spawn().expect("started");
         site.answers().await;
         send_all(site.clone(), night, messages, Arc::default()).await;
         gateway.kill().await.expect("killed");
-        dies(&mut doomed(&site, point), point).await;
+        dies(&world, &mut doomed(&site, point, ALL), point).await;
         let mut healthy = site.serve(point, ALL).spawn().expect("started again");
         comes_out(&world, &given, point).await;
         healthy.kill().await.expect("killed");
@@ -273,14 +287,18 @@ fn short_night(
     (night, messages)
 }
 
-fn doomed(site: &Site, point: &str) -> Child {
-    site.serve(point, ALL).env("TAPEDECK_CRASH_AT", point).spawn().expect("started")
+fn doomed(site: &Site, point: &str, roles: &str) -> Child {
+    site.serve(point, roles).env("TAPEDECK_CRASH_AT", point).spawn().expect("started")
 }
 
-async fn dies(doomed: &mut Child, point: &str) {
+/// Waits until the process has died at `point`. One that ended in another way, or elsewhere, was never there.
+async fn dies(world: &World, doomed: &mut Child, point: &str) {
     let died = tokio::time::timeout(PATIENCE, doomed.wait()).await;
     let died = died.unwrap_or_else(|_| panic!("it never passed {point}")).expect("a status");
-    assert!(!died.success(), "{point}: {died}");
+    assert_eq!(died.signal(), Some(ABORTED), "{point}: {died}");
+    let log = world.servers.data.join(format!("{point}.log"));
+    let log = std::fs::read_to_string(log).expect("its log");
+    assert!(log.contains(&format!("dying at {point},")), "it died elsewhere than at {point}");
 }
 
 async fn comes_out(world: &World, given: &BTreeMap<String, i64>, point: &str) {

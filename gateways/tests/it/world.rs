@@ -181,7 +181,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    fn new(pool: PgPool, broker: Broker) -> Self {
+    pub fn new(pool: PgPool, broker: Broker) -> Self {
         Parts { pool, broker, stop: CancellationToken::new(), tasks: JoinSet::new() }
     }
 

@@ -32,6 +32,7 @@ pub(super) async fn record(
     if retried || committed.outcomes.len() < COPIED_FROM {
         return insert(connection, batch, committed, now, retried).await;
     }
+    crash::point("commit.copying");
     copy_outcomes(connection, batch, &committed.outcomes).await.map_err(known_or_failed)?;
     crash::point("commit.outcomes");
     let Some(last) = committed.events.last() else { return Ok(()) };
@@ -43,6 +44,7 @@ pub(super) async fn record(
         .bind(now)
         .execute(connection)
         .await?;
+    crash::point("commit.moved");
     Ok(())
 }
 

@@ -137,8 +137,12 @@ pub async fn validate(State(state): State<Shared>, headers: HeaderMap) -> Respon
     .into_response()
 }
 
-pub async fn revoke(State(state): State<Shared>, body: Bytes) -> Response {
-    let form = form(&body);
+pub async fn revoke(
+    State(state): State<Shared>,
+    Query(query): Query<HashMap<String, String>>,
+    body: Bytes,
+) -> Response {
+    let form: HashMap<String, String> = form(&body).into_iter().chain(query).collect();
     let mut world = locked(&state);
     let token = form.get("token").cloned().unwrap_or_default();
     let known = world.grants.iter_mut().find(|grant| grant.access == token && grant.access_is_good);

@@ -161,7 +161,13 @@ pub async fn moderators(
     }
     let from: usize = asked.get("after").and_then(|after| after.parse().ok()).unwrap_or_default();
     let page = world.moderators.iter().skip(from).take(2);
-    let data: Vec<Value> = page.map(|id| json!({"user_id": id, "user_login": "x"})).collect();
+    let moderator = |id: &String| {
+        let known = world.people.get(id).cloned();
+        let unknown = || Viewer::new(id, &format!("login{id}"), &format!("Name{id}"));
+        let one = known.unwrap_or_else(unknown);
+        json!({"user_id": id, "user_login": &*one.login, "user_name": &*one.name})
+    };
+    let data: Vec<Value> = page.map(moderator).collect();
     let more = from.saturating_add(2) < world.moderators.len();
     let pagination = if more { json!({"cursor": (from + 2).to_string()}) } else { json!({}) };
     axum::Json(json!({"data": data, "pagination": pagination})).into_response()

@@ -66,11 +66,20 @@ impl World {
     }
 }
 
-pub async fn say(State(state): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+/// What is said stands in the body; clients write it into the address as well, in part or all of it.
+pub async fn say(
+    State(state): State<Shared>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let mut world = locked(&state);
     let Some(grant) = helix(&world, &headers) else { return unauthorized() };
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let text = |key: &str| asked[key].as_str().unwrap_or_default().to_owned();
+    let text = |key: &str| {
+        let said = asked[key].as_str().or(query.get(key).map(String::as_str));
+        said.unwrap_or_default().to_owned()
+    };
     let may = grant.scopes.iter().any(|scope| scope == "user:write:chat");
     if !may || grant.person != text("sender_id") {
         return unauthorized();

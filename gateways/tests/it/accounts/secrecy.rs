@@ -1,14 +1,21 @@
-//! No secret of anybody is to be found in clear where it does not belong: not in the database, EVENTS, COMMANDS, a log, an
-//! answer of the API, or what a command prints.
+//! No secret of anybody is to be found in clear where it does not belong: not in the database, EVENTS, COMMANDS, a log of
+//! ours or of a server, any answer, or what a command prints.
+
+mod asking;
+
+use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use domain::account;
 use gateways::cli::serve::Role as Part;
+use gateways::config::CONNECT_FILE;
 use gateways::simulate::{Deed, Night, Scene, Viewer};
 use gateways::twitch::eventsub::wanted::CATALOGUE;
 use journal::broker::Role as User;
+use reqwest::Url;
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use tokio::process::Command;
 
 use super::connecting::{at_the_fake, said, tapedeck};
@@ -16,7 +23,7 @@ use super::*;
 use crate::fakes::browser::consent;
 use crate::processes::Site;
 use crate::world::{PATIENCE, to_account};
-use gateways::sandbox::eventsub::{EventSub, Options};
+use gateways::sandbox::eventsub::{EventSub, Options, Sub};
 
 /// Everything that others than the owner of a secret may come to see, by name.
 type Places = Vec<(&'static str, String)>;
@@ -26,16 +33,7 @@ async fn no_secret_is_in_clear_in_the_database_a_stream_a_log_an_answer_or_on_a_
     let (world, twitch) = (World::start().await, Twitch::start().await.expect("a fake Twitch"));
     let fake = EventSub::start_beside(Options::default(), &twitch).await.expect("a fake Twitch");
     let site = Site::new(&world.servers, &world.pool).await;
-    let roles: Vec<String> = Part::ALL.iter().map(ToString::to_string).collect();
-    let mut serve = site.serve("all", &roles.join(","));
-    at_the_fake(&mut serve, &world, &twitch);
-    let mut served = serve
-        .env("TAPEDECK_LOG", "trace")
-        .env("TAPEDECK_TWITCH__HELIX_URL", fake.base_url())
-        .env("TAPEDECK_TWITCH__EVENTSUB__WEBSOCKET_URL", fake.websocket_url())
-        .env("TAPEDECK_LOGIN__REDIRECT_URL", gateways::sandbox::twitch::REDIRECT)
-        .spawn()
-        .expect("it starts");
+    let mut served = serve("all", &site, &world, &twitch, &fake).spawn().expect("it starts");
     site.answers().await;
     let mut terminal = String::new();
     for (role, person) in [("broadcaster", BROADCASTER), ("bot", BOT)] {
@@ -51,16 +49,11 @@ async fn no_secret_is_in_clear_in_the_database_a_stream_a_log_an_answer_or_on_a_
     until("the bot answers", async || !twitch.said().is_empty()).await;
     assert_eq!(twitch.said()[0].0, BOT);
 
-    let (mut answers, mut secrets) = visit(&site).await;
+    let (mut answers, mut secrets, session) = visit(&site).await;
     renew_everything(&world, &twitch).await;
     let config = config(&world, &twitch);
     accounts(&config, &world.pool).current(Role::App).await.expect("granted");
-    let key = &site.key;
-    let client = reqwest::Client::new();
-    for path in ["/readyz", "/healthz", "/api/v1/openapi.json", "/api/v1/keys", "/api/v1/nothing"] {
-        let asked = client.get(site.url(path)).bearer_auth(key).timeout(PATIENCE).send().await;
-        answers += &asked.expect("an answer").text().await.expect("text");
-    }
+    answers += &asking::everything(&world, &site, "all", &session).await;
     for arguments in [
         ["connect", "--list"].as_slice(),
         &["connect", "--list", "--json"],
@@ -70,12 +63,40 @@ async fn no_secret_is_in_clear_in_the_database_a_stream_a_log_an_answer_or_on_a_
     ] {
         terminal += &said(tapedeck(&site, &world, &twitch, arguments)).await.1;
     }
+    served.kill().await.expect("it ends");
+
+    // From now on Twitch posts, and signs with what we make up.
+    choose_no_secret(&world);
+    let mut serve = serve("posted", &site, &world, &twitch, &fake);
+    let mut served = by_webhooks(&mut serve, &fake).spawn().expect("it starts");
+    fake.is_found_at(vec![([127, 0, 0, 1], site.port).into()]);
+    site.answers().await;
+    until("all is told by webhooks", async || {
+        let subs = fake.subs();
+        let is_posted =
+            |sub: &&Sub| sub.status == "enabled" && sub.transport["method"] == "webhook";
+        subs.iter().filter(is_posted).count() == CATALOGUE.len()
+    })
+    .await;
+    for arguments in [["eventsub", "rotate"].as_slice(), &["eventsub", "list"], &["doctor"]] {
+        let mut command = tapedeck(&site, &world, &twitch, arguments);
+        by_webhooks(&mut command, &fake);
+        terminal += &said(command).await.1;
+    }
+    let of_webhooks = || fake.secrets().into_iter().map(|(_, secret)| secret);
+    until("another secret is used", async || of_webhooks().collect::<BTreeSet<_>>().len() == 2)
+        .await;
+    answers += &asking::everything(&world, &site, "posted", &session).await;
+    strangers_knock(&world).await;
+
     let sealing = std::fs::read_to_string(world.servers.data.join("sealing.key")).expect("a key");
     secrets.push(sealing.trim().rsplit(':').next().expect("the key").to_owned());
     secrets.push(crate::processes::SECRET.to_owned());
-    secrets.push(key.splitn(3, '_').nth(2).expect("its secret").to_owned());
+    secrets.push(site.key.splitn(3, '_').nth(2).expect("its secret").to_owned());
     secrets.extend(twitch.secrets());
-    assert!(secrets.len() > 20 && secrets.iter().all(|secret| secret.len() >= 15), "{secrets:?}");
+    secrets.extend(of_webhooks().collect::<BTreeSet<_>>());
+    secrets.extend(passwords(&world));
+    assert!(secrets.len() > 35 && secrets.iter().all(|secret| secret.len() >= 15), "{secrets:?}");
     let places = places(&world, &terminal, &answers).await;
     for (place, text) in &places {
         assert!(text.len() > 500, "{place} has nothing in it: {text}");
@@ -83,12 +104,70 @@ async fn no_secret_is_in_clear_in_the_database_a_stream_a_log_an_answer_or_on_a_
     let found: Vec<_> = secrets.iter().flat_map(|secret| found(&places, secret)).collect();
     assert!(found.is_empty(), "{found:?}");
 
-    planted_ones_are_found(&world, &secrets[0]).await;
+    planted_ones_are_found(&world, &site, &session, &secrets[0]).await;
     served.kill().await.expect("it ends");
 }
 
-/// A secret that is put there on purpose is found in the database, as text and as bytes, and in both streams.
-async fn planted_ones_are_found(world: &World, secret: &str) {
+/// All of `tapedeck serve`, which logs all that it can.
+fn serve(name: &str, site: &Site, world: &World, twitch: &Twitch, fake: &EventSub) -> Command {
+    let roles: Vec<String> = Part::ALL.iter().map(ToString::to_string).collect();
+    let mut serve = site.serve(name, &roles.join(","));
+    at_the_fake(&mut serve, world, twitch);
+    serve
+        .env("TAPEDECK_LOG", "trace")
+        .env("TAPEDECK_TWITCH__HELIX_URL", fake.base_url())
+        .env("TAPEDECK_TWITCH__EVENTSUB__WEBSOCKET_URL", fake.websocket_url())
+        .env("TAPEDECK_LOGIN__REDIRECT_URL", gateways::sandbox::twitch::REDIRECT);
+    serve
+}
+
+/// Has Twitch tell us by webhooks.
+fn by_webhooks<'a>(command: &'a mut Command, fake: &EventSub) -> &'a mut Command {
+    command
+        .env("TAPEDECK_TWITCH__HELIX_URL", fake.base_url())
+        .env("TAPEDECK_TWITCH__EVENTSUB__TRANSPORT", "webhook")
+        .env("TAPEDECK_PUBLIC_URL", "https://tapes.example")
+}
+
+/// Nobody chooses the secret of webhooks any more.
+fn choose_no_secret(world: &World) {
+    let connect = world.servers.data.join(CONNECT_FILE);
+    let text = std::fs::read(&connect).expect("it was written");
+    let mut json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    json.as_object_mut().expect("keys").remove("eventsub_secret").expect("there was one");
+    std::fs::write(&connect, json.to_string()).expect("written");
+}
+
+/// The passwords of the users of nats-server and of the roles of PostgreSQL.
+fn passwords(world: &World) -> Vec<String> {
+    let servers = &world.servers;
+    let of_nats = servers.nats_passwords.values().cloned();
+    let urls = [&servers.database_url, &servers.owner_database_url, &servers.admin_database_url];
+    let of_postgres = urls.map(|url| {
+        let url: Url = url.parse().expect("a URL");
+        url.password().expect("a password").to_owned()
+    });
+    of_nats.chain(of_postgres).collect()
+}
+
+/// Somebody comes to both servers with the password of somebody else, and is refused, which both log.
+async fn strangers_knock(world: &World) {
+    let password = &world.servers.nats_passwords["gateway"];
+    assert!(!nats_lets_in(world, "admin", password).await);
+    let mut url: Url = world.servers.database_url.parse().expect("a URL");
+    url.set_password(Some(password)).expect("a password");
+    assert!(PgConnection::connect(url.as_str()).await.is_err());
+}
+
+async fn nats_lets_in(world: &World, user: &str, password: &str) -> bool {
+    let (user, password) = (user.to_owned(), password.to_owned());
+    let options = async_nats::ConnectOptions::with_user_and_password(user, password);
+    options.connect(world.servers.nats_url.as_str()).await.is_ok()
+}
+
+/// A secret that is put there on purpose is found in the database, as text and as bytes, in both streams, in our log and those
+/// of the servers, and in an answer.
+async fn planted_ones_are_found(world: &World, site: &Site, session: &str, secret: &str) {
     let owner = PgPool::connect(&world.servers.owner_database_url).await.expect("let in");
     for kind in ["text", "bytea"] {
         // Each has its own name: a connection remembers of a statement what its table was.
@@ -112,11 +191,30 @@ async fn planted_ones_are_found(world: &World, secret: &str) {
     let envelope = to_account("5001", "planted", command);
     world.asker().await.ask(envelope).await;
     world.relayed().await;
-    let places = places(world, "", "").await;
-    let found: Vec<&str> = found(&places, secret).into_iter().map(|(place, _)| place).collect();
+    let planted = found(&places(world, "", "").await, secret);
+    let planted: Vec<&str> = planted.into_iter().map(|(place, _)| place).collect();
     for place in ["the database", "EVENTS", "COMMANDS"] {
-        assert!(found.contains(&place), "{found:?}");
+        assert!(planted.contains(&place), "{planted:?}");
     }
+
+    // Both servers log what they refuse, in the words in which it was asked; and we log the name of a request.
+    assert!(!nats_lets_in(world, secret, "a password").await);
+    let wrong = format!("SELECT '{secret}'::integer");
+    sqlx::query(&wrong).execute(&owner).await.expect_err("it is no number");
+    let credit = reqwest::Client::new().post(site.url("/api/v1/accounts/5001/credits"));
+    let credit = credit.bearer_auth(&site.key).header("Idempotency-Key", "planted");
+    let credit = credit.header("x-request-id", secret).timeout(PATIENCE);
+    let credit = credit.json(&json!({"points": 1, "note": secret})).send().await;
+    assert!(credit.expect("an answer").status().is_success());
+    world.caught_up().await;
+    let wanted = ["a log", "the log of nats-server", "the log of PostgreSQL", "an answer"];
+    until("it is found in the logs and an answer", async || {
+        let answers = asking::everything(world, site, "posted", session).await;
+        let planted = found(&places(world, "", &answers).await, secret);
+        let planted: BTreeSet<&str> = planted.into_iter().map(|(place, _)| place).collect();
+        BTreeSet::from(wanted).is_subset(&planted)
+    })
+    .await;
 }
 
 /// In which places a secret is, as it is or as it may be written.
@@ -153,17 +251,37 @@ async fn places(world: &World, terminal: &str, answers: &str) -> Places {
         }
         streams.push((name, text));
     }
-    let log = std::fs::read_to_string(world.servers.data.join("all.log")).expect("a log");
+    let log = ["all.log", "posted.log"].map(|name| {
+        let log = world.servers.data.join(name);
+        std::fs::read_to_string(log).expect("a log")
+    });
+    assert!(log.iter().all(|log| log.contains("tapedeck serves")));
+    let log = log.concat();
     assert!(log.contains("somebody logged in") && log.contains("granted was renewed"));
     let mut places = vec![("the database", dump)];
     places.extend(streams);
+    places.extend(logs_of_the_servers(world));
     let seen = [("a log", log.as_str()), ("a terminal", terminal), ("an answer", answers)];
     places.extend(seen.map(|(place, text)| (place, text.to_owned())));
     places
 }
 
-/// Somebody logs in, a webhook comes, and a service gets a credential: all answers, and our own secrets.
-async fn visit(site: &Site) -> (String, Vec<String>) {
+/// What nats-server and PostgreSQL have logged, in all their files.
+fn logs_of_the_servers(world: &World) -> Places {
+    let (mut nats, mut postgres) = (String::new(), String::new());
+    for file in std::fs::read_dir(world.servers.logs()).expect("the logs") {
+        let file = file.expect("a log");
+        let is_of_nats = file.file_name().to_string_lossy().starts_with("nats-server");
+        let log = if is_of_nats { &mut nats } else { &mut postgres };
+        *log += &String::from_utf8_lossy(&std::fs::read(file.path()).expect("a log"));
+    }
+    assert!(nats.contains("authentication error"), "{nats}");
+    assert!(postgres.contains("password authentication failed"), "{postgres}");
+    vec![("the log of nats-server", nats), ("the log of PostgreSQL", postgres)]
+}
+
+/// Somebody logs in, a webhook comes, and a service gets a credential: all answers, our own secrets, and the session.
+async fn visit(site: &Site) -> (String, Vec<String>, String) {
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
     let client = client.timeout(PATIENCE).build().expect("a client");
     let (mut answers, mut secrets) = (String::new(), Vec::new());
@@ -207,7 +325,7 @@ async fn visit(site: &Site) -> (String, Vec<String>) {
     let request = headers.fold(request, |request, (name, value)| request.header(name, value));
     let answer = request.send().await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
-    (answers, secrets)
+    (answers, secrets, session)
 }
 
 /// The hours of all that was granted are over, and all of it is replaced.

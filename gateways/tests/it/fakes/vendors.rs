@@ -1,5 +1,6 @@
 //! Clients that others made and use, installed once into the folder of the build: what takes a fake for the real thing.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,7 +14,7 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(300);
 /// The folder with a package of Python, such as `openai==3.52.0`; `None` where there is no Python with pip.
 pub async fn pip(package: &str) -> Option<PathBuf> {
     if !runs(Command::new("python3").args(["-m", "pip", "--version"])).await {
-        eprintln!("skipped: python3 with pip is missing (Debian: apt-get install python3-pip)");
+        skipped("python3 with pip is missing (Debian: apt-get install python3-pip)");
         return None;
     }
     let install = |new: &Path| {
@@ -29,7 +30,7 @@ pub async fn pip(package: &str) -> Option<PathBuf> {
 /// The folder with packages of Node.js, such as `tmi.js@1.8.5`, in its `node_modules`; `None` where there is no npm.
 pub async fn npm(packages: &[&str]) -> Option<PathBuf> {
     if !runs(Command::new("npm").arg("--version")).await {
-        eprintln!("skipped: npm is missing (Debian: apt-get install npm)");
+        skipped("npm is missing (Debian: apt-get install npm)");
         return None;
     }
     let install = |new: &Path| {
@@ -39,6 +40,15 @@ pub async fn npm(packages: &[&str]) -> Option<PathBuf> {
         npm
     };
     Some(installed(&packages.join("+").replace('/', "-"), install).await)
+}
+
+/// Says why a test is none here, where the harness does not keep it to itself as it keeps what the macros print. `make test`
+/// shows and counts it.
+fn skipped(why: &str) {
+    let thread = std::thread::current();
+    let line = format!("skipped: {}: {why}\n", thread.name().unwrap_or("a test"));
+    // In one piece, so that no other line comes between; where nobody takes it, nobody reads it.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 async fn runs(command: &mut Command) -> bool {

@@ -1,5 +1,6 @@
 //! What the queries answer, now and as of any position, against what is true.
 
+use domain::account::{self, Facts};
 use domain::alerting::Kind;
 use domain::broadcast::Moment;
 use domain::entry_id;
@@ -10,7 +11,7 @@ use projections::{AsOf, Page, QueryError, alerts, broadcasts};
 use sqlx::PgPool;
 
 use super::night::{self, BROADCASTER, VIEWERS, truth};
-use crate::world::{PATIENCE, World, cheer, hold, until};
+use crate::world::{PATIENCE, World, cheer, hold, to_account, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_balance_as_of_every_position_is_the_fold_up_to_it() {
@@ -186,7 +187,11 @@ async fn a_query_that_waited_for_its_position_sees_what_its_caller_did() {
     let asker = world.asker().await;
     let positions = Positions::start(world.pool.clone(), &world.broker).await.expect("positions");
     for n in 1..=30 {
-        let outcome = asker.ask(cheer("5001", &format!("m{n}"), 1)).await;
+        // More than anybody can be notified of by PostgreSQL.
+        let (key, message) = (format!("m{n}"), "a".repeat(9_000));
+        let (entry, facts) = (entry_id("test", &key), Facts::Cheer { bits: 1, message });
+        let credit = account::Command::Credit { entry, points: 1, rules: 1, facts };
+        let outcome = asker.ask(to_account("5001", &key, credit)).await;
         let position = outcome.last_position().expect("it was recorded");
         positions.wait(balances::NAME, position, PATIENCE).await.expect("folded in time");
         let balance = balances::of(&world.pool, "5001", AsOf::Now).await.expect("an answer");

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
 use gateways::twitch::missed::record::Source;
 use journal::Recorded;
 
@@ -39,7 +40,7 @@ struct Known {
     deeds: usize,
 }
 
-/// When nobody was told: it began between two moments, and was over between two.
+/// When nobody was told, to the second: it began between two moments, and was over between two.
 #[derive(Clone, Copy, Debug)]
 struct Gone {
     began: (DateTime<Utc>, DateTime<Utc>),
@@ -148,8 +149,12 @@ impl Night {
 
     /// A connection ends, and `meanwhile` happens until the next one.
     async fn ends(&mut self, ending: Ending, meanwhile: impl FnOnce(&mut Night)) {
-        let heard_at = Utc::now();
+        let mut heard_at = Utc::now();
         self.heard().await;
+        if matches!(ending, Ending::Code(_)) {
+            // Until it is said that it ends, all is told.
+            heard_at = Utc::now();
+        }
         let connections = self.desk.fake.connections();
         self.hushed = matches!(ending, Ending::Silence);
         // Nobody comes back before what happens meanwhile has happened.
@@ -159,14 +164,13 @@ impl Night {
             Ending::Cut => self.desk.fake.cut(),
             Ending::Silence => self.desk.fake.hush(),
         }
-        let mut known_at = Utc::now();
+        let gone_at = Utc::now();
         if !self.hushed {
             until("it is known that nobody is told", async || {
                 let list = gaps::list(&self.desk.world.pool, true, Page::of(1)).await;
                 self.desk.fake.enabled() == 0 && list.is_ok_and(|list| list.open > 0)
             })
             .await;
-            known_at = Utc::now();
         }
         self.cheers(100);
         self.follows();
@@ -186,7 +190,9 @@ impl Night {
         self.hushed = false;
         let again_at = tells.iter().map(|sub| sub.created_at).max().expect("some");
         self.desk.gaps(self.known.gaps.len() + 1).await;
-        self.known.gaps.push(Gone { began: (heard_at, known_at), over: (again_at, Utc::now()) });
+        let second = TimeDelta::seconds(1);
+        let (began, over) = ((heard_at, gone_at + second), (again_at, again_at + second));
+        self.known.gaps.push(Gone { began, over });
     }
 }
 
