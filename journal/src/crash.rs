@@ -47,10 +47,16 @@ pub const SOME_POINTS: [&str; 8] = [
 pub const MANY_POINTS: [&str; 4] =
     ["commit.copying", "commit.outcomes", "commit.events", "commit.moved"];
 
-/// The points of a relay that makes EVENTS anew, in their order: before and behind the new epoch, before and behind the end of
-/// the old stream, behind the beginning of the new one.
-pub const RECOVERY_POINTS: [&str; 5] =
-    ["relay.parted", "relay.epoch", "relay.unlike", "relay.deleted", "relay.made"];
+/// The points of a relay that makes EVENTS anew, in their order: before and behind the new epoch, before, within and behind the
+/// end of the old stream, behind the beginning of the new one.
+pub const RECOVERY_POINTS: [&str; 6] = [
+    "relay.parted",
+    "relay.epoch",
+    "relay.unlike",
+    "relay.forgotten",
+    "relay.deleted",
+    "relay.made",
+];
 
 /// The points of a stage: of its director, and of whoever sends a start to an overlay and hears that it is shown.
 pub const STAGE_POINTS: [&str; 5] =

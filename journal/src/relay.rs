@@ -69,14 +69,19 @@ async fn lead(pool: &PgPool, broker: &Broker, backoff: &mut Backoff) -> anyhow::
     let stream = matching_stream(pool, broker).await?;
     let mut last = i64::try_from(stream.cached_info().state.last_sequence)?;
     tracing::info!(position = last, "relaying");
+    let mut is_filled = false;
     loop {
         last = publish_from(pool, &client, last).await?;
+        if last > 0 && !is_filled {
+            set_published(pool, true).await?;
+            is_filled = true;
+        }
         backoff.reset();
         // Committed in this process: the rows are here. By another: they have to be read.
         loop {
             tokio::select! {
                 batch = committed.recv() => match batch {
-                    Ok(batch) if batch.first().is_some_and(|event| event.position == last + 1) => {
+                    Ok(batch) if is_filled && batch.first().is_some_and(|event| event.position == last + 1) => {
                         let (batches, is_all) = with_what_follows(batch, &mut committed);
                         let events: Vec<&Recorded> =
                             batches.iter().flat_map(|batch| batch.iter()).collect();
@@ -119,16 +124,14 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
         Ok(stream) => stream,
         // Where nobody knows whether it is there, it may hold what PostgreSQL does not.
         Err(error) if !is_missing(&error) => return Err(error.into()),
-        Err(_) => {
-            tracing::warn!("EVENTS is not there; making it anew from PostgreSQL");
-            // With what it held it is lost whether PostgreSQL has gone back as well, so the feed is told that it may have.
-            if head::read(pool).await?.position > 0 {
-                begin_epoch(pool).await?;
-            }
-            return create(broker).await;
-        }
+        Err(_) => create(broker).await?,
     };
     let last = stream.cached_info().state.last_sequence;
+    // With what it held it is lost whether PostgreSQL has gone back as well, so the feed is told that it may have.
+    if last == 0 && was_published(pool).await? {
+        let epoch = begin_epoch(pool).await?;
+        tracing::warn!(%epoch, "EVENTS is gone; filling it anew from PostgreSQL, under a new epoch");
+    }
     match compare(pool, &stream).await? {
         Ends::There if is_another_kind(&stream.cached_info().config, &config()?) => {
             tracing::warn!(last, "EVENTS is of an earlier kind; making it anew from PostgreSQL");
@@ -141,6 +144,9 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
         }
     }
     crash::point("relay.unlike");
+    // What is deleted on purpose was not lost.
+    set_published(pool, false).await?;
+    crash::point("relay.forgotten");
     jetstream.delete_stream(EVENTS).await?;
     crash::point("relay.deleted");
     create(broker).await
@@ -194,11 +200,23 @@ async fn compare(pool: &PgPool, stream: &Stream) -> anyhow::Result<Ends> {
 /// Says that positions may mean other events than before.
 async fn begin_epoch(pool: &PgPool) -> sqlx::Result<uuid::Uuid> {
     crash::point("relay.parted");
-    let epoch = sqlx::query_scalar("UPDATE head SET epoch = gen_random_uuid() RETURNING epoch")
-        .fetch_one(pool)
-        .await?;
+    let epoch = sqlx::query_scalar(
+        "UPDATE head SET epoch = gen_random_uuid(), published = false RETURNING epoch",
+    )
+    .fetch_one(pool)
+    .await?;
     crash::point("relay.epoch");
     Ok(epoch)
+}
+
+/// Whether EVENTS was filled under this epoch, so that it can only be empty where it was lost.
+async fn was_published(pool: &PgPool) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT published FROM head").fetch_one(pool).await
+}
+
+async fn set_published(pool: &PgPool, published: bool) -> sqlx::Result<()> {
+    let set = "UPDATE head SET published = $1 WHERE published <> $1";
+    sqlx::query(set).bind(published).execute(pool).await.map(drop)
 }
 
 /// Whether everything from some message to the last is there. Where it is not, and the last is, somebody removed

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use chrono::Utc;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -45,7 +46,10 @@ struct All {
 impl Points {
     pub async fn start(most: i64, minute_s: i64) -> Self {
         let shared = Arc::new(Shared { most, minute_s, all: Mutex::default() });
-        let router = Router::new().route("/helix/users", get(call)).with_state(Arc::clone(&shared));
+        let router = Router::new()
+            .route("/helix/users", get(call))
+            .route("/helix/games", get(call))
+            .with_state(Arc::clone(&shared));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let server = tokio::spawn(async move {
@@ -54,8 +58,12 @@ impl Points {
         Points { shared, address, _server: AbortOnDropHandle::new(server) }
     }
 
+    pub fn base_url(&self) -> String {
+        format!("http://{}/helix", self.address)
+    }
+
     pub fn url(&self) -> reqwest::Url {
-        format!("http://{}/helix/users", self.address).parse().expect("a URL")
+        format!("{}/users", self.base_url()).parse().expect("a URL")
     }
 
     /// The number of the minute that it is.
@@ -110,7 +118,8 @@ async fn call(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 fn answer(status: u16, shared: &Shared, left: i64, minute: i64) -> Response {
-    let mut answer = StatusCode::from_u16(status).expect("a status").into_response();
+    let status = StatusCode::from_u16(status).expect("a status");
+    let mut answer = (status, Json(json!({ "data": [] }))).into_response();
     let reset = (minute + 1) * shared.minute_s;
     let headers = [
         ("ratelimit-limit", shared.most),

@@ -61,7 +61,7 @@ async fn a_truncated_events_stream_is_filled_again() {
     }
     world.relayed().await;
     let before = world.recorded().await;
-    let epoch = journal::head::read(&world.pool).await.expect("a head").epoch;
+    let epoch = epoch_of(&world).await;
     let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
     let events = admin.get_stream(EVENTS).await.expect("EVENTS is there");
     let all_are_back = async || {
@@ -115,7 +115,7 @@ async fn a_truncated_events_stream_is_filled_again() {
     let published = world.events().await;
     let hashes = |events: &[journal::Recorded]| events.iter().map(|e| e.hash).collect::<Vec<_>>();
     assert_eq!(hashes(&published[..20]), hashes(&before));
-    assert_eq!(journal::head::read(&world.pool).await.expect("a head").epoch, epoch);
+    assert_eq!(epoch_of(&world).await, epoch);
     relaying.stop().await;
     deciding.stop().await;
 }
@@ -202,7 +202,7 @@ async fn wherever_events_ends_a_relay_goes_on_behind_it() {
     world.relayed().await;
     relaying.stop().await;
     let recorded = world.events().await;
-    let epoch = journal::head::read(&world.pool).await.expect("a head").epoch;
+    let mut epoch = epoch_of(&world).await;
     let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
     let events = admin.get_stream(EVENTS).await.expect("EVENTS is there");
     let config = events.cached_info().config.clone();
@@ -223,9 +223,61 @@ async fn wherever_events_ends_a_relay_goes_on_behind_it() {
             |events: &[journal::Recorded]| events.iter().map(|e| e.hash).collect::<Vec<_>>();
         assert_eq!(hashes(&world.events().await), hashes(&recorded), "ended at {ends_at}");
         relaying.stop().await;
+        // What a stream held that has nothing any more, nobody knows.
+        let before = std::mem::replace(&mut epoch, epoch_of(&world).await);
+        assert_eq!(before == epoch, ends_at > 0, "ended at {ends_at}");
     }
-    assert_eq!(journal::head::read(&world.pool).await.expect("a head").epoch, epoch);
     deciding.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_events_stream_that_was_lost_and_made_empty_begins_one_epoch() {
+    let world = World::start().await;
+    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    let first = epoch_of(&world).await;
+    let mut deciding = world.parts();
+    deciding.processor();
+    let asker = world.asker().await;
+    for n in 0..3 {
+        asker.ask(cheer("5001", &format!("m{n}"), 1)).await;
+    }
+    let mut relaying = world.parts();
+    relaying.relay();
+    world.relayed().await;
+    relaying.stop().await;
+    assert_eq!(epoch_of(&world).await, first, "what was never filled was not lost");
+    let dump = world.dump();
+    asker.ask(cheer("5001", "after the dump", 1)).await;
+    let mut relaying = world.parts();
+    relaying.relay();
+    world.relayed().await;
+    relaying.stop().await;
+    deciding.stop().await;
+
+    // The disk of NATS is lost, and PostgreSQL goes back to the dump: EVENTS cannot show it any more. Somebody makes the streams.
+    admin.delete_stream(EVENTS).await.expect("deleted");
+    world.restore(&dump);
+    let steps = streams::apply(&admin, &StreamsFile::built_in().expect("readable")).await;
+    let made = Step::Create { stream: EVENTS.to_owned() };
+    assert!(steps.expect("applied").contains(&made));
+    let mut epochs = vec![first];
+    for _ in 0..2 {
+        let mut relaying = world.parts();
+        relaying.relay();
+        world.relayed().await;
+        relaying.stop().await;
+        epochs.push(epoch_of(&world).await);
+    }
+    assert_ne!(epochs[0], epochs[1], "positions mean other events");
+    assert_eq!(epochs[1], epochs[2], "and then they do not change again");
+    let recorded = world.recorded().await;
+    assert_eq!(recorded.len(), 3);
+    let hashes = |events: &[journal::Recorded]| events.iter().map(|e| e.hash).collect::<Vec<_>>();
+    assert_eq!(hashes(&world.events().await), hashes(&recorded));
+}
+
+async fn epoch_of(world: &World) -> uuid::Uuid {
+    journal::head::read(&world.pool).await.expect("a head").epoch
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,7 +287,7 @@ async fn nats_that_is_away_for_long_begins_no_epoch() {
     let asker = world.asker().await;
     asker.ask(cheer("5001", "m1", 1)).await;
     world.relayed().await;
-    let epoch = journal::head::read(&world.pool).await.expect("a head").epoch;
+    let epoch = epoch_of(&world).await;
     world.servers.kill_nats().await.expect("killed");
     // Each is given up after as long as a relay waits to hear whether EVENTS is there.
     for _ in 0..3 {
@@ -246,7 +298,7 @@ async fn nats_that_is_away_for_long_begins_no_epoch() {
     while asker.publisher.send(&cheer("5001", "m3", 1)).await.is_err() {}
     until("it is decided", async || world.head().await >= 2).await;
     world.relayed().await;
-    assert_eq!(journal::head::read(&world.pool).await.expect("a head").epoch, epoch);
+    assert_eq!(epoch_of(&world).await, epoch);
     parts.stop().await;
 }
 
@@ -263,7 +315,7 @@ async fn an_events_stream_of_an_earlier_kind_is_made_anew_and_filled_again() {
     }
     world.relayed().await;
     let before = world.events().await;
-    let epoch = journal::head::read(&world.pool).await.expect("a head").epoch;
+    let epoch = epoch_of(&world).await;
     relaying.stop().await;
     // As it was made once, with the same in it.
     let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
@@ -294,7 +346,7 @@ async fn an_events_stream_of_an_earlier_kind_is_made_anew_and_filled_again() {
     world.relayed().await;
     let after = world.events().await;
     assert_eq!(serde_json::to_string(&before).unwrap(), serde_json::to_string(&after).unwrap());
-    assert_eq!(journal::head::read(&world.pool).await.expect("a head").epoch, epoch);
+    assert_eq!(epoch_of(&world).await, epoch);
     relaying.stop().await;
     deciding.stop().await;
 }
