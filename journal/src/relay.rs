@@ -69,19 +69,14 @@ async fn lead(pool: &PgPool, broker: &Broker, backoff: &mut Backoff) -> anyhow::
     let stream = matching_stream(pool, broker).await?;
     let mut last = i64::try_from(stream.cached_info().state.last_sequence)?;
     tracing::info!(position = last, "relaying");
-    let mut is_filled = false;
     loop {
         last = publish_from(pool, &client, last).await?;
-        if last > 0 && !is_filled {
-            set_published(pool, true).await?;
-            is_filled = true;
-        }
         backoff.reset();
         // Committed in this process: the rows are here. By another: they have to be read.
         loop {
             tokio::select! {
                 batch = committed.recv() => match batch {
-                    Ok(batch) if is_filled && batch.first().is_some_and(|event| event.position == last + 1) => {
+                    Ok(batch) if last > 0 && batch.first().is_some_and(|event| event.position == last + 1) => {
                         let (batches, is_all) = with_what_follows(batch, &mut committed);
                         let events: Vec<&Recorded> =
                             batches.iter().flat_map(|batch| batch.iter()).collect();
@@ -136,7 +131,10 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
         Ends::There if is_another_kind(&stream.cached_info().config, &config()?) => {
             tracing::warn!(last, "EVENTS is of an earlier kind; making it anew from PostgreSQL");
         }
-        Ends::There => return Ok(stream),
+        Ends::There => {
+            set_published(pool, last > 0).await?;
+            return Ok(stream);
+        }
         Ends::Torn => tracing::warn!(last, "EVENTS was truncated; making it anew from PostgreSQL"),
         Ends::Elsewhere => {
             let epoch = begin_epoch(pool).await?;
@@ -245,7 +243,8 @@ fn config() -> anyhow::Result<async_nats::jetstream::stream::Config> {
     StreamsFile::built_in()?.config(EVENTS)
 }
 
-/// Publishes everything after `last` that PostgreSQL has.
+/// Publishes everything after `last` that PostgreSQL has. That EVENTS is filled is noted before it is: noted afterwards,
+/// EVENTS could be lost in between without a trace.
 async fn publish_from(pool: &PgPool, client: &Client, mut last: i64) -> anyhow::Result<i64> {
     loop {
         let events = read(pool, last, BATCH_MAX as i64).await?;
@@ -255,6 +254,9 @@ async fn publish_from(pool: &PgPool, client: &Client, mut last: i64) -> anyhow::
             "event {} follows {last}: somebody wrote past the head",
             first.position
         );
+        if last == 0 {
+            set_published(pool, true).await?;
+        }
         last = publish(client, &events.iter().collect::<Vec<_>>(), last).await?;
     }
 }

@@ -244,6 +244,8 @@ async fn an_events_stream_that_was_lost_and_made_empty_begins_one_epoch() {
     let mut relaying = world.parts();
     relaying.relay();
     world.relayed().await;
+    let is_noted = "SELECT count(*) FROM head WHERE published";
+    assert_eq!(world.count(is_noted).await, 1, "noted before it is filled, not afterwards");
     relaying.stop().await;
     assert_eq!(epoch_of(&world).await, first, "what was never filled was not lost");
     let dump = world.dump();
