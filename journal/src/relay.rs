@@ -13,7 +13,7 @@ use async_nats::jetstream::stream::{RawMessageErrorKind, State, Stream};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -66,11 +66,14 @@ async fn lead(pool: &PgPool, broker: &Broker, backoff: &mut Backoff) -> anyhow::
     let client = broker.client(Role::Relay).await?;
     let mut told = client.subscribe(head::TOLD).await?;
     let mut committed = broker.committed();
-    let stream = matching_stream(pool, broker).await?;
+    let stream = matching_stream(pool, &mut leader, broker).await?;
     let mut last = i64::try_from(stream.cached_info().state.last_sequence)?;
     tracing::info!(position = last, "relaying");
     loop {
-        last = publish_from(pool, &client, last).await?;
+        last = match last {
+            0 => begin(pool, &mut leader, &client, &stream).await?,
+            _ => publish_from(pool, &client, last).await?,
+        };
         backoff.reset();
         // Committed in this process: the rows are here. By another: they have to be read.
         loop {
@@ -113,7 +116,11 @@ async fn lead(pool: &PgPool, broker: &Broker, backoff: &mut Backoff) -> anyhow::
 
 /// EVENTS, as long as it ends where PostgreSQL once was; made anew where it is missing or truncated, or where it holds a
 /// history that PostgreSQL does not (a database restored from a dump).
-async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Stream> {
+async fn matching_stream(
+    pool: &PgPool,
+    leader: &mut PgConnection,
+    broker: &Broker,
+) -> anyhow::Result<Stream> {
     let jetstream = broker.jetstream(Role::Relay).await?;
     let stream = match jetstream.get_stream(EVENTS).await {
         Ok(stream) => stream,
@@ -123,8 +130,8 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
     };
     let last = stream.cached_info().state.last_sequence;
     // With what it held it is lost whether PostgreSQL has gone back as well, so the feed is told that it may have.
-    if last == 0 && was_published(pool).await? {
-        let epoch = begin_epoch(pool).await?;
+    if last == 0 && head::was_published(leader).await? {
+        let epoch = head::begin_epoch(leader).await?;
         tracing::warn!(%epoch, "EVENTS is gone; filling it anew from PostgreSQL, under a new epoch");
     }
     match compare(pool, &stream).await? {
@@ -132,18 +139,18 @@ async fn matching_stream(pool: &PgPool, broker: &Broker) -> anyhow::Result<Strea
             tracing::warn!(last, "EVENTS is of an earlier kind; making it anew from PostgreSQL");
         }
         Ends::There => {
-            set_published(pool, last > 0).await?;
+            head::set_published(leader, last > 0).await?;
             return Ok(stream);
         }
         Ends::Torn => tracing::warn!(last, "EVENTS was truncated; making it anew from PostgreSQL"),
         Ends::Elsewhere => {
-            let epoch = begin_epoch(pool).await?;
+            let epoch = head::begin_epoch(leader).await?;
             tracing::warn!(last, %epoch, "EVENTS holds events that PostgreSQL does not; a new epoch begins");
         }
     }
     crash::point("relay.unlike");
     // What is deleted on purpose was not lost.
-    set_published(pool, false).await?;
+    head::set_published(leader, false).await?;
     crash::point("relay.forgotten");
     jetstream.delete_stream(EVENTS).await?;
     crash::point("relay.deleted");
@@ -195,28 +202,6 @@ async fn compare(pool: &PgPool, stream: &Stream) -> anyhow::Result<Ends> {
     Ok(Ends::Elsewhere)
 }
 
-/// Says that positions may mean other events than before.
-async fn begin_epoch(pool: &PgPool) -> sqlx::Result<uuid::Uuid> {
-    crash::point("relay.parted");
-    let epoch = sqlx::query_scalar(
-        "UPDATE head SET epoch = gen_random_uuid(), published = false RETURNING epoch",
-    )
-    .fetch_one(pool)
-    .await?;
-    crash::point("relay.epoch");
-    Ok(epoch)
-}
-
-/// Whether EVENTS was filled under this epoch, so that it can only be empty where it was lost.
-async fn was_published(pool: &PgPool) -> sqlx::Result<bool> {
-    sqlx::query_scalar("SELECT published FROM head").fetch_one(pool).await
-}
-
-async fn set_published(pool: &PgPool, published: bool) -> sqlx::Result<()> {
-    let set = "UPDATE head SET published = $1 WHERE published <> $1";
-    sqlx::query(set).bind(published).execute(pool).await.map(drop)
-}
-
 /// Whether everything from some message to the last is there. Where it is not, and the last is, somebody removed
 /// messages from its middle: that is left as it is, for the audit to name.
 fn is_whole(state: &State) -> bool {
@@ -243,8 +228,26 @@ fn config() -> anyhow::Result<async_nats::jetstream::stream::Config> {
     StreamsFile::built_in()?.config(EVENTS)
 }
 
-/// Publishes everything after `last` that PostgreSQL has. That EVENTS is filled is noted before it is: noted afterwards,
-/// EVENTS could be lost in between without a trace.
+/// Publishes everything that PostgreSQL has into an EVENTS that is empty. That it is filled is noted before it is: noted
+/// afterwards, it could be lost in between without a trace. Where it takes nothing (a full disk), it was not filled.
+async fn begin(
+    pool: &PgPool,
+    leader: &mut PgConnection,
+    client: &Client,
+    stream: &Stream,
+) -> anyhow::Result<i64> {
+    if head::read(pool).await?.position == 0 {
+        return Ok(0);
+    }
+    head::set_published(leader, true).await?;
+    let published = publish_from(pool, client, 0).await;
+    if published.is_err() && stream.get_info().await?.state.last_sequence == 0 {
+        head::set_published(leader, false).await?;
+    }
+    published
+}
+
+/// Publishes everything after `last` that PostgreSQL has.
 async fn publish_from(pool: &PgPool, client: &Client, mut last: i64) -> anyhow::Result<i64> {
     loop {
         let events = read(pool, last, BATCH_MAX as i64).await?;
@@ -254,9 +257,6 @@ async fn publish_from(pool: &PgPool, client: &Client, mut last: i64) -> anyhow::
             "event {} follows {last}: somebody wrote past the head",
             first.position
         );
-        if last == 0 {
-            set_published(pool, true).await?;
-        }
         last = publish(client, &events.iter().collect::<Vec<_>>(), last).await?;
     }
 }

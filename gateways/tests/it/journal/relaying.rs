@@ -17,6 +17,17 @@ async fn leader(world: &World) -> i64 {
         .await
 }
 
+/// Waits until it has led so often: it leads, gives up and tries again, each time on another connection.
+async fn it_leads(world: &World, times: usize) {
+    let mut leaders = std::collections::BTreeSet::new();
+    until("it leads again", async || {
+        leaders.insert(leader(world).await);
+        leaders.remove(&0);
+        leaders.len() >= times
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_whole_processes_that_commit_in_turn_do_not_interrupt_the_relay() {
     let world = World::start().await;
@@ -174,14 +185,7 @@ async fn a_damaged_table_is_not_believed_against_events() {
         drop(session);
         let mut relaying = world.parts();
         relaying.relay();
-        // It leads, finds the damage, gives up and tries again: each time on another connection.
-        let mut leaders = std::collections::BTreeSet::new();
-        until("it has tried twice", async || {
-            leaders.insert(leader(&world).await);
-            leaders.remove(&0);
-            leaders.len() >= 2
-        })
-        .await;
+        it_leads(&world, 2).await;
         relaying.stop().await;
         let events = world.events().await;
         assert_eq!(events.len(), 10, "EVENTS has the only copy of what was recorded");
@@ -262,20 +266,58 @@ async fn an_events_stream_that_was_lost_and_made_empty_begins_one_epoch() {
     let steps = streams::apply(&admin, &StreamsFile::built_in().expect("readable")).await;
     let made = Step::Create { stream: EVENTS.to_owned() };
     assert!(steps.expect("applied").contains(&made));
-    let mut epochs = vec![first];
-    for _ in 0..2 {
-        let mut relaying = world.parts();
-        relaying.relay();
-        world.relayed().await;
-        relaying.stop().await;
-        epochs.push(epoch_of(&world).await);
-    }
-    assert_ne!(epochs[0], epochs[1], "positions mean other events");
-    assert_eq!(epochs[1], epochs[2], "and then they do not change again");
+    let mut relaying = world.parts();
+    relaying.relay();
+    world.relayed().await;
+    relaying.stop().await;
+    let second = epoch_of(&world).await;
+    assert_ne!(first, second, "positions mean other events");
+    assert_eq!(world.recorded().await.len(), 3);
+
+    // Another relay leads, and publishes what is decided again.
+    let mut parts = world.parts();
+    parts.processor();
+    parts.relay();
+    until("what came after the dump is decided again", async || world.head().await == 4).await;
+    world.relayed().await;
+    parts.stop().await;
+    assert_eq!(epoch_of(&world).await, second, "once is enough");
     let recorded = world.recorded().await;
-    assert_eq!(recorded.len(), 3);
     let hashes = |events: &[journal::Recorded]| events.iter().map(|e| e.hash).collect::<Vec<_>>();
     assert_eq!(hashes(&world.events().await), hashes(&recorded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_events_stream_that_takes_nothing_begins_no_epoch_at_each_try() {
+    let world = World::start().await;
+    let mut deciding = world.parts();
+    deciding.processor();
+    world.asker().await.ask(cheer("5001", "m1", 1)).await;
+    deciding.stop().await;
+    let admin = world.broker.jetstream(Role::Admin).await.expect("the admin gets in");
+    let events = admin.get_stream(EVENTS).await.expect("EVENTS is there");
+    let config = events.cached_info().config.clone();
+    let mut full = config.clone();
+    full.max_message_size = 1;
+    let mut epochs = vec![epoch_of(&world).await];
+    // Never filled at first, and lost the second time.
+    for _ in 0..2 {
+        admin.delete_stream(EVENTS).await.expect("deleted");
+        admin.create_stream(full.clone()).await.expect("made");
+        let mut relaying = world.parts();
+        relaying.relay();
+        it_leads(&world, 3).await;
+        let begun = epoch_of(&world).await;
+        it_leads(&world, 3).await;
+        assert_eq!(epoch_of(&world).await, begun, "nothing was shown under this one");
+        admin.update_stream(&config).await.expect("as it was");
+        world.relayed().await;
+        relaying.stop().await;
+        assert_eq!(epoch_of(&world).await, begun);
+        epochs.push(begun);
+    }
+    assert_eq!(epochs[0], epochs[1], "what was never filled was not lost");
+    assert_ne!(epochs[1], epochs[2]);
 }
 
 async fn epoch_of(world: &World) -> uuid::Uuid {

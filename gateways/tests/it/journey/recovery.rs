@@ -76,6 +76,7 @@ async fn dying_at_any_statement_of_the_recovery_of_events_changes_nothing() {
                 }
             };
             dies(&world, &mut doomed, point).await;
+            let left = self::epoch(&world).await;
             let mut healthy = site.serve(point, "relay").spawn().expect("started again");
             let keep = Step::Keep { stream: EVENTS.to_owned() };
             until("EVENTS is of its kind", async || {
@@ -84,12 +85,21 @@ async fn dying_at_any_statement_of_the_recovery_of_events_changes_nothing() {
             .await;
             world.relayed().await;
             assert_eq!(json(&world.events().await), json(&world.recorded().await), "{point}");
-            let is_same_epoch = self::epoch(&world).await == epoch;
+            let now = self::epoch(&world).await;
             match wrong {
                 Wrong::Gone | Wrong::Longer => {
-                    assert!(!is_same_epoch, "{point}: positions may mean other events")
+                    assert_ne!(now, epoch, "{point}: positions may mean other events")
                 }
-                Wrong::EarlierKind => assert!(is_same_epoch, "{point}: the history is the same"),
+                Wrong::EarlierKind => assert_eq!(now, epoch, "{point}: the history is the same"),
+            }
+            // A longer stream says that history was cut back for as long as it is there.
+            let is_begun = match wrong {
+                Wrong::Gone => point == "relay.epoch",
+                Wrong::Longer => ["relay.deleted", "relay.made"].contains(&point),
+                Wrong::EarlierKind => true,
+            };
+            if is_begun {
+                assert_eq!(now, left, "{point}: it had begun, and once is enough");
             }
             healthy.kill().await.expect("killed");
         }
